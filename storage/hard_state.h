@@ -1,0 +1,22 @@
+/*
+ * Raft's term and vote: tiny, written often, so apart from the big environment. Two slots written in
+ * turn, each with a checksum and a number; the newer valid one counts. A write error is fail-stop.
+ */
+#ifndef TALLY_STORAGE_HARD_STATE_H
+#define TALLY_STORAGE_HARD_STATE_H
+
+#include "storage/files.h"
+
+struct hard_state {
+    uint64_t term;
+    uint64_t vote;          /* node id, 0 = none */
+};
+
+/* File "hard_state". create: STATUS_EXISTS. read: STATUS_NOT_FOUND, STATUS_CORRUPT when no slot is
+ * valid or when the newer slot is damaged in a way that no torn write explains. */
+enum status hard_state_create(const struct files *files);
+enum status hard_state_read(const struct files *files, struct hard_state *out);
+/* Durable when it returns. Term never goes back (invariant). */
+enum status hard_state_write(const struct files *files, const struct hard_state *state);
+
+#endif
