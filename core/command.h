@@ -30,7 +30,7 @@ enum operation {
 
 /* Who may do what; see policy.h for the table. Numbers are on the wire. */
 enum role {
-    ROLE_NONE = 0,              /* row removed: nothing is allowed */
+    ROLE_NONE = 0, /* row removed: nothing is allowed */
     ROLE_CHANNEL = 1,
     ROLE_BUSINESS_OPERATOR = 2,
     ROLE_SITE_OPERATOR = 3,
@@ -40,33 +40,34 @@ enum role {
 };
 
 struct entry_header {
-    uint16_t version;       /* COMMAND_VERSION; first, so that any build can refuse */
+    uint16_t version; /* COMMAND_VERSION; first, so that any build can refuse */
     uint16_t reserved_0;
-    uint32_t size;          /* bytes of the whole entry */
-    uint64_t stamp;         /* ns since 1970 of the entry's first event; event k has stamp + k */
+    uint32_t size;  /* bytes of the whole entry */
+    uint64_t stamp; /* ns since 1970 of the entry's first event; event k has stamp + k */
     uint32_t request_count;
-    uint32_t event_count;   /* over all requests; a request without events counts one stamp */
+    uint32_t event_count; /* over all requests; a request without events counts one stamp */
     uint64_t reserved_1;
 };
 
 struct request_header {
-    uint32_t size;          /* this header and its events */
-    uint16_t operation;     /* enum operation */
-    uint16_t encoding;      /* version of the answer's encoding, chosen at proposal; 1 */
+    uint32_t size;      /* this header and its events */
+    uint16_t operation; /* enum operation */
+    uint16_t encoding;  /* version of the answer's encoding, chosen at proposal; 1 */
     uint32_t event_count;
-    uint32_t principal;     /* ordinal of the caller's row in the principal table */
-    uint64_t issued_at_ns;  /* ns since 1970 by the caller's clock */
+    uint32_t principal;    /* ordinal of the caller's row in the principal table */
+    uint64_t issued_at_ns; /* ns since 1970 by the caller's clock */
     uint8_t nonce[16];
-    uint8_t digest[32];     /* SHA-256 over operation, version, issue time and events (storage/hash.h) */
+    uint8_t
+        digest[32]; /* SHA-256 over operation, version, issue time and events (storage/hash.h) */
     uint64_t reserved;
 };
 
 struct ledger_event {
-    uint32_t id;            /* 1 .. 2^32 - 1 */
-    uint8_t exponent;       /* decimal digits of the minor unit, 0 .. EXPONENT_MAX */
-    uint8_t name_size;      /* 1 .. NAME_SIZE_MAX */
-    uint16_t flags;         /* reserved, 0 */
-    char currency[4];       /* ISO 4217 alphabetic code and a zero byte */
+    uint32_t id;       /* 1 .. 2^32 - 1 */
+    uint8_t exponent;  /* decimal digits of the minor unit, 0 .. EXPONENT_MAX */
+    uint8_t name_size; /* 1 .. NAME_SIZE_MAX */
+    uint16_t flags;    /* reserved, 0 */
+    char currency[4];  /* ISO 4217 alphabetic code and a zero byte */
     uint32_t reserved;
     char name[NAME_SIZE_MAX];
 };
@@ -83,8 +84,8 @@ struct account_event {
     uint64_t user_data_64;
     uint32_t user_data_32;
     uint32_t ledger;
-    uint16_t code;          /* kind of account in the bank's chart, 1 .. 65535 */
-    uint16_t flags;         /* enum account_flag */
+    uint16_t code;  /* kind of account in the bank's chart, 1 .. 65535 */
+    uint16_t flags; /* enum account_flag */
     uint32_t reserved_0;
     uint64_t reserved_1;
 };
@@ -105,7 +106,7 @@ struct transfer_event {
     struct id128 id;
     struct id128 debit_account_id;
     struct id128 credit_account_id;
-    uint64_t amount_low;    /* minor units of the ledger, 128 bits in two halves (alignment 8) */
+    uint64_t amount_low; /* minor units of the ledger, 128 bits in two halves (alignment 8) */
     uint64_t amount_high;
     struct id128 pending_id;
     struct id128 user_data_128;
@@ -113,16 +114,16 @@ struct transfer_event {
     uint32_t user_data_32;
     uint32_t timeout_s;
     uint32_t ledger;
-    uint16_t code;          /* reason of the transfer, 1 .. 65535 */
-    uint16_t flags;         /* enum transfer_flag */
-    uint32_t value_date;    /* YYYYMMDD, or 0 for none */
+    uint16_t code;       /* reason of the transfer, 1 .. 65535 */
+    uint16_t flags;      /* enum transfer_flag */
+    uint32_t value_date; /* YYYYMMDD, or 0 for none */
     uint32_t reserved;
 };
 
 struct principal_event {
-    uint8_t role;           /* enum role; ROLE_NONE disables the row */
-    uint8_t uri_size;       /* 1 .. URI_SIZE_MAX: the certificate's one URI SAN */
-    uint8_t name_size;      /* 1 .. NAME_SIZE_MAX: the channel (request identity counts by it) */
+    uint8_t role;      /* enum role; ROLE_NONE disables the row */
+    uint8_t uri_size;  /* 1 .. URI_SIZE_MAX: the certificate's one URI SAN */
+    uint8_t name_size; /* 1 .. NAME_SIZE_MAX: the channel (request identity counts by it) */
     uint8_t reserved_0;
     uint32_t in_flight_max; /* requests in flight per principal; 0 = the node's default */
     char name[NAME_SIZE_MAX];
@@ -140,8 +141,8 @@ _Static_assert(sizeof(struct principal_event) == 328, "format");
 size_t operation_event_size(uint16_t operation);
 
 /*
- * Walks an entry. The same code checks at the proposer and decodes in apply, so what one accepts the
- * other understands. `bytes` is 8-byte aligned and stays the caller's.
+ * Walks an entry. The same code checks at the proposer and decodes in apply, so what one accepts
+ * the other understands. `bytes` is 8-byte aligned and stays the caller's.
  *
  * command_cursor_init: STATUS_VERSION for an unknown version (stop before the entry: upgrade),
  * STATUS_INVALID when the entry header does not match `size`.
@@ -154,7 +155,7 @@ struct command_cursor {
     size_t offset;
     uint32_t request_index;
     uint32_t request_count;
-    uint64_t stamp;         /* of the next request's first event */
+    uint64_t stamp; /* of the next request's first event */
 };
 
 enum status command_cursor_init(struct command_cursor *cursor, const void *bytes, size_t size);

@@ -1,7 +1,7 @@
 /*
  * Facts that left RAM. Core asks through this table while it decides; the answers depend on the
- * applied prefix of the log alone. It cannot fail: an I/O or checksum error stops the process inside
- * storage, because a guess here would let replicas diverge.
+ * applied prefix of the log alone. It cannot fail: an I/O or checksum error stops the process
+ * inside storage, because a guess here would let replicas diverge.
  */
 #ifndef TALLY_CORE_LEDGER_PAST_H
 #define TALLY_CORE_LEDGER_PAST_H

@@ -3,14 +3,14 @@
  *
  * Start reading here, then transfer.c. One thread owns a machine. Nothing here does I/O, reads a
  * clock or fails halfway: machine_apply() checks everything of an event, then changes state without
- * any way to fail. State lives in RAM: accounts, ledgers and principals whole; transfers and requests
- * in two memtables (current and frozen), older ones behind `struct ledger_past`.
+ * any way to fail. State lives in RAM: accounts, ledgers and principals whole; transfers and
+ * requests in two memtables (current and frozen), older ones behind `struct ledger_past`.
  *
  * Life of an epoch:
  *     machine_apply()*  ->  machine_freeze()  ->  storage writes the epoch (another thread)
  *                       ->  machine_release_epoch() after the new checkpoint can be read
- * While an epoch is frozen apply goes on into the other memtable. Nothing that apply decides, and no
- * digest, depends on when epochs begin or end.
+ * While an epoch is frozen apply goes on into the other memtable. Nothing that apply decides, and
+ * no digest, depends on when epochs begin or end.
  */
 #ifndef TALLY_CORE_MACHINE_H
 #define TALLY_CORE_MACHINE_H
@@ -37,8 +37,8 @@ struct memory {
 
 struct machine_options {
     struct memory memory;
-    uint32_t account_count_max;         /* normally ACCOUNTS_MAX; all nodes alike */
-    uint32_t epoch_transfer_count_max;  /* memtable sizes; each is held twice */
+    uint32_t account_count_max;        /* normally ACCOUNTS_MAX; all nodes alike */
+    uint32_t epoch_transfer_count_max; /* memtable sizes; each is held twice */
     uint32_t epoch_request_count_max;
     uint32_t epoch_answer_bytes_max;
 };
@@ -54,12 +54,12 @@ void machine_destroy(struct machine *machine);
 
 /* The answer to one request. The pointers are borrowed until the callback returns. */
 struct answer {
-    uint64_t index;         /* log index at which the request took effect (original one if repeated) */
-    uint64_t stamp;         /* commit stamp of its first event, ns since 1970 */
-    uint8_t outcome;        /* enum outcome; results are valid only if OUTCOME_EXECUTED */
-    bool repeated;          /* stored answer of an identical earlier request */
+    uint64_t index;  /* log index at which the request took effect (original one if repeated) */
+    uint64_t stamp;  /* commit stamp of its first event, ns since 1970 */
+    uint8_t outcome; /* enum outcome; results are valid only if OUTCOME_EXECUTED */
+    bool repeated;   /* stored answer of an identical earlier request */
     uint16_t operation;
-    uint16_t encoding;      /* encoding version the answer body must be written in */
+    uint16_t encoding; /* encoding version the answer body must be written in */
     uint32_t event_count;
     const uint8_t *results; /* event_count x enum result */
 };
@@ -69,10 +69,10 @@ struct answer {
 typedef void (*answer_cb)(void *context, uint32_t position, const struct answer *answer);
 
 /* Applies the entry at `index`, which must be the last applied index + 1 (invariant), and answers
- * each of its requests in order, each exactly once. Total: any bytes of COMMAND_VERSION are applied;
- * unreadable requests answer OUTCOME_MALFORMED and change nothing. The caller has made sure of
- * machine_room_for() (invariant) and of command_cursor_init() != STATUS_VERSION (invariant).
- * `cb` may be NULL (replay). */
+ * each of its requests in order, each exactly once. Total: any bytes of COMMAND_VERSION are
+ * applied; unreadable requests answer OUTCOME_MALFORMED and change nothing. The caller has made
+ * sure of machine_room_for() (invariant) and of command_cursor_init() != STATUS_VERSION
+ * (invariant). `cb` may be NULL (replay). */
 void machine_apply(struct machine *machine, uint64_t index, uint64_t term, const void *entry,
                    size_t size, answer_cb cb, void *context);
 
@@ -89,8 +89,9 @@ uint64_t machine_stamp(const struct machine *machine);
 /* Number of transfer records ever made, accepted and refused: the next sequence number. */
 uint64_t machine_transfer_count(const struct machine *machine);
 
-/* Digest of the logical state: order-independent 128-bit sum over accounts with balances, transfers,
- * ledgers, principals and every request ever remembered. Equal prefixes give equal digests. */
+/* Digest of the logical state: order-independent 128-bit sum over accounts with balances,
+ * transfers, ledgers, principals and every request ever remembered. Equal prefixes give equal
+ * digests. */
 void machine_digest(const struct machine *machine, uint8_t out_digest[16]);
 
 /* ---- questions (loop thread, between applies) ---- */
@@ -115,7 +116,8 @@ bool machine_transfer(const struct machine *machine, const struct id128 *id,
 bool machine_transfer_at(const struct machine *machine, uint64_t sequence,
                          struct transfer_record *out);
 
-/* Row by certificate URI (bytes, not terminated). NULL when unlisted; valid until the next apply. */
+/* Row by certificate URI (bytes, not terminated). NULL when unlisted; valid until the next apply.
+ */
 const struct principal_record *machine_principal(const struct machine *machine, const char *uri,
                                                  size_t uri_size, uint32_t *out_ordinal);
 const struct principal_record *machine_principal_at(const struct machine *machine,
@@ -128,7 +130,8 @@ uint32_t machine_principal_count(const struct machine *machine);
 void machine_request(const struct machine *machine, uint32_t name_ordinal, const uint8_t nonce[16],
                      uint64_t issued_at_ns, struct answer *out, uint8_t *results);
 
-/* Sums over the accounts of one ledger, by account code; walks all accounts (about 10 ms a million). */
+/* Sums over the accounts of one ledger, by account code; walks all accounts (about 10 ms a
+ * million). */
 struct trial_balance_row {
     uint16_t code;
     uint64_t account_count;
@@ -150,28 +153,28 @@ struct epoch {
     uint64_t stamp;
     uint8_t digest[16];
 
-    uint64_t transfer_first;            /* sequence number of transfers[0] */
+    uint64_t transfer_first; /* sequence number of transfers[0] */
     uint32_t transfer_count;
     const struct transfer_record *transfers;
 
-    uint32_t account_first;             /* ordinal of accounts[0]: accounts created in this epoch */
+    uint32_t account_first; /* ordinal of accounts[0]: accounts created in this epoch */
     uint32_t account_count;
     const struct account_record *accounts;
 
-    uint32_t balance_count;             /* accounts whose balance changed, or that are new */
-    const uint32_t *balance_ordinals;   /* ascending */
+    uint32_t balance_count;           /* accounts whose balance changed, or that are new */
+    const uint32_t *balance_ordinals; /* ascending */
     const struct balance_record *balances;
 
-    uint64_t request_first;             /* sequence number of requests[0], counted from 0 for ever */
+    uint64_t request_first; /* sequence number of requests[0], counted from 0 for ever */
     uint32_t request_count;
     const struct request_record *requests;
-    const uint32_t *answer_offsets;     /* where requests[i]'s answer begins in `answers` */
+    const uint32_t *answer_offsets; /* where requests[i]'s answer begins in `answers` */
     const uint8_t *answers;
     uint32_t answer_bytes;
 
-    uint32_t ledger_count;              /* all of them, in order of creation */
+    uint32_t ledger_count; /* all of them, in order of creation */
     const struct ledger_record *ledgers;
-    uint32_t principal_count;           /* all of them, by ordinal */
+    uint32_t principal_count; /* all of them, by ordinal */
     const struct principal_record *principals;
     const struct request_window_record *request_window;
 };
@@ -199,8 +202,8 @@ struct machine_checkpoint {
 };
 
 /* All three refuse what does not fit (STATUS_CORRUPT: duplicate id, unknown ledger, beyond bounds,
- * wrong count), since the bytes come from disk. restore_end checks digest-bearing totals: the sum over
- * accounts equals the ledgers' totals. */
+ * wrong count), since the bytes come from disk. restore_end checks digest-bearing totals: the sum
+ * over accounts equals the ledgers' totals. */
 enum status machine_restore_begin(struct machine *machine,
                                   const struct machine_checkpoint *checkpoint);
 /* Once per account, ordinals ascending from 0 without gaps. */

@@ -20,11 +20,11 @@
 #include <stdbool.h>
 
 enum permission_read {
-    READ_MONEY,        /* accounts, transfers, ledgers, trial balance */
+    READ_MONEY, /* accounts, transfers, ledgers, trial balance */
     READ_OWN_REQUEST,
     READ_ANY_REQUEST,
     READ_STATUS,
-    READ_PRINCIPALS,   /* site_operator and auditor */
+    READ_PRINCIPALS, /* site_operator and auditor */
 };
 
 bool policy_may_write(uint8_t role, uint16_t operation);

@@ -12,15 +12,15 @@
 #include <stdint.h>
 
 enum outcome {
-    OUTCOME_EXECUTED = 0,           /* applied; results[] tell about each event. Stored. */
-    OUTCOME_NONCE_REUSED = 1,       /* (principal, nonce) belongs to another request. Final. */
-    OUTCOME_REQUEST_FENCED = 2,     /* FenceRequest came first; will never execute. Final. Stored. */
-    OUTCOME_BEYOND_WINDOW = 3,      /* issue time older than the window. Final. */
+    OUTCOME_EXECUTED = 0,       /* applied; results[] tell about each event. Stored. */
+    OUTCOME_NONCE_REUSED = 1,   /* (principal, nonce) belongs to another request. Final. */
+    OUTCOME_REQUEST_FENCED = 2, /* FenceRequest came first; will never execute. Final. Stored. */
+    OUTCOME_BEYOND_WINDOW = 3,  /* issue time older than the window. Final. */
     OUTCOME_ISSUED_TOO_FAR_AHEAD = 4, /* issue time ahead of ledger time. Retryable. */
-    OUTCOME_WINDOW_FULL = 5,        /* the window's store is full. Retryable. */
-    OUTCOME_NOT_PERMITTED = 6,      /* the principal's role does not allow the operation. Final. */
-    OUTCOME_MALFORMED = 7,          /* bytes that no correct proposer writes. Final. */
-    OUTCOME_NOT_YET_SEEN = 8,       /* only as an answer to a question about a request */
+    OUTCOME_WINDOW_FULL = 5,          /* the window's store is full. Retryable. */
+    OUTCOME_NOT_PERMITTED = 6, /* the principal's role does not allow the operation. Final. */
+    OUTCOME_MALFORMED = 7,     /* bytes that no correct proposer writes. Final. */
+    OUTCOME_NOT_YET_SEEN = 8,  /* only as an answer to a question about a request */
     OUTCOME_COUNT
 };
 
@@ -45,13 +45,13 @@ enum result {
     RESULT_EXISTS_WITH_DIFFERENT_CURRENCY = 14,
     RESULT_EXISTS_WITH_DIFFERENT_EXPONENT = 15,
     RESULT_EXISTS_WITH_DIFFERENT_NAME = 16,
-    RESULT_ID_ALREADY_FAILED = 17,  /* a transfer with this id was refused by state: burned */
+    RESULT_ID_ALREADY_FAILED = 17, /* a transfer with this id was refused by state: burned */
 
     /* Refused by the event alone, whatever the state. The id stays free. */
     RESULT_ID_ZERO = 20,
     RESULT_ID_MAX = 21,
-    RESULT_RESERVED_FLAG = 22,      /* unknown flag, or one of a feature not yet in this version */
-    RESULT_RESERVED_FIELD = 23,     /* reserved bytes are not zero */
+    RESULT_RESERVED_FLAG = 22,  /* unknown flag, or one of a feature not yet in this version */
+    RESULT_RESERVED_FIELD = 23, /* reserved bytes are not zero */
     RESULT_FLAGS_MUTUALLY_EXCLUSIVE = 24,
     RESULT_LEDGER_ZERO = 25,
     RESULT_CODE_ZERO = 26,
@@ -76,11 +76,12 @@ enum result {
     RESULT_DEBIT_ACCOUNT_NOT_FOUND = 61,
     RESULT_CREDIT_ACCOUNT_NOT_FOUND = 62,
     RESULT_ACCOUNTS_ON_DIFFERENT_LEDGERS = 63,
-    RESULT_TRANSFER_ON_OTHER_LEDGER = 64, /* both accounts are on a ledger other than the transfer's */
-    RESULT_OVERFLOWS_DEBITS = 65,   /* debits posted + pending of the debit account pass 2^128 - 1 */
-    RESULT_OVERFLOWS_CREDITS = 66,  /* likewise credits of the credit account */
-    RESULT_EXCEEDS_CREDITS = 67,    /* debit account: debits_must_not_exceed_credits */
-    RESULT_EXCEEDS_DEBITS = 68,     /* credit account: credits_must_not_exceed_debits */
+    RESULT_TRANSFER_ON_OTHER_LEDGER =
+        64,                        /* both accounts are on a ledger other than the transfer's */
+    RESULT_OVERFLOWS_DEBITS = 65,  /* debits posted + pending of the debit account pass 2^128 - 1 */
+    RESULT_OVERFLOWS_CREDITS = 66, /* likewise credits of the credit account */
+    RESULT_EXCEEDS_CREDITS = 67,   /* debit account: debits_must_not_exceed_credits */
+    RESULT_EXCEEDS_DEBITS = 68,    /* credit account: credits_must_not_exceed_debits */
 
     /* A bounded table is full: retryable after the bound was raised; nothing is burned. */
     RESULT_LEDGER_TABLE_FULL = 80,
@@ -88,7 +89,8 @@ enum result {
     RESULT_PRINCIPAL_TABLE_FULL = 82,
 };
 
-/* Upper-case names as on the wire, without prefix: "EXCEEDS_CREDITS". "UNKNOWN" for other numbers. */
+/* Upper-case names as on the wire, without prefix: "EXCEEDS_CREDITS". "UNKNOWN" for other numbers.
+ */
 const char *result_name(uint8_t result);
 const char *outcome_name(uint8_t outcome);
 

@@ -5,8 +5,8 @@
  *                -> answers;  in the background: freeze -> checkpoint -> prune journal
  *
  * Consensus is reached through `struct consensus` (consensus.h). Today it is `consensus_solo`: a
- * cluster of one, committing what its own journal has synced. libraft takes its place without a change
- * to core, storage or server.
+ * cluster of one, committing what its own journal has synced. libraft takes its place without a
+ * change to core, storage or server.
  *
  * Everything runs on the loop thread except the three jobs (journal writer, journal preparer,
  * checkpoint flusher), which node_start gives to threads (worker.h) or a simulator steps by itself.
@@ -23,24 +23,24 @@ struct node;
 
 enum node_phase {
     NODE_OPENING,
-    NODE_REPLAYING,     /* applying the journal behind the checkpoint; no requests yet */
+    NODE_REPLAYING, /* applying the journal behind the checkpoint; no requests yet */
     NODE_SERVING,
-    NODE_DRAINING,      /* refuses new writes, finishes those in flight */
+    NODE_DRAINING, /* refuses new writes, finishes those in flight */
     NODE_STOPPED,
-    NODE_FAILED,        /* fail-stop: the process must exit; node_status says why */
+    NODE_FAILED, /* fail-stop: the process must exit; node_status says why */
 };
 
 struct node_options {
-    const char *directory;          /* data directory made by node_init() */
+    const char *directory; /* data directory made by node_init() */
     uint64_t journal_segment_size;
     uint32_t epoch_transfer_count_max;
     uint32_t account_count_max;
     uint64_t bloom_bytes;
     uint64_t store_map_size_bytes;
-    uint64_t checkpoint_interval_ms;    /* an epoch is closed at the latest after this */
-    uint64_t disk_watermark_bytes;      /* free space below which writes are refused */
-    uint32_t in_flight_entries_max;     /* entries between proposal and commit; 4 */
-    uint32_t waiting_requests_max;      /* accepted, not yet in an entry */
+    uint64_t checkpoint_interval_ms; /* an epoch is closed at the latest after this */
+    uint64_t disk_watermark_bytes;   /* free space below which writes are refused */
+    uint32_t in_flight_entries_max;  /* entries between proposal and commit; 4 */
+    uint32_t waiting_requests_max;   /* accepted, not yet in an entry */
     uint64_t waiting_bytes_max;
     /* Called on any thread: make the loop call node_process() soon. */
     void *wake_context;
@@ -52,21 +52,21 @@ struct node_options {
 
 struct node_error {
     enum status status;
-    char text[512];                 /* what, where, what to do */
+    char text[512]; /* what, where, what to do */
 };
 
 /* ---- making a data directory (tally node init) ---- */
 struct node_init_options {
-    const char *directory;          /* created when missing; must be empty otherwise */
+    const char *directory; /* created when missing; must be empty otherwise */
     uint64_t journal_segment_size;
     uint64_t reserve_bytes;
-    uint8_t cluster_id[16];         /* all zero: drawn at random */
-    uint64_t node_id;               /* 1 .. */
+    uint8_t cluster_id[16];                   /* all zero: drawn at random */
+    uint64_t node_id;                         /* 1 .. */
     const struct principal_event *principals; /* first rows of the replicated table */
     uint32_t principal_count;
 };
-/* Writes identity (cluster, node, random incarnation), empty journal with a first entry that sets the
- * principals, hard state, reserve. All durable, or nothing left behind. */
+/* Writes identity (cluster, node, random incarnation), empty journal with a first entry that sets
+ * the principals, hard state, reserve. All durable, or nothing left behind. */
 enum status node_init(const struct node_init_options *options, struct node_error *out_error);
 
 /* ---- life ---- */
@@ -75,23 +75,24 @@ enum status node_open(const struct node_options *options, struct node **out_node
                       struct node_error *out_error);
 /* Starts the job threads and the replay, which node_process() drives in slices. */
 enum status node_start(struct node *node, struct node_error *out_error);
-/* Call when woken and at least every node_wait_ms(): finishes appends, applies, answers, checkpoints.
- * Work per call is bounded. */
+/* Call when woken and at least every node_wait_ms(): finishes appends, applies, answers,
+ * checkpoints. Work per call is bounded. */
 void node_process(struct node *node);
 uint64_t node_wait_ms(const struct node *node);
-/* Refuse new writes, finish the rest, write a last checkpoint and a seal; phase ends NODE_STOPPED. */
+/* Refuse new writes, finish the rest, write a last checkpoint and a seal; phase ends NODE_STOPPED.
+ */
 void node_drain(struct node *node);
-void node_close(struct node *node);     /* invariant: STOPPED, FAILED or never started */
+void node_close(struct node *node); /* invariant: STOPPED, FAILED or never started */
 
 /* ---- writing ---- */
 struct node_request;
 /* STATUS_OK: committed and applied; `answer` is borrowed until return. Otherwise answer is NULL and
- * status says whether it is refused for now (BUSY, READ_ONLY, STOPPING, NOT_READY: not in the log) or
- * STATUS_UNKNOWN_OUTCOME. Fires exactly once, on the loop, never inside node_propose. */
+ * status says whether it is refused for now (BUSY, READ_ONLY, STOPPING, NOT_READY: not in the log)
+ * or STATUS_UNKNOWN_OUTCOME. Fires exactly once, on the loop, never inside node_propose. */
 typedef void (*node_request_cb)(struct node_request *request, enum status status,
                                 const struct answer *answer);
 struct node_request {
-    const struct request_header *request;   /* header and events, 8-aligned; borrowed until cb */
+    const struct request_header *request; /* header and events, 8-aligned; borrowed until cb */
     node_request_cb cb;
     /* ---- ours ---- */
     struct node_request *next;
@@ -106,13 +107,13 @@ enum status node_propose(struct node *node, struct node_request *request);
 struct node_read;
 typedef void (*node_read_cb)(struct node_read *read, enum status status);
 struct node_read {
-    uint64_t min_index;         /* wait until this is applied; 0 = linearizable now */
-    uint64_t deadline_ns;       /* monotonic; STATUS_DEADLINE when min_index is not there by then */
+    uint64_t min_index;   /* wait until this is applied; 0 = linearizable now */
+    uint64_t deadline_ns; /* monotonic; STATUS_DEADLINE when min_index is not there by then */
     node_read_cb cb;
     struct node_read *next;
 };
-/* When the callback says STATUS_OK, node_machine() may be asked, until it returns, and the answer is
- * linearizable. Fires exactly once, never inside node_read. */
+/* When the callback says STATUS_OK, node_machine() may be asked, until it returns, and the answer
+ * is linearizable. Fires exactly once, never inside node_read. */
 enum status node_read(struct node *node, struct node_read *read);
 void node_read_cancel(struct node *node, struct node_read *read); /* cb will not fire */
 /* For authorization (principal table) it may be asked at any time on the loop thread. */
@@ -121,13 +122,13 @@ const struct machine *node_machine(const struct node *node);
 /* ---- watching ---- */
 struct node_status {
     enum node_phase phase;
-    struct node_error error;            /* phase FAILED */
+    struct node_error error; /* phase FAILED */
     uint8_t cluster_id[16];
     uint64_t node_id;
     uint8_t incarnation[16];
-    uint64_t epoch;                     /* cluster epoch, 1 */
+    uint64_t epoch; /* cluster epoch, 1 */
     uint64_t term, leader_id;
-    const char *role;                   /* "leader", "follower", ... */
+    const char *role; /* "leader", "follower", ... */
     uint64_t last_index, synced_index, commit_index, applied_index, durable_index;
     uint64_t replay_first, replay_last; /* while REPLAYING */
     uint64_t stamp;                     /* ledger time */
@@ -137,7 +138,7 @@ struct node_status {
     uint64_t free_bytes;
     uint32_t in_flight_entries, waiting_requests;
     uint64_t entries_total, requests_total, transfers_total, refused_busy_total;
-    uint64_t torn_bytes_cut;            /* at the last start */
+    uint64_t torn_bytes_cut; /* at the last start */
     struct journal_position journal;
     struct checkpoint_stats checkpoint;
     uint8_t digest[16];

@@ -1,6 +1,7 @@
 /*
- * gRPC on HTTP/2 over mutual TLS: connections, streams, limits, deadlines. Services register methods;
- * the engine gives them whole messages and carries their answers back. All on the loop thread.
+ * gRPC on HTTP/2 over mutual TLS: connections, streams, limits, deadlines. Services register
+ * methods; the engine gives them whole messages and carries their answers back. All on the loop
+ * thread.
  *
  * Limits and their reasons: see grpc_limits below and docs/api.md.
  */
@@ -18,16 +19,28 @@ struct grpc_server;
 struct grpc_call;
 
 enum grpc_code {
-    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_INVALID_ARGUMENT = 3,
-    GRPC_DEADLINE_EXCEEDED = 4, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6,
-    GRPC_PERMISSION_DENIED = 7, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_FAILED_PRECONDITION = 9,
-    GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
-    GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
+    GRPC_OK = 0,
+    GRPC_CANCELLED = 1,
+    GRPC_UNKNOWN = 2,
+    GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4,
+    GRPC_NOT_FOUND = 5,
+    GRPC_ALREADY_EXISTS = 6,
+    GRPC_PERMISSION_DENIED = 7,
+    GRPC_RESOURCE_EXHAUSTED = 8,
+    GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10,
+    GRPC_OUT_OF_RANGE = 11,
+    GRPC_UNIMPLEMENTED = 12,
+    GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14,
+    GRPC_DATA_LOSS = 15,
+    GRPC_UNAUTHENTICATED = 16,
 };
 
 struct grpc_method {
-    const char *path;               /* "/tally.v1.Ledger/CreateTransfers" */
-    bool client_streaming;          /* reflection; otherwise exactly one request message */
+    const char *path;      /* "/tally.v1.Ledger/CreateTransfers" */
+    bool client_streaming; /* reflection; otherwise exactly one request message */
     bool server_streaming;
     /* A whole request message. Unary and server-streaming: once, after the client half-closed.
      * `message` is 8-byte aligned and borrowed until the call is finished (grpc_call_finish) or the
@@ -42,7 +55,7 @@ struct grpc_method {
     void *context;
 };
 
-struct grpc_limits {                /* zero = default */
+struct grpc_limits {                        /* zero = default */
     uint32_t connections_max;               /* 1024 */
     uint32_t connections_per_principal_max; /* 256 */
     uint32_t handshakes_max;                /* unauthenticated connections at once, 128 */
@@ -59,15 +72,17 @@ struct grpc_limits {                /* zero = default */
 
 struct grpc_server_options {
     uv_loop_t *loop;
-    const char *host;               /* address to bind; port 0 = any free one */
+    const char *host; /* address to bind; port 0 = any free one */
     uint16_t port;
     const char *certificate_file, *key_file, *ca_file, *crl_file; /* PEM; crl may be NULL */
     struct grpc_limits limits;
-    void *event_context;            /* typed events for the log: connection refused and why, ... */
+    void *event_context; /* typed events for the log: connection refused and why, ... */
     void (*event)(void *context, const char *name, const char *principal, const char *text);
 };
 
-struct grpc_error { char text[256]; };
+struct grpc_error {
+    char text[256];
+};
 
 enum status grpc_server_create(const struct grpc_server_options *options,
                                struct grpc_server **out_server, struct grpc_error *out_error);
@@ -79,29 +94,29 @@ enum status grpc_server_reload(struct grpc_server *server, struct grpc_error *ou
 /* GOAWAY, round trip, final GOAWAY, close at zero streams or after grace; then cb once. */
 void grpc_server_drain(struct grpc_server *server, uint32_t grace_ms, void (*cb)(void *context),
                        void *context);
-void grpc_server_destroy(struct grpc_server *server);   /* after drain */
+void grpc_server_destroy(struct grpc_server *server); /* after drain */
 
 struct grpc_server_stats {
-    uint64_t connections, connections_total, handshake_failures_total, calls_total,
-        calls_in_flight, resets_total, deadline_exceeded_total, refused_limit_total,
-        bytes_received_total, bytes_sent_total;
+    uint64_t connections, connections_total, handshake_failures_total, calls_total, calls_in_flight,
+        resets_total, deadline_exceeded_total, refused_limit_total, bytes_received_total,
+        bytes_sent_total;
 };
 void grpc_server_stats(const struct grpc_server *server, struct grpc_server_stats *out);
 
 /* ---- in a handler ---- */
 /* The certificate's one URI SAN, zero-terminated; valid while the call is. */
 const char *grpc_call_principal(const struct grpc_call *call);
-uint64_t grpc_call_deadline_ns(const struct grpc_call *call);   /* uv_hrtime(); UINT64_MAX = none */
+uint64_t grpc_call_deadline_ns(const struct grpc_call *call); /* uv_hrtime(); UINT64_MAX = none */
 bool grpc_call_is_gone(const struct grpc_call *call);
 /* Per-call state of the service. */
 void grpc_call_set_data(struct grpc_call *call, void *data);
 void *grpc_call_data(const struct grpc_call *call);
 /* Trailing metadata, ASCII; copied. At most 8. */
 void grpc_call_add_trailer(struct grpc_call *call, const char *name, const char *value);
-/* Room for one answer message of exactly `size` bytes, to be filled before grpc_call_finish or the next
- * grpc_call_send; NULL when the client is gone (go on without). */
+/* Room for one answer message of exactly `size` bytes, to be filled before grpc_call_finish or the
+ * next grpc_call_send; NULL when the client is gone (go on without). */
 uint8_t *grpc_call_reserve(struct grpc_call *call, size_t size);
-void grpc_call_send(struct grpc_call *call);    /* server streaming: the reserved message may leave */
+void grpc_call_send(struct grpc_call *call); /* server streaming: the reserved message may leave */
 /* Ends the call, once; message may be NULL; percent-encoded by the engine. Drops the reference. */
 void grpc_call_finish(struct grpc_call *call, enum grpc_code code, const char *message);
 

@@ -3,8 +3,8 @@
  * an in-memory twin that passes the same tests (tests/storage/checkpoint_suite).
  *
  * One epoch at a time: checkpoint_submit() on the loop, checkpoint_step() on the flusher's thread,
- * checkpoint_process() on the loop, which calls back once the epoch is durable *and* readable through
- * ledger_past; then the caller releases the frozen memtable.
+ * checkpoint_process() on the loop, which calls back once the epoch is durable *and* readable
+ * through ledger_past; then the caller releases the frozen memtable.
  */
 #ifndef TALLY_STORAGE_CHECKPOINT_H
 #define TALLY_STORAGE_CHECKPOINT_H
@@ -25,7 +25,7 @@ struct checkpoint_meta {
 
 struct checkpoint_stats {
     uint64_t durable_index;
-    uint64_t epoch_count;           /* since open */
+    uint64_t epoch_count; /* since open */
     uint64_t last_flush_ns, longest_flush_ns;
     uint64_t transfer_count, account_count, request_count;
     uint64_t bytes_used, bytes_file;
@@ -52,9 +52,9 @@ struct checkpoint {
     const struct checkpoint_operations *operations;
 };
 
-/* Loop. Hands over a frozen epoch, borrowed until the callback. STATUS_BUSY while one is in flight. The
- * callback's status other than STATUS_OK is fail-stop, except STATUS_DISK_FULL: nothing was written,
- * the same epoch may be submitted again. */
+/* Loop. Hands over a frozen epoch, borrowed until the callback. STATUS_BUSY while one is in flight.
+ * The callback's status other than STATUS_OK is fail-stop, except STATUS_DISK_FULL: nothing was
+ * written, the same epoch may be submitted again. */
 static inline enum status checkpoint_submit(struct checkpoint *c, const struct epoch *epoch,
                                             const struct checkpoint_meta *meta, checkpoint_cb cb,
                                             void *context)

@@ -1,11 +1,11 @@
 /*
- * The file system as a table of functions, so that the same journal code runs on a real disk, on one
- * that fails its n-th call, on one that loses unsynced pages, and in the simulator.
+ * The file system as a table of functions, so that the same journal code runs on a real disk, on
+ * one that fails its n-th call, on one that loses unsynced pages, and in the simulator.
  *
- * Every call returns an `enum status`: STATUS_OK, STATUS_NOT_FOUND, STATUS_EXISTS, STATUS_DISK_FULL,
- * STATUS_PERMISSION, STATUS_LOCKED, or STATUS_IO for everything else. Short reads and writes are
- * completed or turned into an error inside. Paths are relative to the directory given at open.
- * Thread-safe per file.
+ * Every call returns an `enum status`: STATUS_OK, STATUS_NOT_FOUND, STATUS_EXISTS,
+ * STATUS_DISK_FULL, STATUS_PERMISSION, STATUS_LOCKED, or STATUS_IO for everything else. Short reads
+ * and writes are completed or turned into an error inside. Paths are relative to the directory
+ * given at open. Thread-safe per file.
  */
 #ifndef TALLY_STORAGE_FILES_H
 #define TALLY_STORAGE_FILES_H
@@ -19,9 +19,9 @@
 struct file;
 
 enum file_mode {
-    FILE_READ,          /* existing, read only */
-    FILE_WRITE,         /* existing, read and write */
-    FILE_CREATE,        /* must not exist, read and write, mode 0600 */
+    FILE_READ,   /* existing, read only */
+    FILE_WRITE,  /* existing, read and write */
+    FILE_CREATE, /* must not exist, read and write, mode 0600 */
 };
 
 struct files {
@@ -34,13 +34,13 @@ struct files {
                         uint64_t offset);
     enum status (*write)(void *context, struct file *file, const void *buffer, size_t size,
                          uint64_t offset);
-    enum status (*sync)(void *context, struct file *file);      /* data and size are durable */
+    enum status (*sync)(void *context, struct file *file); /* data and size are durable */
     enum status (*truncate)(void *context, struct file *file, uint64_t size);
     /* Reserves blocks and extends the file; STATUS_DISK_FULL leaves it as it was. */
     enum status (*allocate)(void *context, struct file *file, uint64_t size);
     enum status (*rename)(void *context, const char *from, const char *to); /* replaces `to` */
     enum status (*remove)(void *context, const char *name);
-    enum status (*sync_directory)(void *context);               /* names are durable */
+    enum status (*sync_directory)(void *context); /* names are durable */
     /* Names (no path) in no promised order; stops when `each` returns false. */
     enum status (*list)(void *context, bool (*each)(void *argument, const char *name),
                         void *argument);

@@ -1,6 +1,7 @@
 /*
- * Raft's term and vote: tiny, written often, so apart from the big environment. Two slots written in
- * turn, each with a checksum and a number; the newer valid one counts. A write error is fail-stop.
+ * Raft's term and vote: tiny, written often, so apart from the big environment. Two slots written
+ * in turn, each with a checksum and a number; the newer valid one counts. A write error is
+ * fail-stop.
  */
 #ifndef TALLY_STORAGE_HARD_STATE_H
 #define TALLY_STORAGE_HARD_STATE_H
@@ -9,7 +10,7 @@
 
 struct hard_state {
     uint64_t term;
-    uint64_t vote;          /* node id, 0 = none */
+    uint64_t vote; /* node id, 0 = none */
 };
 
 /* File "hard_state". create: STATUS_EXISTS. read: STATUS_NOT_FOUND, STATUS_CORRUPT when no slot is

@@ -2,13 +2,14 @@
  * The write-ahead journal: raft's log entries, durable, ordered and chained.
  *
  * A directory of pre-written segment files of one size. A record is a header (sequence, synced_to,
- * index, term, length, type, checksums keyed by the segment's random generation), a payload, and for
- * raft entries the chain hash H(previous, index, term, type, payload). docs/formats.md draws it.
+ * index, term, length, type, checksums keyed by the segment's random generation), a payload, and
+ * for raft entries the chain hash H(previous, index, term, type, payload). docs/formats.md draws
+ * it.
  *
- * `synced_to` is the highest record *sequence* (not raft index, which truncation makes go back) known
- * to be synced when a record was written. A bad record at or below the highest synced_to found
- * anywhere after it is corruption: open refuses. Only above it may a tail be cut as torn. A seal
- * record after 5 ms idle and at stop makes the last records fall under the rule.
+ * `synced_to` is the highest record *sequence* (not raft index, which truncation makes go back)
+ * known to be synced when a record was written. A bad record at or below the highest synced_to
+ * found anywhere after it is corruption: open refuses. Only above it may a tail be cut as torn. A
+ * seal record after 5 ms idle and at stop makes the last records fall under the rule.
  *
  * Threads: the loop thread calls everything except journal_writer_step() and
  * journal_preparer_step(), which belong to one thread each (or to the simulator's loop).
@@ -25,7 +26,7 @@
 
 struct journal;
 
-#define JOURNAL_HASH_SIZE 32
+#define JOURNAL_HASH_SIZE              32
 #define JOURNAL_CONFIGURATION_SIZE_MAX 2048
 
 /* Raft entry types. Seals, truncation marks and headers are the journal's own. */
@@ -33,23 +34,23 @@ enum journal_entry_type {
     JOURNAL_COMMAND = 1,
     JOURNAL_BARRIER = 2,
     JOURNAL_CONFIGURATION = 3,
-    JOURNAL_DURABILITY = 4,     /* degrade and return entries */
+    JOURNAL_DURABILITY = 4, /* degrade and return entries */
 };
 
 struct journal_entry {
     uint64_t index;
     uint64_t term;
-    uint16_t type;              /* enum journal_entry_type */
-    uint32_t size;              /* payload bytes, 0 .. ENTRY_SIZE_MAX */
+    uint16_t type; /* enum journal_entry_type */
+    uint32_t size; /* payload bytes, 0 .. ENTRY_SIZE_MAX */
     const void *payload;
 };
 
 struct journal_options {
-    const struct files *files;          /* the journal's own directory */
-    uint64_t segment_size;              /* 1 MiB .. 1 GiB, multiple of 4096; default 64 MiB */
+    const struct files *files; /* the journal's own directory */
+    uint64_t segment_size;     /* 1 MiB .. 1 GiB, multiple of 4096; default 64 MiB */
     uint8_t cluster_id[16];
     void *clock_context;
-    uint64_t (*clock_ns)(void *context);            /* monotonic */
+    uint64_t (*clock_ns)(void *context);                   /* monotonic */
     void (*random)(void *context, void *out, size_t size); /* for segment generations */
     /* Called from any thread when the writer, the preparer or the loop has something to do. */
     void *wake_context;
@@ -61,19 +62,19 @@ struct journal_options {
 /* Where damage is, in words for people and in numbers for programs. */
 struct journal_damage {
     enum status status;
-    char segment[64];           /* file name */
-    uint64_t offset;            /* in the file */
-    uint64_t index;             /* raft index at or after which it lies; 0 = unknown */
+    char segment[64]; /* file name */
+    uint64_t offset;  /* in the file */
+    uint64_t index;   /* raft index at or after which it lies; 0 = unknown */
     uint64_t sequence;
-    char text[256];             /* what, where, what to do */
+    char text[256]; /* what, where, what to do */
 };
 
 /* Creates an empty journal in an empty directory: STATUS_EXISTS when there is one already. */
 enum status journal_create(const struct journal_options *options);
 
-/* Recovers: reads all segments, cuts a torn tail (and says so in `out_cut`, bytes), builds the index.
- * STATUS_CORRUPT with *out_damage filled; STATUS_WRONG_CLUSTER; STATUS_NOT_FOUND when there is no
- * journal; STATUS_VERSION. */
+/* Recovers: reads all segments, cuts a torn tail (and says so in `out_cut`, bytes), builds the
+ * index. STATUS_CORRUPT with *out_damage filled; STATUS_WRONG_CLUSTER; STATUS_NOT_FOUND when there
+ * is no journal; STATUS_VERSION. */
 enum status journal_open(const struct journal_options *options, struct journal **out_journal,
                          struct journal_damage *out_damage, uint64_t *out_cut);
 /* Invariant: stopped (journal_stop ran to its end) or never used. */
@@ -81,14 +82,14 @@ void journal_close(struct journal *journal);
 
 /* ---- position ---- */
 struct journal_position {
-    uint64_t first_index;       /* oldest readable entry; last_index + 1 when none */
-    uint64_t last_index;        /* newest appended (perhaps not yet synced) */
+    uint64_t first_index; /* oldest readable entry; last_index + 1 when none */
+    uint64_t last_index;  /* newest appended (perhaps not yet synced) */
     uint64_t last_term;
-    uint64_t synced_index;      /* newest entry known durable */
-    uint64_t anchor_index;      /* entry before first_index: prune kept its term and head */
+    uint64_t synced_index; /* newest entry known durable */
+    uint64_t anchor_index; /* entry before first_index: prune kept its term and head */
     uint64_t anchor_term;
     uint64_t segment_count;
-    uint64_t bytes;             /* on disk, segments */
+    uint64_t bytes;                  /* on disk, segments */
     uint8_t head[JOURNAL_HASH_SIZE]; /* chain hash of last_index */
 };
 void journal_position(const struct journal *journal, struct journal_position *out);
@@ -104,9 +105,9 @@ typedef void (*journal_append_cb)(struct journal_append *request, enum status st
 
 /* Embedded by the caller. `entries` and payloads are borrowed until the callback. */
 struct journal_append {
-    const struct journal_entry *entries;    /* indexes follow last_index without gap */
+    const struct journal_entry *entries; /* indexes follow last_index without gap */
     uint32_t entry_count;
-    journal_append_cb cb;                   /* on the loop thread, from journal_process() */
+    journal_append_cb cb; /* on the loop thread, from journal_process() */
     /* ---- ours ---- */
     struct journal_append *next;
     uint64_t sequence_last;
@@ -114,8 +115,8 @@ struct journal_append {
 };
 
 /* Queues. STATUS_READ_ONLY when no prepared segment is left (disk full: reserve reached);
- * STATUS_BUSY when the queue's bound is reached. Never calls back inside. The callback says STATUS_OK
- * once the entries are synced; any other status is fail-stop: the process must exit. */
+ * STATUS_BUSY when the queue's bound is reached. Never calls back inside. The callback says
+ * STATUS_OK once the entries are synced; any other status is fail-stop: the process must exit. */
 enum status journal_append(struct journal *journal, struct journal_append *request);
 
 /* Loop thread: runs the callbacks of finished appends, in order. */
@@ -125,10 +126,11 @@ void journal_process(struct journal *journal);
  * flight, index > anchor_index. */
 enum status journal_truncate_suffix(struct journal *journal, uint64_t index);
 
-/* Removes whole segments whose entries are all <= index. The anchor of the oldest kept segment holds
- * index, term, head and `configuration` of what was removed. */
+/* Removes whole segments whose entries are all <= index. The anchor of the oldest kept segment
+ * holds index, term, head and `configuration` of what was removed. */
 enum status journal_prune_prefix(struct journal *journal, uint64_t index);
-/* Configuration (raft membership, opaque) to be kept by the anchors of segments begun from now on. */
+/* Configuration (raft membership, opaque) to be kept by the anchors of segments begun from now on.
+ */
 void journal_set_configuration(struct journal *journal, const void *bytes, size_t size);
 enum status journal_configuration(const struct journal *journal, void *out_bytes, size_t capacity,
                                   size_t *out_size);
@@ -147,10 +149,10 @@ uint64_t journal_write_age_ns(const struct journal *journal);
 
 /* ---- jobs ---- */
 enum job_state {
-    JOB_IDLE,       /* nothing to do until woken, or until *out_wait_ns passed (UINT64_MAX = never) */
-    JOB_AGAIN,      /* call again at once */
-    JOB_FAILED,     /* fail-stop; the reason reached the loop through callbacks */
-    JOB_DONE,       /* stopped */
+    JOB_IDLE,   /* nothing to do until woken, or until *out_wait_ns passed (UINT64_MAX = never) */
+    JOB_AGAIN,  /* call again at once */
+    JOB_FAILED, /* fail-stop; the reason reached the loop through callbacks */
+    JOB_DONE,   /* stopped */
 };
 /* One group: takes all queued appends, writes them with one write where possible, syncs once. */
 enum job_state journal_writer_step(struct journal *journal, uint64_t *out_wait_ns);
@@ -164,11 +166,11 @@ struct journal_report {
     uint64_t segment_count, record_count, entry_count, bytes;
     uint64_t first_index, last_index;
     uint8_t head[JOURNAL_HASH_SIZE];
-    uint64_t torn_bytes;        /* would be cut at the next start */
+    uint64_t torn_bytes;          /* would be cut at the next start */
     struct journal_damage damage; /* damage.status == STATUS_OK when all is well */
 };
-/* Read-only walk over checksums, sequence, indexes, padding and chain. STATUS_OK when the walk could
- * be done, damage or not. `progress` may be NULL. */
+/* Read-only walk over checksums, sequence, indexes, padding and chain. STATUS_OK when the walk
+ * could be done, damage or not. `progress` may be NULL. */
 enum status journal_verify(const struct files *files, struct journal_report *out,
                            void (*progress)(void *context, uint64_t done, uint64_t total),
                            void *context);

@@ -1,7 +1,7 @@
 /*
- * The disk reserve: a file of fixed size allocated at init, and a watermark of free space. When free
- * space falls below the watermark the node goes read-only with an alarm, while the reserve still lets
- * the journal close and the last checkpoint be written.
+ * The disk reserve: a file of fixed size allocated at init, and a watermark of free space. When
+ * free space falls below the watermark the node goes read-only with an alarm, while the reserve
+ * still lets the journal close and the last checkpoint be written.
  */
 #ifndef TALLY_STORAGE_RESERVE_H
 #define TALLY_STORAGE_RESERVE_H
