@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for a while, each from its corpus, with address and undefined behaviour
+# sanitizers. A crash is written to build-fuzz/crash-* and the command to repeat it is printed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=60
+only=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
+    --only) only=${2:?--only needs the name of a target}; shift 2 ;;
+    --help)
+        echo "usage: scripts/fuzz.sh [--seconds N] [--only TARGET]   (default 60 s per target)"
+        exit 0 ;;
+    *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+    esac
+done
+
+. scripts/packages.sh
+install_packages "${packages_build[@]}" "${packages_test[@]}"
+CC=clang configure_build build-fuzz -Dfuzz=true -Dtests=enabled -Db_lundef=false \
+    -Db_sanitize=address,undefined -Dwerror=false
+targets=$(ninja -C build-fuzz -t targets all | sed -n 's/^tests\/fuzz\/\(fuzz_[a-z_]*\): .*/\1/p' | sort -u)
+[ -n "$targets" ] || { echo "error: no fuzz target found" >&2; exit 1; }
+
+status=0
+for target in $targets; do
+    [ -z "$only" ] || [ "$only" = "$target" ] || continue
+    ninja -C build-fuzz "tests/fuzz/$target" >build-fuzz/build.log 2>&1 ||
+        { tail -n 20 build-fuzz/build.log; exit 1; }
+    corpus=tests/fuzz/corpus/${target#fuzz_}
+    new=build-fuzz/corpus/${target#fuzz_}
+    mkdir -p "$corpus" "$new"
+    echo "== $target for $seconds s"
+    if ! build-fuzz/tests/fuzz/"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
+        -artifact_prefix=build-fuzz/crash-"$target"- -print_final_stats=1 "$new" "$corpus" \
+        >build-fuzz/"$target".log 2>&1; then
+        tail -n 40 build-fuzz/"$target".log
+        echo "FAILED: $target; repeat with: build-fuzz/tests/fuzz/$target $(ls -t build-fuzz/crash-"$target"-* | head -n 1)"
+        status=1
+    else
+        grep -E 'stat::number_of_executed_units|stat::new_units_added' build-fuzz/"$target".log || true
+    fi
+done
+exit $status
