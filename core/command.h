@@ -20,6 +20,12 @@
 
 #define COMMAND_VERSION 1
 
+/* The only encoding of answers so far (request_header.encoding). */
+#define ANSWER_ENCODING 1
+
+/* Greatest stamp an entry may begin with: the year 2262. Leaves room for sums without overflow. */
+#define STAMP_MAX ((uint64_t)INT64_MAX)
+
 enum operation {
     OPERATION_CREATE_LEDGERS = 1,   /* events: struct ledger_event */
     OPERATION_CREATE_ACCOUNTS = 2,  /* events: struct account_event */
@@ -45,7 +51,7 @@ struct entry_header {
     uint32_t size;  /* bytes of the whole entry */
     uint64_t stamp; /* ns since 1970 of the entry's first event; event k has stamp + k */
     uint32_t request_count;
-    uint32_t event_count; /* over all requests; a request without events counts one stamp */
+    uint32_t event_count; /* sum of request_stamp_count(): one per event, one for a fence */
     uint64_t reserved_1;
 };
 
@@ -140,6 +146,12 @@ _Static_assert(sizeof(struct principal_event) == 328, "format");
 /* Bytes of one event of an operation; 0 for an operation without events or an unknown one. */
 size_t operation_event_size(uint16_t operation);
 
+/* Stamps that a request takes: its events, or one when it has none. */
+static inline uint32_t request_stamp_count(const struct request_header *request)
+{
+    return request->event_count == 0 ? 1 : request->event_count;
+}
+
 /*
  * Walks an entry. The same code checks at the proposer and decodes in apply, so what one accepts
  * the other understands. `bytes` is 8-byte aligned and stays the caller's.
@@ -147,7 +159,8 @@ size_t operation_event_size(uint16_t operation);
  * command_cursor_init: STATUS_VERSION for an unknown version (stop before the entry: upgrade),
  * STATUS_INVALID when the entry header does not match `size`.
  * command_cursor_next: STATUS_OK with *out_request pointing into `bytes`; STATUS_NOT_FOUND at the
- * proper end; STATUS_INVALID when what follows is not a request (the rest is unreadable).
+ * proper end; STATUS_INVALID when what follows is not a request (the rest is unreadable, and
+ * every further call says so again).
  */
 struct command_cursor {
     const uint8_t *bytes;
@@ -155,7 +168,8 @@ struct command_cursor {
     size_t offset;
     uint32_t request_index;
     uint32_t request_count;
-    uint64_t stamp; /* of the next request's first event */
+    uint32_t stamps_left; /* of the entry header's event_count */
+    uint64_t stamp;       /* of the next request's first event */
 };
 
 enum status command_cursor_init(struct command_cursor *cursor, const void *bytes, size_t size);

@@ -12,6 +12,9 @@
 
 struct ledger_past {
     void *context;
+    /* May be NULL. A hint that transfer_by_id() will be asked for this id soon (a batch looks 32
+     * ids ahead): fetch what it would touch into the processor's cache, e.g. the filter's block. */
+    void (*transfer_prefetch)(void *context, const struct id128 *id);
     /* Transfer (accepted or refused) with this id among checkpointed ones. */
     bool (*transfer_by_id)(void *context, const struct id128 *id, struct transfer_record *out);
     /* Transfer by sequence number, counted from 0; false when not checkpointed. */

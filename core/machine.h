@@ -41,6 +41,14 @@ struct machine_options {
     uint32_t epoch_transfer_count_max; /* memtable sizes; each is held twice */
     uint32_t epoch_request_count_max;
     uint32_t epoch_answer_bytes_max;
+    /* Bounds agreed by all nodes; 0 means the number in bounds.h. Tests make them small. */
+    uint32_t ledger_count_max;
+    uint32_t principal_count_max;
+    uint64_t request_count_max;        /* remembered at once */
+    uint64_t request_answer_bytes_max; /* of their stored answers */
+    /* Seed of the hash tables, best drawn at random per process so that nobody can choose ids that
+     * collide. Nothing visible depends on it; 0 is allowed. */
+    uint64_t hash_seed;
 };
 
 /* STATUS_NO_MEMORY, or STATUS_INVALID when a size is zero or smaller than one entry needs
@@ -70,9 +78,17 @@ typedef void (*answer_cb)(void *context, uint32_t position, const struct answer 
 
 /* Applies the entry at `index`, which must be the last applied index + 1 (invariant), and answers
  * each of its requests in order, each exactly once. Total: any bytes of COMMAND_VERSION are
- * applied; unreadable requests answer OUTCOME_MALFORMED and change nothing. The caller has made
- * sure of machine_room_for() (invariant) and of command_cursor_init() != STATUS_VERSION
- * (invariant). `cb` may be NULL (replay). */
+ * applied; unreadable requests answer OUTCOME_MALFORMED and change nothing, and an entry whose very
+ * header is unreadable has no requests. `entry` is 8-byte aligned (invariant). The caller has made
+ * sure of machine_room_for() with the counts of the entry's header (invariant) and of
+ * command_cursor_init() != STATUS_VERSION (invariant). `cb` may be NULL (replay).
+ *
+ * Requests are judged at ledger time = the entry's stamp. Stamps never stand still: an entry whose
+ * stamp is not above machine_stamp() (no correct proposer writes one) counts as stamped
+ * machine_stamp() + 1.
+ *
+ * Genesis: while the principal table is empty, SET_PRINCIPALS with header.principal = 0 is executed
+ * whatever role and issue time; it alone is not remembered as a request. */
 void machine_apply(struct machine *machine, uint64_t index, uint64_t term, const void *entry,
                    size_t size, answer_cb cb, void *context);
 

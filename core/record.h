@@ -16,7 +16,8 @@
 #define ORDINAL_NONE UINT32_MAX
 
 /* A transfer, accepted (result 0) or refused with a result that burns its id. Its place in the
- * sequence of all transfers is its sequence number. Account history is a backward linked list. */
+ * sequence of all transfers is its sequence number. Account history is a backward linked list
+ * of accepted transfers; a refused one has SEQUENCE_NONE in both links and is in no history. */
 struct transfer_record {
     struct id128 id;
     uint64_t amount_low;
@@ -27,7 +28,7 @@ struct transfer_record {
     uint64_t previous_debit_sequence;  /* earlier transfer touching the debit account */
     uint64_t previous_credit_sequence; /* earlier transfer touching the credit account */
     uint64_t timestamp;                /* commit stamp, ns since 1970 */
-    uint32_t debit_ordinal;            /* ORDINAL_NONE when refused: see below */
+    uint32_t debit_ordinal;            /* of the account, refused or not; ORDINAL_NONE: no such */
     uint32_t credit_ordinal;
     uint32_t user_data_32;
     uint32_t timeout_s;

@@ -27,7 +27,11 @@ enum outcome {
 enum result {
     RESULT_OK = 0,
 
-    /* The id is taken. EXISTS: by an event equal in every field. The first differing field in
+    /* Order of judgement for every event: refusals by the event alone (20..) in the order of the
+     * numbers, then the id (1..17), then the state (60..) in the order of the numbers, then bounds
+     * (80..). docs/formats/command.md has the ladders.
+     *
+     * The id is taken. EXISTS: by an event equal in every field. The first differing field in
      * the order of the numbers is named. */
     RESULT_EXISTS = 1,
     RESULT_EXISTS_WITH_DIFFERENT_FLAGS = 2,
@@ -82,6 +86,10 @@ enum result {
     RESULT_OVERFLOWS_CREDITS = 66, /* likewise credits of the credit account */
     RESULT_EXCEEDS_CREDITS = 67,   /* debit account: debits_must_not_exceed_credits */
     RESULT_EXCEEDS_DEBITS = 68,    /* credit account: credits_must_not_exceed_debits */
+    RESULT_OVERFLOWS_LEDGER = 69,  /* the ledger's total would pass 2^128 - 1 */
+
+    /* Refused by the state, about rows of the principal table: nothing is burned. */
+    RESULT_LAST_SITE_OPERATOR = 70, /* would leave no row that may set principals */
 
     /* A bounded table is full: retryable after the bound was raised; nothing is burned. */
     RESULT_LEDGER_TABLE_FULL = 80,
@@ -101,7 +109,7 @@ const char *outcome_explanation(uint8_t outcome);
 /* True when a transfer refused with this result keeps its id burned. */
 static inline bool result_burns_id(uint8_t result)
 {
-    return result >= RESULT_LEDGER_NOT_FOUND && result <= RESULT_EXCEEDS_DEBITS;
+    return result >= RESULT_LEDGER_NOT_FOUND && result <= RESULT_OVERFLOWS_LEDGER;
 }
 
 #endif

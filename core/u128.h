@@ -10,6 +10,21 @@ __extension__ typedef unsigned __int128 u128;
 
 #define U128_MAX (~(u128)0)
 
+static inline u128 u128_make(uint64_t low, uint64_t high)
+{
+    return (u128)high << 64 | low;
+}
+
+static inline uint64_t u128_low(u128 value)
+{
+    return (uint64_t)value;
+}
+
+static inline uint64_t u128_high(u128 value)
+{
+    return (uint64_t)(value >> 64);
+}
+
 /* Identifiers are opaque: 16 bytes, compared for equality and hashed, never calculated with. */
 struct id128 {
     uint8_t bytes[16];
