@@ -189,6 +189,12 @@ enum status command_cursor_next(struct command_cursor *cursor,
     return STATUS_OK;
 }
 
+enum status request_check(const struct request_header *request)
+{
+    bool readable = request_readable(request, ENTRY_SIZE_MAX - sizeof(struct entry_header));
+    return readable ? STATUS_OK : STATUS_INVALID;
+}
+
 enum status command_check(const void *bytes, size_t size)
 {
     struct command_cursor cursor;

@@ -176,6 +176,10 @@ enum status command_cursor_init(struct command_cursor *cursor, const void *bytes
 enum status command_cursor_next(struct command_cursor *cursor,
                                 const struct request_header **out_request, uint64_t *out_stamp);
 
+/* One request alone, before it is gathered: STATUS_OK when an entry made of it would pass
+ * command_check(). Looks at the header only; `request->size` bytes are the caller's promise. */
+enum status request_check(const struct request_header *request);
+
 /* The proposer's check of a whole entry: STATUS_OK exactly when apply will find every request. */
 enum status command_check(const void *bytes, size_t size);
 
