@@ -1,0 +1,282 @@
+"""Nodes under test: certificates, a data directory, a running tallyd, and its end.
+
+Every wait is bounded, every process started here is ended by its own process id, and a node's log
+stays until its test has passed, so that a failure can show the tail of it.
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pki
+from client import Api
+
+READY_SECONDS = 60      # start to ready, generous: the machine may be busy
+STOP_SECONDS = 60       # SIGTERM to exit
+KILL_SECONDS = 20       # SIGKILL to reaped
+
+# Certificates by short name: URI, name of the principal, role. "stranger" has a certificate of the
+# right authority and no row in the table.
+PRINCIPALS = {
+    "site": ("tally://test/site-operator", "site-operator", "SITE_OPERATOR"),
+    "business": ("tally://test/business", "business", "BUSINESS_OPERATOR"),
+    "channel": ("tally://test/channel", "channel", "CHANNEL"),
+    "channel_two": ("tally://test/channel/two", "channel", "CHANNEL"),
+    "other": ("tally://test/other", "other", "CHANNEL"),
+    "auditor": ("tally://test/auditor", "auditor", "AUDITOR"),
+    "peer": ("tally://test/peer", "peer", "NODE"),
+}
+STRANGER = "tally://test/stranger"
+
+
+class Failure(Exception):
+    """A node did not do what was asked of it in time."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Programs:
+    """Where the programs under test are."""
+
+    def __init__(self, build):
+        self.build = os.path.abspath(build)
+        self.tallyd = os.path.join(self.build, "server", "tallyd")
+        self.tally = os.path.join(self.build, "client", "tally")
+        for program in (self.tallyd, self.tally):
+            if not os.access(program, os.X_OK):
+                raise Failure("%s is not there: build it first, or give --build" % program)
+
+
+class Security:
+    """Certificates of one test run, shared by all its nodes."""
+
+    def __init__(self, directory):
+        self.authority = pki.Authority(os.path.join(directory, "authority"))
+        self.server = self.authority.issue_server("server", "tally://test/node/1")
+        self.by_name = {name: self.authority.issue(name, [uri])
+                        for name, (uri, _, _) in PRINCIPALS.items()}
+        self.by_name["stranger"] = self.authority.issue("stranger", [STRANGER])
+
+
+def yaml(value, indent=0):
+    """Writes nested dicts of scalars as YAML."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines.append("%s%s:" % (" " * indent, key))
+            lines.append(yaml(item, indent + 2))
+        elif isinstance(item, bool):
+            lines.append("%s%s: %s" % (" " * indent, key, "true" if item else "false"))
+        elif isinstance(item, int):
+            lines.append("%s%s: %d" % (" " * indent, key, item))
+        else:
+            lines.append("%s%s: %s" % (" " * indent, key, json.dumps(item)))
+    return "\n".join(lines)
+
+
+class Node:
+    """One data directory and, at times, one tallyd serving it."""
+
+    def __init__(self, programs, security, schema, directory, settings=None, environment=None,
+                 crl=True):
+        self.programs = programs
+        self.security = security
+        self.schema = schema
+        self.directory = directory
+        self.data = os.path.join(directory, "data")
+        self.config_path = os.path.join(directory, "tallyd.yaml")
+        self.log_path = os.path.join(directory, "tallyd.log")
+        self.environment = dict(environment or {})
+        self.process = None
+        self.ports = None
+        self.apis = []
+        os.makedirs(directory, exist_ok=True)
+        self.config = {
+            "node": {"directory": self.data, "allow_root": True},
+            "listen": {"grpc": "127.0.0.1:0", "ops": "127.0.0.1:0"},
+            "tls": {"certificate": security.server.certificate, "key": security.server.key,
+                    "ca": security.authority.certificate},
+            "log": {"level": "info"},
+        }
+        if crl:
+            self.config["tls"]["crl"] = security.authority.crl
+        for section, values in (settings or {}).items():
+            self.config.setdefault(section, {}).update(values)
+
+    # ---- before the first start ----
+
+    def write_config(self):
+        with open(self.config_path, "w") as file:
+            file.write(yaml(self.config) + "\n")
+
+    def init(self, extra=()):
+        """tally node init, with the site operator as the first principal."""
+        self.write_config()
+        uri, name, role = PRINCIPALS["site"]
+        command = [self.programs.tally, "node", "init", "--directory", self.data,
+                   "--principal", "%s=%s:%s" % (uri, name, role.lower())] + list(extra)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=60)
+        if done.returncode != 0:
+            raise Failure("%s: exit %d\n%s" % (" ".join(command), done.returncode,
+                                               done.stdout.decode(errors="replace")))
+        return self
+
+    # ---- life ----
+
+    def spawn(self):
+        """Starts tallyd and returns at once."""
+        if self.process is not None:
+            raise Failure("already running")
+        self.write_config()
+        self.ports = None
+        try:
+            os.unlink(os.path.join(self.data, "ports.json"))
+        except FileNotFoundError:
+            pass
+        environment = dict(os.environ)
+        environment.update(self.environment)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs.tallyd, "--config", self.config_path], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env=environment, start_new_session=True)
+        return self
+
+    def start(self):
+        """Starts tallyd and waits until it is ready."""
+        return self.spawn().wait_ready()
+
+    def read_ports(self):
+        try:
+            with open(os.path.join(self.data, "ports.json")) as file:
+                ports = json.load(file)
+            return {"grpc": int(ports["grpc"]), "ops": int(ports["ops"])}
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def wait_ready(self, seconds=READY_SECONDS):
+        end = time.monotonic() + seconds
+        why = "no ports.json"
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                status = self.process.returncode
+                self.process = None
+                raise Failure("tallyd ended with %d before it was ready\n%s" % (status,
+                                                                               self.log_tail()))
+            self.ports = self.ports or self.read_ports()
+            if self.ports:
+                try:
+                    status, why = self.get("/readyz", timeout=2)
+                    if status == 200:
+                        return self
+                except OSError as error:
+                    why = str(error)
+            time.sleep(0.01)
+        raise Failure("not ready after %d s: %s\n%s" % (seconds, why, self.log_tail()))
+
+    def wait_exit(self, seconds=STOP_SECONDS):
+        """Waits until the process has ended by itself and returns its exit status."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure("tallyd still runs after %d s\n%s" % (seconds, self.log_tail())) from None
+        self.process = None
+        return status
+
+    def kill(self):
+        """kill -9."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(KILL_SECONDS)
+            self.process = None
+
+    def terminate(self):
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def restart_after_kill(self):
+        self.kill()
+        return self.start()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def close(self):
+        for api in self.apis:
+            api.close()
+        self.apis = []
+        self.kill()
+
+    def remove(self):
+        self.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- asking it ----
+
+    def api(self, name="channel", **options):
+        """A client with the certificate of that short name, or with a given one."""
+        certificate = self.security.by_name[name] if isinstance(name, str) else name
+        api = Api(self.ports["grpc"], self.schema, self.security.authority, certificate, **options)
+        self.apis.append(api)
+        return api
+
+    def get(self, path, timeout=10):
+        """GET of the operations port: (status, text)."""
+        url = "http://127.0.0.1:%d%s" % (self.ports["ops"], path)
+        try:
+            with urllib.request.urlopen(url, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def status(self):
+        return json.loads(self.get("/status")[1])
+
+    def set_principals(self, names=None):
+        """Adds the rows of PRINCIPALS that node init did not."""
+        site = self.api("site")
+        rows = [{"uri": uri, "name": name, "role": role}
+                for key, (uri, name, role) in PRINCIPALS.items()
+                if key != "site" and (names is None or key in names)]
+        answer = site.write("SetPrincipals", "principals", rows)
+        if list(answer.results) != [0] * len(rows):
+            raise Failure("SetPrincipals: %s" % list(answer.results))
+        return self
+
+    def log_text(self):
+        try:
+            with open(self.log_path, errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def log_tail(self, lines=30):
+        return "--- last lines of %s\n%s" % (self.log_path,
+                                             "\n".join(self.log_text().splitlines()[-lines:]))
+
+    def run_to_exit(self, arguments=(), seconds=READY_SECONDS):
+        """Runs tallyd in the foreground until it ends: (exit status, its output)."""
+        self.write_config()
+        done = subprocess.run([self.programs.tallyd, "--config", self.config_path]
+                              + list(arguments), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds,
+                              env=dict(os.environ, **self.environment))
+        return done.returncode, done.stdout.decode(errors="replace")
+
+    def verify_journal(self):
+        """tally journal verify: (exit status, output)."""
+        done = subprocess.run([self.programs.tally, "journal", "verify",
+                               os.path.join(self.data, "journal")], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=120)
+        return done.returncode, done.stdout.decode(errors="replace")

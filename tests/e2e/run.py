@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+"""End-to-end tests: a real tallyd, asked by the stock gRPC client of python3-grpcio.
+
+    tests/e2e/run.py [--build DIR] [-k PATTERN] [--list] [--keep]
+
+Each test is a function `test_...(t)` in a file `test_*.py` beside this one; `t` is the Case below.
+A file's tests share one node (t.node), made when the first of them asks; a test that kills,
+damages or fills something makes its own with t.fresh_node(). The last line is
+'N passed, N failed, N skipped'; exit status 1 when anything failed.
+"""
+import argparse
+import fnmatch
+import importlib
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+# The client library's own complaints about refused connections are what many tests provoke.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc  # noqa: E402
+
+import cluster  # noqa: E402
+import schema  # noqa: E402
+
+
+class Skip(Exception):
+    """This machine cannot run the test; the text says what is missing."""
+
+
+class Run:
+    """What all tests share: programs, certificates, message classes, a scratch directory."""
+
+    def __init__(self, build, scratch):
+        self.programs = cluster.Programs(build)
+        self.scratch = scratch
+        self.security = cluster.Security(scratch)
+        self.schema = schema.compile_project()
+        self.node_count = 0
+
+    def new_node(self, settings=None, **options):
+        self.node_count += 1
+        return cluster.Node(self.programs, self.security, self.schema,
+                            os.path.join(self.scratch, "node%d" % self.node_count), settings,
+                            **options)
+
+
+class Case:
+    """One test: its nodes and its claims."""
+
+    def __init__(self, run, module):
+        self.run = run
+        self.module = module
+        self.fresh = []
+
+    # ---- nodes ----
+
+    @property
+    def node(self):
+        """The node shared by the tests of a file, with principals, and what prepare(node) adds."""
+        shared = self.module.__dict__.get("_shared_node")
+        if shared is None:
+            shared = self.run.new_node(getattr(self.module, "SETTINGS", None))
+            self.module.__dict__["_shared_node"] = shared
+            shared.init().start().set_principals()
+            if hasattr(self.module, "prepare"):
+                self.module.prepare(shared)
+        return shared
+
+    def new_node(self, settings=None, **options):
+        """A node of this test alone, neither initialised nor started."""
+        node = self.run.new_node(settings, **options)
+        self.fresh.append(node)
+        return node
+
+    def fresh_node(self, settings=None, **options):
+        """A node of this test alone, ready, with principals."""
+        return self.new_node(settings, **options).init().start().set_principals()
+
+    # ---- claims ----
+
+    def true(self, condition, text="not true"):
+        if not condition:
+            raise AssertionError(text)
+
+    def equal(self, actual, expected, text=""):
+        if actual != expected:
+            raise AssertionError("%s: is %r, expected %r" % (text or "value", actual, expected))
+
+    def contains(self, text, part, what="text"):
+        if part not in text:
+            raise AssertionError("%s lacks %r: %s" % (what, part, text))
+
+    def code(self, answer, name, text="answer"):
+        """The gRPC status of an Answer; for a refusal also that it says why."""
+        if answer.code != grpc.StatusCode[name]:
+            raise AssertionError("%s: is %r, expected %s" % (text, answer, name))
+
+    def skip(self, why):
+        raise Skip(why)
+
+    def eventually(self, question, seconds=30, text="condition"):
+        """Asks until the answer is true, bounded; returns the answer."""
+        end = time.monotonic() + seconds
+        while True:
+            answer = question()
+            if answer:
+                return answer
+            if time.monotonic() > end:
+                raise AssertionError("%s: not within %d s" % (text, seconds))
+            time.sleep(0.02)
+
+
+def load(pattern):
+    """[(module, name, function)] of the tests whose 'file.name' matches."""
+    tests = []
+    for file in sorted(os.listdir(HERE)):
+        if not (file.startswith("test_") and file.endswith(".py")):
+            continue
+        module = importlib.import_module(file[:-3])
+        for name, function in module.__dict__.items():
+            full = "%s.%s" % (file[5:-3], name[5:])
+            if name.startswith("test_") and inspect.isfunction(function):
+                if pattern is None or pattern in full or fnmatch.fnmatch(full, pattern):
+                    tests.append((module, full, function))
+    return tests
+
+
+def run_one(run, module, function):
+    """'passed', 'skipped: ...' or 'failed' with the trace and the nodes' logs printed."""
+    case = Case(run, module)
+    try:
+        function(case)
+        return "passed"
+    except Skip as skip:
+        return "skipped: %s" % skip
+    except Exception:  # a failing test must not end the others
+        traceback.print_exc(file=sys.stdout)
+        for node in case.fresh + [module.__dict__.get("_shared_node")]:
+            if node is not None:
+                print(node.log_tail())
+        return "failed"
+    finally:
+        for node in case.fresh:
+            node.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default=os.path.join(schema.ROOT, "build"),
+                        help="meson's build directory (default: build)")
+    parser.add_argument("-k", metavar="PATTERN", help="only tests whose file.name contains this")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    parser.add_argument("--keep", action="store_true", help="keep the scratch directory")
+    arguments = parser.parse_args()
+
+    tests = load(arguments.k)
+    if arguments.list:
+        print("\n".join(name for _, name, _ in tests))
+        return 0
+    scratch = tempfile.mkdtemp(prefix="tally-e2e-")
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    try:
+        run = Run(arguments.build, scratch)
+        for position, (module, name, function) in enumerate(tests):
+            began = time.monotonic()
+            verdict = run_one(run, module, function)
+            counts[verdict.split(":")[0]] += 1
+            print("%-8s %6.2f s  %s" % (verdict.split(":")[0], time.monotonic() - began, name)
+                  + (verdict[len("skipped"):] if verdict.startswith("skipped") else ""),
+                  flush=True)
+            # The file's last test: its shared node is no longer needed.
+            last = position + 1 == len(tests) or tests[position + 1][0] is not module
+            if last and module.__dict__.get("_shared_node") is not None:
+                module.__dict__.pop("_shared_node").close()
+    finally:
+        for module, _, _ in tests:
+            if module.__dict__.get("_shared_node") is not None:
+                module.__dict__.pop("_shared_node").close()
+        if arguments.keep or counts["failed"]:
+            print("files kept in %s" % scratch)
+        else:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if not tests:
+        print("no test matches %r" % arguments.k)
+    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
+    return 1 if counts["failed"] or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

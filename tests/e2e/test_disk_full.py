@@ -1,0 +1,109 @@
+"""A full disk: read-only with an alarm, reads go on, space comes back, nothing is lost. The disk is
+a small tmpfs of the test's own, so this needs root."""
+import contextlib
+import os
+import subprocess
+
+from client import account, ledger, transfer
+
+A, B = (n.to_bytes(16, "big") for n in (1, 2))
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def small_disk(t, directory, size):
+    """Mounts a tmpfs there for the time of the block."""
+    if os.geteuid() != 0:
+        t.skip("needs root to mount a small disk")
+    os.makedirs(directory, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % size, "tmpfs", directory],
+                          stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        t.skip("cannot mount a tmpfs here: %s" % done.stderr.decode().strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def free_bytes(directory):
+    told = os.statvfs(directory)
+    return told.f_bavail * told.f_frsize
+
+
+def fill(path, leave):
+    """A file that leaves so many bytes free."""
+    size = free_bytes(os.path.dirname(path)) - leave
+    with open(path, "ab") as file:
+        while size > 0:
+            size -= file.write(bytes(min(size, MIB)))
+
+
+def test_full_disk_is_survived(t):
+    node = t.new_node({"journal": {"segment_bytes": 2 * MIB}, "checkpoint": {"interval_ms": 200},
+                       "disk": {"watermark_bytes": 24 * MIB, "reserve_bytes": 4 * MIB}})
+    disk = os.path.join(node.directory, "disk")
+    with small_disk(t, disk, 192 * MIB):
+        node.data = os.path.join(disk, "data")
+        node.config["node"]["directory"] = node.data
+        try:
+            exercise(t, node, os.path.join(disk, "filler"))
+        finally:
+            node.close()
+
+
+def exercise(t, node, filler):
+    node.init().start().set_principals()
+    business, channel = node.api("business"), node.api("channel")
+    t.equal(business.create_ledgers([ledger(1)]), [0])
+    t.equal(business.create_accounts([account(A), account(B)]), [0, 0])
+    acknowledged = 0
+
+    def write(count=1):
+        return channel.raw("CreateTransfers", channel.write_body(
+            "CreateTransfers", "transfers", [transfer(A, B, 1) for _ in range(count)]))
+
+    for round_number, leave in enumerate((16 * MIB, 0)):
+        # Below the watermark, and then not one byte free.
+        fill(filler, leave)
+        last = None
+        for _ in range(2000):
+            last = write(100)
+            if last.code.name != "OK":
+                break
+            acknowledged += 100
+        t.true(last.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"), repr(last))
+        t.equal(last.trailers.get("tally-outcome"), "NOT_ACCEPTED", "it says: not in the log")
+        t.contains(last.details, "read-only", "the words say why")
+        # Reads go on, probes and metrics tell, and the process lives.
+        t.equal(channel.posted(A), (acknowledged, 0), "balances while read-only")
+        status = node.status()
+        t.true(status["read_only"], "status says so: %s" % status)
+        t.equal(node.get("/livez")[0], 200, "alive")
+        t.contains(node.get("/metrics")[1], "read_only 1", "the alarm's metric")
+        t.contains(node.log_text(), "read", "the log")
+        if round_number == 1:
+            # A restart on the full disk is either possible or refused in words; it loses nothing.
+            node.kill()
+            node.spawn()
+            try:
+                node.wait_ready(10)
+            except Exception as refused:
+                t.true("disk" in str(refused) or "space" in str(refused)
+                       or "read-only" in str(refused), str(refused))
+                node.kill()
+                os.unlink(filler)
+                node.start()
+            channel = node.api("channel")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(filler)
+        t.eventually(lambda: write().code.name == "OK", 30, "writes go on once there is space")
+        acknowledged = channel.posted(A)[0]
+
+    node.kill()
+    node.start()
+    channel = node.api("channel")
+    t.equal(channel.posted(A), (acknowledged, 0), "after kill -9")
+    t.true(channel.ask("TrialBalance", ledger=1).balanced, "balanced")
+    status, output = node.verify_journal()
+    t.equal(status, 0, output)

@@ -1,0 +1,81 @@
+"""Probes, metrics and status on the operations port."""
+import http.client
+import json
+import re
+
+from client import account, ledger, transfer
+
+A, B = (n.to_bytes(16, "big") for n in (1, 2))
+
+
+def prepare(node):
+    business = node.api("business")
+    assert business.create_ledgers([ledger(1)]) == [0]
+    assert business.create_accounts([account(A), account(B)]) == [0, 0]
+
+
+# Alive and ready, each with a word; unknown paths are 404, other methods 405.
+def test_probes(t):
+    for path in ("/livez", "/readyz"):
+        status, text = t.node.get(path)
+        t.equal(status, 200, path)
+        t.true(text.strip(), "%s says something" % path)
+    t.equal(t.node.get("/nosuch")[0], 404)
+    connection = http.client.HTTPConnection("127.0.0.1", t.node.ports["ops"], timeout=10)
+    for method in ("POST", "PUT", "DELETE"):
+        connection.request(method, "/livez")
+        answer = connection.getresponse()
+        answer.read()
+        t.equal(answer.status, 405, method)
+    connection.close()
+
+
+# Metrics are Prometheus text: every sample belongs to a declared family, counters count what was
+# done, and no label carries an id.
+def test_metrics(t):
+    def samples():
+        status, text = t.node.get("/metrics")
+        t.equal(status, 200)
+        families, found = set(), {}
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                families.add(line.split()[2])
+            elif line and not line.startswith("#"):
+                match = re.fullmatch(r"([a-z_:][a-z0-9_:]*)(\{[^}]*\})? ([0-9.eE+-]+|NaN|\+Inf)",
+                                     line)
+                t.true(match, "not a sample: %r" % line)
+                name = match.group(1)
+                base = re.sub(r"_(bucket|sum|count)$", "", name)
+                t.true(name in families or base in families, "%s has no TYPE" % name)
+                found[name + (match.group(2) or "")] = float(match.group(3))
+        return found
+
+    before = samples()
+    counters = [n for n in before if "transfers" in n and "total" in n]
+    t.true(counters, "no counter of transfers among %s" % sorted(before))
+    t.equal(t.node.api("channel").create_transfers([transfer(A, B, 1) for _ in range(10)]),
+            [0] * 10)
+    after = samples()
+    t.true(any(after[n] - before[n] == 10 for n in counters), "10 more transfers")
+    t.true(not any(A.hex() in name for name in after), "ids in labels")
+
+
+# Status is one JSON document with position, phase and version.
+def test_status_document(t):
+    written = t.node.api("channel").write("CreateTransfers", "transfers", [transfer(A, B, 1)])
+    status, text = t.node.get("/status")
+    t.equal(status, 200)
+    document = json.loads(text)
+    for key in ("applied_index", "commit_index", "durable_index", "read_only", "phase"):
+        t.true(key in document, "status lacks %s: %s" % (key, sorted(document)))
+    t.true(document["applied_index"] >= written.index, "position")
+    t.true(document["durable_index"] <= document["applied_index"], "checkpoint is not ahead")
+
+
+# The log is one event per line, key=value, and says what the node is and where it listens.
+def test_log_lines(t):
+    lines = [line for line in t.node.log_text().splitlines() if line.strip()]
+    t.true(lines, "the log is empty")
+    for line in lines:
+        t.true(re.search(r"\b[a-z_]+=", line), "no key=value in %r" % line)
+    t.true(any(str(t.node.ports["grpc"]) in line for line in lines), "the port is logged")
