@@ -1,0 +1,262 @@
+#!/usr/bin/python3
+"""Kills a node at random moments under load, and has the ledger judged afterwards.
+
+    scripts/kill-loop.sh [--rounds N] [--seed N] [--build DIR] [--power-loss] [--no-sync]
+                         [--expect-failure] [--keep]
+
+Each round: tallyd starts, several client processes go on writing (chaos/workload.py), and at a
+random moment, now and then while it still replays its journal, it gets kill -9. Epochs and segments
+are small, so that checkpoints, prunes and segment changes are hit. After the last round the clients
+settle every open outcome, the ledger is exported (chaos/export.py) and judged by a separate program
+that reads only the clients' logs and the export (chaos/judge.py). Then the node stops gracefully,
+its journal is verified offline, and a restart must export the same ledger again.
+
+  --power-loss      tallyd runs under a library that records writes and syncs; after each kill a
+                    random subset of what was not synced is taken away, as by a loss of power
+  --no-sync         with --power-loss: syncs are swallowed, so that acknowledged data is lost
+  --expect-failure  exit status 0 only if the judge found acknowledged transfers missing. With
+                    --no-sync this shows that the loop can fail
+
+The seed decides the moments and the load; it is printed first. Processes and disks are not
+deterministic, so a seed repeats the plan of a run, not each interleaving.
+
+Exit status: 0 as expected; 1 the judge found violations (or, expecting failure, none); 2 the loop
+itself could not go on: a node that does not start, a client without an outcome, a bad option.
+"""
+import argparse
+import filecmp
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests", "e2e"))
+sys.dont_write_bytecode = True
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+import cluster  # noqa: E402
+import schema  # noqa: E402
+
+PROCESSES, CLIENTS_PER_PROCESS = 2, 3
+READY_SECONDS = 60          # a start, replay included
+PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
+SETTLE_SECONDS = 150        # all clients' end after the last round
+REPLAY_KILL_SHARE = 0.15    # rounds in which the kill comes before the node is ready
+SETTINGS = {"journal": {"segment_bytes": 1 << 20},
+            "checkpoint": {"transfers": 20000, "interval_ms": 300}}
+BATCH_MAX = 4000            # an entry of it still fits a segment of 1 MiB
+
+
+class LoopFailure(Exception):
+    """The loop cannot go on; not the judge's business."""
+
+
+class Loop:
+    def __init__(self, arguments, scratch):
+        self.arguments = arguments
+        self.scratch = scratch
+        self.random = random.Random(arguments.seed)
+        self.programs = cluster.Programs(arguments.build)
+        self.security = cluster.Security(scratch)
+        self.logs = os.path.join(scratch, "logs")
+        os.mkdir(self.logs)
+        self.port = cluster.free_port()
+        settings = dict(SETTINGS, listen={"grpc": "127.0.0.1:%d" % self.port})
+        self.node = cluster.Node(self.programs, self.security, schema.compile_project(),
+                                 os.path.join(scratch, "node"), settings)
+        self.clients = []
+        self.power = None
+
+    # ---- clients ----
+
+    def start_clients(self):
+        names = {name: {"certificate": self.security.by_name[name].certificate,
+                        "key": self.security.by_name[name].key}
+                 for name in ("business", "channel")}
+        for number in range(PROCESSES):
+            path = os.path.join(self.scratch, "workload-%d.json" % number)
+            with open(path, "w") as file:
+                json.dump(dict(names, port=self.port, ca=self.security.authority.certificate,
+                               logs=self.logs, seed="%d/%d" % (self.arguments.seed, number),
+                               name="channel-%d" % number, clients=CLIENTS_PER_PROCESS,
+                               business_client=number == 0, accounts=64, accounts_max=2000,
+                               batch_max=BATCH_MAX, patience_s=PATIENCE_SECONDS), file)
+            self.clients.append(subprocess.Popen(
+                [os.path.join(HERE, "workload.py"), "--config", path], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE))
+            # The first makes ledger and accounts before it says that it has started.
+            if self.clients[-1].stdout.readline() != b"started\n":
+                raise LoopFailure("a client process did not start")
+
+    def check_clients(self):
+        for client in self.clients:
+            if client.poll() is not None:
+                raise LoopFailure("a client process ended with %d" % client.returncode)
+
+    def settle_clients(self):
+        end = time.monotonic() + SETTLE_SECONDS
+        for client in self.clients:
+            client.stdin.close()
+        for client in self.clients:
+            try:
+                status = client.wait(max(1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise LoopFailure("a client did not settle its requests") from None
+            if status != 0:
+                raise LoopFailure("a client process ended with %d" % status)
+
+    def logged_bytes(self):
+        return sum(os.path.getsize(os.path.join(self.logs, n)) for n in os.listdir(self.logs))
+
+    # ---- rounds ----
+
+    def start_node(self):
+        try:
+            self.node.spawn().wait_ready(READY_SECONDS)
+        except cluster.Failure as failure:
+            raise LoopFailure(str(failure)) from None
+
+    def kill_node(self):
+        self.node.kill()
+        if self.power:
+            self.power.strike(self.random.getrandbits(63))
+
+    def round(self, number):
+        """Starts the node, if the last round's kill took it, and kills it."""
+        draw = self.random
+        if number > 0:
+            if draw.random() < REPLAY_KILL_SHARE:
+                self.node.spawn()
+                time.sleep(draw.uniform(0, 0.15))
+                self.kill_node()
+                self.killed_early += 1
+                return
+            self.start_node()
+        time.sleep(draw.uniform(0.05, 1.5))
+        self.check_clients()
+        if self.node.process.poll() is not None:
+            raise LoopFailure("tallyd ended by itself\n" + self.node.log_tail())
+        self.kill_node()
+
+    def run(self):
+        self.node.init()
+        self.node.start().set_principals()
+        if self.arguments.power_loss:
+            # What was made so far is safe: the recording begins with a clean stop and start.
+            if self.node.terminate() != 0:
+                raise LoopFailure("no clean stop before the power-loss rounds")
+            self.power = PowerLoss(self.programs, self.node, self.arguments.no_sync)
+            self.node.start()
+        self.start_clients()
+        self.killed_early = 0
+        began = time.monotonic()
+        for number in range(self.arguments.rounds):
+            self.round(number)
+            if (number + 1) % 10 == 0 or number + 1 == self.arguments.rounds:
+                print("round %d of %d, %d killed before ready, client logs %.1f MB, %.0f s"
+                      % (number + 1, self.arguments.rounds, self.killed_early,
+                         self.logged_bytes() / 1e6, time.monotonic() - began), flush=True)
+        self.start_node()
+        self.settle_clients()
+
+    # ---- verdict ----
+
+    def export(self, name):
+        path = os.path.join(self.scratch, name)
+        auditor = self.security.by_name["auditor"]
+        done = subprocess.run([os.path.join(HERE, "export.py"), "--port", str(self.port), "--ca",
+                               self.security.authority.certificate, "--certificate",
+                               auditor.certificate, "--key", auditor.key, "--out", path],
+                              timeout=600)
+        if done.returncode != 0:
+            raise LoopFailure("the export failed with %d" % done.returncode)
+        return path
+
+    def judge(self, export):
+        done = subprocess.run([os.path.join(HERE, "judge.py"), "--logs", self.logs, "--export",
+                               export], stdout=subprocess.PIPE, timeout=1800)
+        text = done.stdout.decode()
+        print(text, end="", flush=True)
+        if done.returncode not in (0, 1):
+            raise LoopFailure("the judge could not judge")
+        return done.returncode, "VIOLATION lost" in text
+
+    def check_clean_restart(self, export):
+        """A graceful stop, the journal verified offline, and the same ledger after a start."""
+        status = self.node.terminate()
+        if status != 0:
+            raise LoopFailure("tallyd ended with %d on SIGTERM\n%s" % (status,
+                                                                      self.node.log_tail()))
+        status, output = self.node.verify_journal()
+        if status != 0:
+            raise LoopFailure("tally journal verify: exit %d\n%s" % (status, output))
+        self.start_node()
+        if not filecmp.cmp(export, self.export("export-after-restart"), shallow=False):
+            raise LoopFailure("the ledger differs after a graceful restart: %s" % export)
+
+    def close(self):
+        for client in self.clients:
+            if client.poll() is None:
+                client.kill()
+                client.wait()
+        self.node.close()
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/kill-loop.sh", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300, help="kills (default 300)")
+    parser.add_argument("--seed", type=int, help="default: drawn")
+    parser.add_argument("--build", default=os.path.join(schema.ROOT, "build"))
+    parser.add_argument("--power-loss", action="store_true")
+    parser.add_argument("--no-sync", action="store_true")
+    parser.add_argument("--expect-failure", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep the files of a good run, too")
+    arguments = parser.parse_args()
+    if arguments.no_sync and not arguments.power_loss:
+        parser.error("--no-sync needs --power-loss: without a loss of power nothing is lost")
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if arguments.seed is None:
+        arguments.seed = random.SystemRandom().getrandbits(32)
+    return arguments
+
+
+def main():
+    arguments = parse()
+    print("seed %d" % arguments.seed, flush=True)
+    scratch = tempfile.mkdtemp(prefix="tally-kill-loop-")
+    status, loop = 2, None
+    try:
+        loop = Loop(arguments, scratch)
+        loop.run()
+        export = loop.export("export")
+        verdict, lost = loop.judge(export)
+        if arguments.expect_failure:
+            status = 0 if lost else 1
+            print("expected a loss: %s" % ("found" if lost else "NOT found"))
+        else:
+            status = verdict
+            if status == 0:
+                loop.check_clean_restart(export)
+    except (LoopFailure, cluster.Failure, subprocess.TimeoutExpired) as failure:
+        print("the loop failed: %s" % failure)
+        status = 2
+    finally:
+        if loop:
+            loop.close()
+        if status == 0 and not arguments.keep:
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            print("files kept in %s (client logs, export, node's log and data)" % scratch)
+    print("kill loop, seed %d, %d rounds: %s" % (arguments.seed, arguments.rounds,
+                                                 "PASSED" if status == 0 else "FAILED"))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

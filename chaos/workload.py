@@ -1,0 +1,258 @@
+#!/usr/bin/python3
+"""One client process of the kill loop: sends random requests, writes down what it does.
+
+    chaos/workload.py --config FILE        (made by chaos/kill_loop.py)
+
+Several threads, each a client of its own with a log of its own, each sequential: a request is
+repeated under the same identity until its outcome is final. Lines are written *before* the call
+they announce and directly after its answer. When standard input ends, each client finishes what it
+has begun and ends its log. Exit status 3: an outcome stayed open longer than the bound.
+
+What a channel does, by random choice:
+  a batch of transfers, most of them good; some to accounts that are missing, over a limit, of
+  amount 0, with an id of an earlier transfer, with the same id twice
+  a repeat of one of its last answered requests, or a question about it
+  after a lost answer: a repeat at once, a question first, or a fence
+The business operator creates further accounts in small batches all the time.
+"""
+import argparse
+import json
+import os
+import random
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests", "e2e"))
+sys.dont_write_bytecode = True
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+import schema  # noqa: E402
+from client import Api  # noqa: E402
+from export import Files  # noqa: E402
+
+CALL_SECONDS = 5
+OUTCOMES = ("EXECUTED", "NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "ISSUED_TOO_FAR_AHEAD",
+            "WINDOW_FULL", "NOT_PERMITTED", "MALFORMED", "NOT_YET_SEEN")
+FINAL_REFUSALS = ("NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "NOT_PERMITTED")
+
+
+class GaveUp(Exception):
+    """No final outcome within the bound: somebody hangs."""
+
+
+def account_id(number):
+    return number.to_bytes(16, "big")
+
+
+class Client:
+    """One sequential client."""
+
+    def __init__(self, config, schema_of, name, certificate, seed, stop):
+        self.random = random.Random(seed)
+        self.config = config
+        self.stop = stop
+        self.name = name
+        self.api = Api(config["port"], schema_of, Files(config["ca"]),
+                       Files(certificate["certificate"], certificate["key"]))
+        self.log = open(os.path.join(config["logs"], name + ".log"), "w")
+        self.recent = []            # (nonce, identity, method, body), answered
+        self.used = []              # events of earlier transfers
+        self.write("client", principal=name)
+
+    def write(self, event, **fields):
+        self.log.write(json.dumps(dict(event=event, **fields), separators=(",", ":")) + "\n")
+        self.log.flush()
+
+    # ---- one request to its final outcome ----
+
+    def finish(self, nonce, identity, method, body):
+        """Repeats until the outcome is final; True when it was an answer."""
+        end = time.monotonic() + self.config["patience_s"]
+        while True:
+            if time.monotonic() > end:
+                raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
+            answer = self.api.raw(method, body, timeout=CALL_SECONDS, wait=False)
+            outcome = answer.trailers.get("tally-outcome", "")
+            if answer.code.name == "OK":
+                self.write("answer", nonce=nonce, body=answer.body.hex())
+                return True
+            if outcome in FINAL_REFUSALS:
+                self.write("refused", nonce=nonce, outcome=outcome)
+                return False
+            if outcome:
+                self.write("not_accepted", nonce=nonce, why=outcome)
+                time.sleep(self.random.uniform(0.001, 0.03))
+            elif answer.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
+                self.write("unknown", nonce=nonce, why=answer.code.name)
+                time.sleep(self.random.uniform(0.005, 0.05))
+                final = self.after_loss(nonce, identity)
+                if final is not None:
+                    return final
+            else:
+                raise GaveUp("%s: request %s: %r" % (self.name, nonce, answer))
+            self.write("again", nonce=nonce)
+
+    def after_loss(self, nonce, identity):
+        """Sometimes asks or fences instead of repeating. True or False when that was final."""
+        choice = self.random.random()
+        if choice < 0.10:
+            self.question(nonce, identity)
+        elif choice < 0.16:
+            self.write("fence", nonce=nonce)
+            return self.question(nonce, identity, "FenceRequest")
+        return None
+
+    def question(self, nonce, identity, method="GetRequest"):
+        """What became of it? Writes down what it was told; None when nothing final was said."""
+        body = self.api.message(method, identity=identity).SerializeToString()
+        answer = self.api.raw(method, body, timeout=CALL_SECONDS, wait=False)
+        if answer.code.name != "OK":
+            return None
+        told = self.api.methods[method][2].FromString(answer.body)
+        outcome = OUTCOMES[told.outcome]
+        fields = {"body": told.answer.hex()} if outcome == "EXECUTED" else {}
+        self.write("told", nonce=nonce, outcome=outcome, **fields)
+        if outcome == "EXECUTED":
+            return True
+        return False if outcome in FINAL_REFUSALS else None
+
+    def request(self, method, field, logged, events):
+        """A new request, written down, to its end."""
+        identity = {"nonce": self.random.randbytes(16), "issued_at_ns": time.time_ns()}
+        nonce = identity["nonce"].hex()
+        body = self.api.write_body(method, field, events, identity)
+        self.write("send", nonce=nonce, method=method, events=logged)
+        if self.finish(nonce, identity, method, body):
+            self.recent = self.recent[-99:] + [(nonce, identity, method, body)]
+
+    def revisit(self):
+        """A repeat of an old request, or a question about it."""
+        nonce, identity, method, body = self.random.choice(self.recent)
+        if self.random.random() < 0.3:
+            self.question(nonce, identity)
+        else:
+            self.write("again", nonce=nonce)
+            self.finish(nonce, identity, method, body)
+
+    # ---- what to send ----
+
+    def batch_size(self):
+        limit = self.config["batch_max"]
+        choice = self.random.random()
+        if choice < 0.4:
+            return self.random.randint(1, 10)
+        if choice < 0.85:
+            return self.random.randint(10, 120)
+        return self.random.randint(120, limit if choice > 0.98 else min(limit, 600))
+
+    def transfer(self):
+        """[id, debit, credit, amount, ledger, code, user data], numbers as they are."""
+        draw = self.random
+        if self.used and draw.random() < 0.02:
+            event = list(draw.choice(self.used))        # an earlier id, equal or changed
+            if draw.random() < 0.5:
+                event[draw.choice((3, 5, 6))] += 1
+            return event
+        few, many = self.config["accounts"], self.config["accounts_max"]
+        debit, credit = draw.sample(range(1, (few if draw.random() < 0.9 else many) + 1), 2)
+        event = [draw.randbytes(16), debit, credit, int(draw.expovariate(0.001)) + 1, 1,
+                 draw.randint(1, 9), draw.getrandbits(32)]
+        if draw.random() < 0.01:
+            event[3] = 0
+        self.used.append(event)
+        if len(self.used) > 5000:
+            self.used = self.used[2500:]
+        return event
+
+    def transfers(self):
+        events = [self.transfer() for _ in range(self.batch_size())]
+        if len(events) > 1 and self.random.random() < 0.05:
+            events[-1] = list(events[0])                # the same id twice in a batch
+        self.request("CreateTransfers", "transfers", [
+            [e[0].hex(), account_id(e[1]).hex(), account_id(e[2]).hex()] + e[3:] for e in events], [
+            {"id": e[0], "debit_account_id": account_id(e[1]), "credit_account_id":
+             account_id(e[2]), "amount": e[3], "ledger": e[4], "code": e[5],
+             "user_data_64": e[6]} for e in events])
+
+    def accounts(self, first, count):
+        events = [account_event(number) for number in range(first, first + count)]
+        self.request("CreateAccounts", "accounts",
+                     [[e["id"].hex(), e["ledger"], e["code"], e["flags"]] for e in events], events)
+
+    # ---- lives ----
+
+    def run_channel(self):
+        while not self.stop.is_set():
+            if self.recent and self.random.random() < 0.1:
+                self.revisit()
+            else:
+                self.transfers()
+
+    def run_business(self):
+        self.request("CreateLedgers", "ledgers", [1], [
+            {"id": 1, "currency": "EUR", "exponent": 2, "name": "Kill loop"}])
+        self.accounts(1, self.config["accounts"])
+        self.config["ready"].set()
+        following = self.config["accounts"] + 1
+        while not self.stop.wait(self.random.uniform(0.05, 0.5)):
+            count = min(self.random.randint(1, 20), self.config["accounts_max"] + 1 - following)
+            if count > 0:
+                self.accounts(following, count)
+                following += count
+            else:
+                self.revisit()
+
+    def run(self, life, failures):
+        try:
+            life()
+            self.write("end")
+        except Exception as error:  # told to the parent through the exit status
+            failures.append("%s: %s: %s" % (self.name, type(error).__name__, error))
+            self.stop.set()
+        finally:
+            self.config["ready"].set()
+            self.log.close()
+            self.api.close()
+
+
+def account_event(number):
+    """Every fourth account may not have more debits than credits, every seventh the reverse."""
+    flags = 1 if number % 4 == 0 else 2 if number % 7 == 0 else 0
+    return {"id": account_id(number), "ledger": 1, "code": 10 + flags, "flags": flags}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True)
+    with open(parser.parse_args().config) as file:
+        config = json.load(file)
+    config["ready"] = threading.Event()
+    stop, failures, threads = threading.Event(), [], []
+    schema_of = schema.compile_project()
+
+    def start(name, certificate, life):
+        client = Client(config, schema_of, name, config[certificate],
+                        "%s/%s" % (config["seed"], name), stop)
+        threads.append(threading.Thread(target=client.run, args=(getattr(client, life), failures)))
+        threads[-1].start()
+
+    if config["business_client"]:
+        start("business", "business", "run_business")
+        config["ready"].wait()
+    for number in range(config["clients"]):
+        start("%s-%d" % (config["name"], number), "channel", "run_channel")
+    print("started", flush=True)
+    # Standard input ends when the parent is done, or gone.
+    while not stop.is_set() and sys.stdin.readline():
+        pass
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 3 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
