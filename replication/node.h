@@ -20,6 +20,7 @@
 #include "storage/journal.h"
 
 struct node;
+struct environment; /* environment.h: clocks, directories, who runs the jobs */
 
 enum node_phase {
     NODE_OPENING,
@@ -42,10 +43,31 @@ struct node_options {
     uint32_t in_flight_entries_max;  /* entries between proposal and commit; 4 */
     uint32_t waiting_requests_max;   /* accepted, not yet in an entry */
     uint64_t waiting_bytes_max;
+    /* Newest entries that stay in the journal although a checkpoint holds them; 0 = none. */
+    uint64_t journal_keep_entries;
+    const struct environment *environment; /* NULL = environment_real() */
     /* Called on any thread: make the loop call node_process() soon. */
     void *wake_context;
     void (*wake_loop)(void *context);
-    /* Typed events for the log; any thread. Text is for people, name is stable. May be NULL. */
+    /* Typed events for the log; any thread. Text is for people, name is stable. May be NULL.
+     *   name                     a                        b
+     *   journal_torn_tail_cut    bytes                    last index
+     *   store_rebuilding         first entry to replay    last entry
+     *   node_replay_started      first entry              last entry
+     *   node_replay_done         entries                  ms
+     *   node_serving             term                     index of its barrier or later
+     *   checkpoint_done          durable index            ms
+     *   checkpoint_disk_full     index of the epoch       0
+     *   checkpoint_slow          index of the epoch       ms so far
+     *   disk_low, disk_recovered free bytes               watermark
+     *   journal_read_only, journal_writable  segments     bytes
+     *   disk_stuck, disk_answers ms of the oldest write   0
+     *   clock_behind             ns ahead of the clock    0
+     *   entry_refused            bytes                    requests
+     *   node_draining            requests waiting         entries in flight
+     *   node_stopped             durable index            last index
+     *   stop_hung                job number               0
+     *   fail_stop                status                   applied index */
     void *event_context;
     void (*event)(void *context, const char *name, const char *text, uint64_t a, uint64_t b);
 };
@@ -64,9 +86,12 @@ struct node_init_options {
     uint64_t node_id;                         /* 1 .. */
     const struct principal_event *principals; /* first rows of the replicated table */
     uint32_t principal_count;
+    const struct environment *environment; /* NULL = environment_real() */
 };
 /* Writes identity (cluster, node, random incarnation), empty journal with a first entry that sets
- * the principals, hard state, reserve. All durable, or nothing left behind. */
+ * the principals, hard state, reserve. All durable, or nothing left behind. STATUS_EXISTS (not
+ * empty), STATUS_NOT_FOUND (no parent), STATUS_PERMISSION, STATUS_DISK_FULL, STATUS_INVALID (a
+ * principal or the node id), STATUS_NO_MEMORY, STATUS_IO; *out_error says it in words. */
 enum status node_init(const struct node_init_options *options, struct node_error *out_error);
 
 /* ---- life ---- */
@@ -87,8 +112,9 @@ void node_close(struct node *node); /* invariant: STOPPED, FAILED or never start
 /* ---- writing ---- */
 struct node_request;
 /* STATUS_OK: committed and applied; `answer` is borrowed until return. Otherwise answer is NULL and
- * status says whether it is refused for now (BUSY, READ_ONLY, STOPPING, NOT_READY: not in the log)
- * or STATUS_UNKNOWN_OUTCOME. Fires exactly once, on the loop, never inside node_propose. */
+ * status says whether it is refused for now (BUSY, READ_ONLY, STOPPING, NOT_READY: not in the log),
+ * refused as unreadable (INVALID) or STATUS_UNKNOWN_OUTCOME. Fires exactly once, on the loop, never
+ * inside node_propose. */
 typedef void (*node_request_cb)(struct node_request *request, enum status status,
                                 const struct answer *answer);
 struct node_request {
@@ -97,6 +123,7 @@ struct node_request {
     /* ---- ours ---- */
     struct node_request *next;
     uint32_t position;
+    uint64_t accepted_ns;
 };
 /* Not STATUS_OK: refused at once, cb never fires: BUSY, READ_ONLY, STOPPING, NOT_READY, INVALID
  * (command_check would refuse it). The header's principal, digest and encoding are filled in by the
@@ -110,10 +137,13 @@ struct node_read {
     uint64_t min_index;   /* wait until this is applied; 0 = linearizable now */
     uint64_t deadline_ns; /* monotonic; STATUS_DEADLINE when min_index is not there by then */
     node_read_cb cb;
+    /* ---- ours ---- */
     struct node_read *next;
+    enum status status;
 };
 /* When the callback says STATUS_OK, node_machine() may be asked, until it returns, and the answer
- * is linearizable. Fires exactly once, never inside node_read. */
+ * is linearizable. Fires exactly once, never inside node_read. Refused at once (cb never fires):
+ * NOT_READY, STOPPING, or BUSY when as many reads wait as requests may. */
 enum status node_read(struct node *node, struct node_read *read);
 void node_read_cancel(struct node *node, struct node_read *read); /* cb will not fire */
 /* For authorization (principal table) it may be asked at any time on the loop thread. */
