@@ -1,0 +1,36 @@
+/*
+ * What replication asks of the world around it: clocks, random numbers, directories, the store and
+ * who runs the jobs. The daemon uses environment_real(); tests bring a disk that fails or a clock
+ * that jumps, a simulator brings all of it.
+ */
+#ifndef TALLY_REPLICATION_ENVIRONMENT_H
+#define TALLY_REPLICATION_ENVIRONMENT_H
+
+#include "storage/files.h"
+#include "storage/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct environment {
+    void *context; /* given to every function below */
+    /* Never goes back; the same clock as uv_hrtime() and CLOCK_MONOTONIC. Any thread. */
+    uint64_t (*monotonic_ns)(void *context);
+    /* ns since 1970; may jump either way: only stamps are made of it. */
+    uint64_t (*wall_ns)(void *context);
+    /* Unpredictable bytes; cannot fail (it stops the process instead). Any thread. */
+    void (*random)(void *context, void *out, size_t size);
+    /* `path` exists: STATUS_NOT_FOUND, STATUS_PERMISSION otherwise. */
+    enum status (*open_directory)(void *context, const char *path, struct files *out_files);
+    void (*close_directory)(void *context, struct files *files);
+    /* As store_open(). */
+    enum status (*open_store)(void *context, const struct store_options *options,
+                              struct checkpoint **out_store, struct store_error *out_error);
+    /* Nobody starts threads: the owner calls node_job_step() (node_jobs.h) itself. */
+    bool manual_jobs;
+};
+
+/* The real clocks, getrandom(2), POSIX directories, LMDB, threads. Static. */
+const struct environment *environment_real(void);
+
+#endif
