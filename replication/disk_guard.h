@@ -1,0 +1,47 @@
+/*
+ * Watches the disk: free space against the watermark, the reserve, the journal's prepared segments,
+ * a checkpoint that found no room. Any of them makes the node read-only, with a reason and an
+ * event; when all are well again so is the node. Loop thread.
+ */
+#ifndef TALLY_REPLICATION_DISK_GUARD_H
+#define TALLY_REPLICATION_DISK_GUARD_H
+
+#include "replication/environment.h"
+#include "replication/notify.h"
+#include "storage/journal.h"
+
+#include <stdbool.h>
+
+#define DISK_CHECK_INTERVAL_MS 1000
+
+struct disk_guard {
+    /* ---- filled in by the owner ---- */
+    const struct environment *environment;
+    const struct notify *notify;
+    const struct files *files; /* data directory */
+    struct journal *journal;
+    uint64_t watermark_bytes;
+    uint64_t reserve_bytes;
+    /* ---- ours ---- */
+    uint64_t next_check_ns;
+    uint64_t free_bytes;
+    bool low;
+    bool unknown;         /* the file system did not answer */
+    bool reserve_missing; /* released for a checkpoint, or lost; rebuilt when there is room */
+    bool checkpoint_full; /* an epoch waits for room */
+    bool journal_full;
+};
+
+/* First look, and the reserve made whole if it can be. */
+void disk_guard_start(struct disk_guard *guard);
+/* Looks at the file system at most once a DISK_CHECK_INTERVAL_MS. */
+void disk_guard_process(struct disk_guard *guard);
+/* A checkpoint found no room: gives the reserve back to the file system. */
+void disk_guard_checkpoint_full(struct disk_guard *guard);
+void disk_guard_checkpoint_done(struct disk_guard *guard);
+
+bool disk_guard_read_only(const struct disk_guard *guard);
+/* "" when not read-only; otherwise why and what to do. */
+void disk_guard_reason(const struct disk_guard *guard, char *out, size_t size);
+
+#endif

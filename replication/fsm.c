@@ -1,0 +1,82 @@
+/*
+ * Committed entries enter the ledger here, in order, and nowhere else.
+ *
+ * Whoever proposed an entry, it is applied by the same call; the node that proposed it finds the
+ * slot by (index, term) and hands each answer to its request. Nothing here asks who leads.
+ *
+ * Who owns an entry's bytes: the journal (replay) or the proposer's slot (just proposed) until
+ * fsm_apply returns; the slot is then free for the next entry.
+ *
+ * An entry in an unknown command version stops the process before it is applied: another build
+ * wrote it, and skipping it would let this replica drift.
+ */
+#include "replication/fsm.h"
+
+#include "core/invariant.h"
+#include "replication/propose.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+bool fsm_has_room(const struct fsm *fsm, const struct journal_entry *entry)
+{
+    if (entry->type != JOURNAL_COMMAND)
+        return true;
+    struct command_cursor cursor;
+    if (command_cursor_init(&cursor, entry->payload, entry->size) != STATUS_OK)
+        return true; /* refused or answered as malformed: nothing is stored */
+    return machine_room_for(fsm->machine, cursor.stamps_left, cursor.request_count);
+}
+
+struct answering {
+    struct fsm *fsm;
+    struct entry_slot *slot;
+};
+
+static void answer_request(void *context, uint32_t position, const struct answer *answer)
+{
+    struct answering *answering = context;
+    struct node_request *request = answering->slot->requests;
+    invariant(request != NULL);
+    invariant_values(request->position == position, request->position, position);
+    answering->slot->requests = request->next;
+    request->next = NULL;
+    if (answer->operation == OPERATION_CREATE_TRANSFERS && answer->outcome == OUTCOME_EXECUTED &&
+        !answer->repeated)
+        answering->fsm->transfers_total += answer->event_count;
+    request->cb(request, STATUS_OK, answer);
+}
+
+static void apply_command(struct fsm *fsm, const struct journal_entry *entry)
+{
+    struct entry_slot *slot = proposer_take(fsm->proposer, entry->index, entry->term);
+    if (slot == NULL) {
+        machine_apply(fsm->machine, entry->index, entry->term, entry->payload, entry->size, NULL,
+                      NULL);
+        return;
+    }
+    struct answering answering = {.fsm = fsm, .slot = slot};
+    machine_apply(fsm->machine, entry->index, entry->term, entry->payload, entry->size,
+                  answer_request, &answering);
+    proposer_release(fsm->proposer, slot);
+}
+
+bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry)
+{
+    if (entry->type != JOURNAL_COMMAND) {
+        machine_apply_other(fsm->machine, entry->index, entry->term);
+        return true;
+    }
+    struct command_cursor cursor;
+    if (command_cursor_init(&cursor, entry->payload, entry->size) == STATUS_VERSION) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "entry %" PRIu64 " is written in a command version that this build does not know; "
+                 "install the version that wrote it, or a newer one, and start again",
+                 entry->index);
+        notify_fail(fsm->notify, STATUS_VERSION, text);
+        return false;
+    }
+    apply_command(fsm, entry);
+    return true;
+}

@@ -1,0 +1,28 @@
+/* Applying committed entries: the one way into the machine, for replay, for a follower and for the
+ * node that proposed. Loop thread. */
+#ifndef TALLY_REPLICATION_FSM_H
+#define TALLY_REPLICATION_FSM_H
+
+#include "core/machine.h"
+#include "replication/notify.h"
+#include "storage/journal.h"
+
+#include <stdbool.h>
+
+struct proposer;
+
+struct fsm {
+    struct machine *machine;
+    struct proposer *proposer;
+    const struct notify *notify;
+    uint64_t transfers_total; /* events of executed CREATE_TRANSFERS requests that we answered */
+};
+
+/* Whether the current memtable can take the entry. True for what will not reach the machine. */
+bool fsm_has_room(const struct fsm *fsm, const struct journal_entry *entry);
+
+/* Applies the entry (applied index + 1; payload 8-aligned) and answers its requests if this node
+ * proposed it. False after a fail-stop: the entry's command version is unknown to this build. */
+bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry);
+
+#endif

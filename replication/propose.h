@@ -1,0 +1,104 @@
+/*
+ * The proposer: waiting requests become log entries.
+ *
+ *   waiting (bounded list) --gather--> entry slot (pool) --consensus_propose--> in flight (FIFO)
+ *           --committed--> fsm.c takes the slot, applies, answers each request --> slot is free
+ *
+ * With a free slot an entry leaves at once; requests gather only while all slots are in flight. A
+ * request is never split. Stamps: an entry's first event is later than every event already in the
+ * log, committed or not, and not before the wall clock.
+ *
+ * All on the loop thread.
+ */
+#ifndef TALLY_REPLICATION_PROPOSE_H
+#define TALLY_REPLICATION_PROPOSE_H
+
+#include "core/machine.h"
+#include "replication/consensus.h"
+#include "replication/environment.h"
+#include "replication/node.h"
+#include "replication/notify.h"
+
+/* Oldest entry in flight, or bytes in flight, above which nothing more is proposed. */
+#define PROPOSE_HOLD_MS    2000
+#define PROPOSE_HOLD_BYTES (64ull << 20)
+/* A request that found no place in an entry for this long is refused as busy. */
+#define PROPOSE_WAITING_MS_MAX 5000
+
+/* Completes a header whose operation, event count, issue time, nonce and events are set: size,
+ * encoding, principal, and the digest: SHA-256 over a name for the scheme, command version,
+ * operation, event count, issue time and the events. Principal and nonce are the identity, so they
+ * stay outside. `request` is followed by its events in memory. */
+void request_seal(struct request_header *request, uint32_t principal);
+
+/* One entry between gathering and commit. */
+struct entry_slot {
+    struct consensus_proposal proposal;
+    uint8_t *bytes;                /* ENTRY_SIZE_MAX, 64-aligned, from the pool */
+    struct node_request *requests; /* unanswered, in order of position */
+    uint32_t request_count;
+    uint32_t event_count; /* stamps it takes: a request without events counts one */
+    uint64_t proposed_ns;
+    struct entry_slot *next;
+};
+
+struct proposer_options {
+    const struct environment *environment;
+    const struct notify *notify;
+    struct machine *machine;
+    struct consensus *consensus;
+    uint32_t in_flight_entries_max;
+    uint32_t waiting_requests_max;
+    uint64_t waiting_bytes_max;
+};
+
+struct proposer {
+    struct proposer_options options;
+    struct node_request *waiting_first, *waiting_last;
+    uint32_t waiting_count;
+    uint64_t waiting_bytes;
+    struct entry_slot *slots; /* array of in_flight_entries_max */
+    uint8_t *pool;
+    struct entry_slot *free_first;
+    struct entry_slot *in_flight_first, *in_flight_last;
+    uint32_t in_flight_entries;
+    uint32_t in_flight_events;
+    uint32_t in_flight_requests;
+    uint64_t in_flight_bytes;
+    uint64_t last_stamp;
+    bool room_wanted;     /* an entry waits for the memtable: close the epoch */
+    bool journal_refused; /* the journal was busy at the last try: try again soon */
+    uint64_t entries_total, requests_total;
+};
+
+/* STATUS_NO_MEMORY leaves nothing behind. */
+enum status proposer_init(struct proposer *proposer, const struct proposer_options *options);
+/* Nothing of it may be borrowed any more: journal stopped, all requests answered. */
+void proposer_deinit(struct proposer *proposer);
+
+/* Before the first entry: the highest stamp in the log. */
+void proposer_set_stamp(struct proposer *proposer, uint64_t stamp);
+
+/* Queues. STATUS_BUSY: a bound is reached. STATUS_INVALID: command_check would refuse it. */
+enum status proposer_add(struct proposer *proposer, struct node_request *request);
+
+/* Makes entries out of what waits, as long as slots and memtable have room and `held` is false;
+ * refuses (STATUS_BUSY) what has waited too long. */
+void proposer_process(struct proposer *proposer, bool held);
+/* Oldest entry in flight is older than PROPOSE_HOLD_MS, or too many bytes are. */
+bool proposer_is_holding(const struct proposer *proposer);
+
+/* Takes the slot whose proposal was committed at (index, term) out of flight; NULL when the entry
+ * is not ours. The slot goes back with proposer_release(). */
+struct entry_slot *proposer_take(struct proposer *proposer, uint64_t index, uint64_t term);
+void proposer_release(struct proposer *proposer, struct entry_slot *slot);
+/* Calls back the requests of a slot, still in flight or taken, with `status`. */
+void proposer_answer_slot(struct entry_slot *slot, enum status status);
+
+/* Refuses all that wait: not in the log. */
+void proposer_refuse_waiting(struct proposer *proposer, enum status status);
+/* Fail-stop: calls back all in flight with STATUS_UNKNOWN_OUTCOME and all waiting with
+ * STATUS_STOPPING. Slots stay allocated: the journal may still read them. */
+void proposer_abandon(struct proposer *proposer);
+
+#endif
