@@ -1,0 +1,304 @@
+/*
+ * Names in a data directory and its identity file.
+ *
+ * The identity is text, so that an engineer can read it with `cat` when nothing else works:
+ *
+ *     tallystick data directory 1
+ *     cluster 0f1e...            32 hexadecimal digits
+ *     node 1
+ *     incarnation 9a8b...        32 hexadecimal digits
+ *     epoch 1
+ *     reserve_bytes 268435456
+ *     checksum 4c5d...           SHA-256 of every byte above, 64 hexadecimal digits
+ *
+ * It is written last by node_init and never changed by a node: a directory without it is not a data
+ * directory. The parser accepts exactly what the writer writes.
+ *
+ * Making and removing directories is not part of `struct files`, which works inside one; those few
+ * calls are here and nowhere else in replication.
+ */
+#include "replication/directory.h"
+
+#include "core/invariant.h"
+#include "storage/hash.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IDENTITY_SIZE_MAX 1024
+#define IDENTITY_TITLE    "tallystick data directory "
+
+/* ---- identity ---- */
+
+static void hexadecimal(const uint8_t *bytes, size_t size, char *out)
+{
+    for (size_t i = 0; i < size; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static int digit_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    if (digit >= 'a' && digit <= 'f')
+        return digit - 'a' + 10;
+    return -1;
+}
+
+static void checksum_text(const char *text, size_t size, char out[2 * HASH_SIZE + 1])
+{
+    uint8_t hash[HASH_SIZE];
+    const struct hash_part part = {text, size};
+    hash_parts(&part, 1, hash);
+    hexadecimal(hash, sizeof hash, out);
+}
+
+/* Bytes of text; the buffer is larger than any identity. */
+static size_t identity_print(const struct identity *identity, char out[IDENTITY_SIZE_MAX])
+{
+    char cluster[33], incarnation[33], checksum[2 * HASH_SIZE + 1];
+    hexadecimal(identity->cluster_id, sizeof identity->cluster_id, cluster);
+    hexadecimal(identity->incarnation, sizeof identity->incarnation, incarnation);
+    int size = snprintf(out, IDENTITY_SIZE_MAX,
+                        IDENTITY_TITLE "%d\n"
+                                       "cluster %s\n"
+                                       "node %" PRIu64 "\n"
+                                       "incarnation %s\n"
+                                       "epoch %" PRIu64 "\n"
+                                       "reserve_bytes %" PRIu64 "\n",
+                        DIRECTORY_FORMAT, cluster, identity->node_id, incarnation,
+                        identity->cluster_epoch, identity->reserve_bytes);
+    invariant(size > 0 && size < IDENTITY_SIZE_MAX);
+    checksum_text(out, (size_t)size, checksum);
+    int more = snprintf(out + size, (size_t)(IDENTITY_SIZE_MAX - size), "checksum %s\n", checksum);
+    invariant(more > 0 && more < IDENTITY_SIZE_MAX - size);
+    return (size_t)(size + more);
+}
+
+enum status identity_write(const struct files *files, const struct identity *identity)
+{
+    char text[IDENTITY_SIZE_MAX];
+    size_t size = identity_print(identity, text);
+    return files_replace(files, DIRECTORY_IDENTITY, text, size);
+}
+
+/* The value of line "name value\n" at *at, which moves behind it; NULL when it is not that line. */
+static const char *take_line(char **at, const char *name)
+{
+    size_t name_size = strlen(name);
+    char *line = *at;
+    char *end = strchr(line, '\n');
+    if (end == NULL || strncmp(line, name, name_size) != 0)
+        return NULL;
+    *end = 0;
+    *at = end + 1;
+    return line + name_size;
+}
+
+static bool parse_bytes(const char *text, uint8_t *out, size_t size)
+{
+    if (text == NULL || strlen(text) != 2 * size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        int high = digit_value(text[2 * i]);
+        int low = digit_value(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(high * 16 + low);
+    }
+    return true;
+}
+
+static bool parse_number(const char *text, uint64_t *out)
+{
+    if (text == NULL || *text == 0 || strlen(text) > 19)
+        return false;
+    uint64_t value = 0;
+    for (; *text != 0; text++) {
+        if (*text < '0' || *text > '9')
+            return false;
+        value = value * 10 + (uint64_t)(*text - '0');
+    }
+    *out = value;
+    return true;
+}
+
+static enum status identity_parse(char *text, struct identity *out)
+{
+    struct identity identity = {0};
+    uint64_t format = 0;
+    char *at = text;
+    if (!parse_number(take_line(&at, IDENTITY_TITLE), &format))
+        return STATUS_CORRUPT;
+    if (format != DIRECTORY_FORMAT)
+        return STATUS_VERSION;
+    bool good = parse_bytes(take_line(&at, "cluster "), identity.cluster_id, 16) &&
+                parse_number(take_line(&at, "node "), &identity.node_id) &&
+                parse_bytes(take_line(&at, "incarnation "), identity.incarnation, 16) &&
+                parse_number(take_line(&at, "epoch "), &identity.cluster_epoch) &&
+                parse_number(take_line(&at, "reserve_bytes "), &identity.reserve_bytes);
+    if (!good)
+        return STATUS_CORRUPT;
+    *out = identity;
+    return STATUS_OK;
+}
+
+enum status identity_read(const struct files *files, struct identity *out)
+{
+    struct file *file = NULL;
+    enum status status = files->open(files->context, DIRECTORY_IDENTITY, FILE_READ, &file);
+    if (status != STATUS_OK)
+        return status;
+    char text[IDENTITY_SIZE_MAX + 1] = {0};
+    uint64_t size = 0;
+    status = files->size(files->context, file, &size);
+    if (status == STATUS_OK && (size == 0 || size > IDENTITY_SIZE_MAX))
+        status = STATUS_CORRUPT;
+    if (status == STATUS_OK)
+        status = files->read(files->context, file, text, (size_t)size, 0);
+    files->close(files->context, file);
+    if (status != STATUS_OK)
+        return status;
+
+    char parsed[IDENTITY_SIZE_MAX + 1];
+    memcpy(parsed, text, sizeof parsed);
+    struct identity identity;
+    status = identity_parse(parsed, &identity);
+    if (status != STATUS_OK)
+        return status;
+    /* What we read must be what we would write, to the last byte, checksum included. */
+    char expected[IDENTITY_SIZE_MAX];
+    size_t expected_size = identity_print(&identity, expected);
+    if (expected_size != size || memcmp(expected, text, expected_size) != 0)
+        return STATUS_CORRUPT;
+    *out = identity;
+    return STATUS_OK;
+}
+
+/* ---- directories ---- */
+
+static enum status status_from_errno(int error)
+{
+    switch (error) {
+    case EEXIST:
+    case ENOTEMPTY:
+        return STATUS_EXISTS;
+    case ENOENT:
+        return STATUS_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return STATUS_PERMISSION;
+    case ENOSPC:
+    case EDQUOT:
+        return STATUS_DISK_FULL;
+    case ENOTDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
+        return STATUS_INVALID;
+    default:
+        return STATUS_IO;
+    }
+}
+
+enum status directory_join(const char *directory, const char *name,
+                           char out_path[DIRECTORY_PATH_MAX])
+{
+    int size = snprintf(out_path, DIRECTORY_PATH_MAX, "%s/%s", directory, name);
+    return size > 0 && size < DIRECTORY_PATH_MAX ? STATUS_OK : STATUS_INVALID;
+}
+
+enum status directory_make(const char *path)
+{
+    return mkdir(path, 0700) == 0 ? STATUS_OK : status_from_errno(errno);
+}
+
+enum status directory_exists(const char *path)
+{
+    struct stat stat_buffer;
+    if (stat(path, &stat_buffer) != 0)
+        return status_from_errno(errno);
+    return S_ISDIR(stat_buffer.st_mode) ? STATUS_OK : STATUS_INVALID;
+}
+
+enum status directory_sync_parent(const char *path)
+{
+    char parent[DIRECTORY_PATH_MAX];
+    int size = snprintf(parent, sizeof parent, "%s", path);
+    if (size <= 0 || (size_t)size >= sizeof parent)
+        return STATUS_INVALID;
+    while (size > 1 && parent[size - 1] == '/')
+        parent[--size] = 0;
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL)
+        snprintf(parent, sizeof parent, ".");
+    else if (slash == parent)
+        parent[1] = 0;
+    else
+        *slash = 0;
+    int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0)
+        return status_from_errno(errno);
+    enum status status = fsync(descriptor) == 0 ? STATUS_OK : STATUS_IO;
+    (void)close(descriptor); /* nothing was written through it */
+    return status;
+}
+
+enum status directory_remove(const char *path)
+{
+    DIR *stream = opendir(path);
+    if (stream == NULL)
+        return status_from_errno(errno);
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        /* What cannot be removed makes rmdir fail below, and that is reported. */
+        (void)unlinkat(dirfd(stream), entry->d_name, 0);
+    }
+    (void)closedir(stream); /* read only */
+    return rmdir(path) == 0 ? STATUS_OK : status_from_errno(errno);
+}
+
+/* ---- lock ---- */
+
+#define PID_TEXT_SIZE 24
+
+static uint64_t lock_holder(const struct files *files)
+{
+    struct file *file = NULL;
+    if (files->open(files->context, DIRECTORY_LOCK, FILE_READ, &file) != STATUS_OK)
+        return 0;
+    char text[PID_TEXT_SIZE + 1] = {0};
+    uint64_t pid = 0;
+    uint64_t size = 0;
+    if (files->size(files->context, file, &size) == STATUS_OK && size == PID_TEXT_SIZE &&
+        files->read(files->context, file, text, PID_TEXT_SIZE, 0) == STATUS_OK)
+        pid = strtoull(text, NULL, 10); /* 0 when it is no number: only words for people */
+    files->close(files->context, file);
+    return pid;
+}
+
+enum status directory_lock(const struct files *files, struct file **out_lock, uint64_t *out_pid)
+{
+    *out_pid = 0;
+    struct file *lock = NULL;
+    enum status status = files->lock(files->context, DIRECTORY_LOCK, &lock);
+    if (status == STATUS_LOCKED)
+        *out_pid = lock_holder(files);
+    if (status != STATUS_OK)
+        return status;
+    char text[PID_TEXT_SIZE + 1];
+    snprintf(text, sizeof text, "%-*" PRIu64 "\n", PID_TEXT_SIZE - 1, (uint64_t)getpid());
+    /* The lock holds without it: the number is for people, and on a full disk it may be missing. */
+    (void)files->write(files->context, lock, text, PID_TEXT_SIZE, 0);
+    *out_lock = lock;
+    return STATUS_OK;
+}

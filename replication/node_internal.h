@@ -1,0 +1,94 @@
+/* What node.c, node_open.c and node_status.c share: the one value that is a node. */
+#ifndef TALLY_REPLICATION_NODE_INTERNAL_H
+#define TALLY_REPLICATION_NODE_INTERNAL_H
+
+#include "replication/consensus.h"
+#include "replication/directory.h"
+#include "replication/disk_guard.h"
+#include "replication/epochs.h"
+#include "replication/fsm.h"
+#include "replication/linear_read.h"
+#include "replication/node.h"
+#include "replication/node_error.h"
+#include "replication/node_jobs.h"
+#include "replication/notify.h"
+#include "replication/propose.h"
+#include "replication/replay.h"
+#include "replication/worker.h"
+
+/* Inside NODE_DRAINING, in this order. */
+enum drain_step {
+    DRAIN_WRITES,     /* what was accepted is proposed, committed, answered */
+    DRAIN_CHECKPOINT, /* the last epoch */
+    DRAIN_JOBS,       /* seal; the threads end */
+};
+
+/* How far node_open() came; node_release() undoes the steps in reverse order. */
+enum opened_step {
+    OPENED_NOTHING,
+    OPENED_FILES,
+    OPENED_LOCK,
+    OPENED_JOURNAL_FILES,
+    OPENED_WORKERS,
+    OPENED_JOURNAL,
+    OPENED_STORE,
+    OPENED_MACHINE,
+    OPENED_CONSENSUS,
+    OPENED_REPLAY,
+    OPENED_PROPOSER,
+};
+
+struct node {
+    struct node_options options;
+    const struct environment *environment;
+    struct notify notify;
+
+    /* files and what they hold */
+    struct files files; /* data directory */
+    struct files journal_files;
+    struct file *lock;
+    struct identity identity;
+    struct journal *journal;
+    struct checkpoint *store;
+    struct machine *machine;
+    uint64_t torn_bytes_cut;
+    enum opened_step opened;
+
+    /* parts */
+    struct consensus *consensus;
+    struct proposer proposer;
+    struct fsm fsm;
+    struct linear_reads reads;
+    struct replay replay;
+    struct epochs epochs;
+    struct disk_guard guard;
+    struct worker workers[NODE_JOB_COUNT];
+    uint32_t workers_ready; /* initialized */
+
+    /* life */
+    enum node_phase phase;
+    struct node_error error;
+    bool started;
+    bool consensus_started;
+    bool abandoned; /* FAILED: everybody was called back */
+    bool processing;
+    bool wake_asked; /* a wake-up of the loop by ourselves is on its way */
+    bool stuck_reported;
+    bool clock_reported;
+    bool replay_waits;
+    enum drain_step drain_step;
+    uint64_t drain_started_ns;
+    uint64_t replay_started_ns;
+    uint64_t refused_busy_total;
+};
+
+/* The only function that changes node->phase. Invariant: the move is in the table. */
+void node_move(struct node *node, enum node_phase next);
+/* Machine (restored), consensus and the rest, files being open. */
+enum status node_make_parts(struct node *node, uint64_t durable_index, struct node_error *error);
+/* Frees all that node_open() built, in reverse order, as far as it came. */
+void node_release(struct node *node);
+/* struct notify.fail of the node. */
+void node_fail(void *context, enum status status, const char *text);
+
+#endif

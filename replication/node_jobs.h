@@ -1,0 +1,21 @@
+/* The node's three jobs, for an environment with manual_jobs: a simulator or a single-threaded test
+ * steps them by itself, in any order. */
+#ifndef TALLY_REPLICATION_NODE_JOBS_H
+#define TALLY_REPLICATION_NODE_JOBS_H
+
+#include "storage/journal.h"
+
+struct node;
+
+enum node_job {
+    NODE_JOB_WRITER,   /* journal: appends, syncs */
+    NODE_JOB_PREPARER, /* journal: next segment */
+    NODE_JOB_FLUSHER,  /* store: epochs */
+    NODE_JOB_COUNT,
+};
+
+/* One step; *out_wait_ns as in enum job_state. JOB_DONE once it has ended. Invariant: node_start()
+ * was called, with an environment whose manual_jobs is true. */
+enum job_state node_job_step(struct node *node, enum node_job job, uint64_t *out_wait_ns);
+
+#endif

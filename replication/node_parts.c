@@ -1,0 +1,165 @@
+/*
+ * The parts of a node above its files: the machine with its checkpoint restored, consensus, and
+ * what drives them. Only wiring; each part's rules are in its own file.
+ */
+#include "replication/node_internal.h"
+
+#include "core/invariant.h"
+#include "replication/consensus_solo.h"
+#include "replication/memory.h"
+
+#include <inttypes.h>
+
+static uint32_t at_least(uint32_t value, uint32_t least)
+{
+    return value > least ? value : least;
+}
+
+static enum status make_machine(struct node *node, uint64_t durable_index, struct node_error *error)
+{
+    const uint32_t transfers = node->options.epoch_transfer_count_max;
+    uint64_t seed;
+    node->environment->random(node->environment->context, &seed, sizeof seed);
+    /* Requests and answers in the proportions of the defaults in bounds.h. */
+    const struct machine_options options = {
+        .memory = memory_pages(),
+        .account_count_max = node->options.account_count_max,
+        .epoch_transfer_count_max = transfers,
+        .epoch_request_count_max = at_least(transfers / 2, 2 * ENTRY_REQUESTS_MAX),
+        .epoch_answer_bytes_max = at_least(transfers, 16384) * 64,
+        .hash_seed = seed,
+    };
+    struct ledger_past past = {0};
+    checkpoint_past(node->store, &past);
+    enum status status = machine_create(&options, &past, &node->machine);
+    if (status == STATUS_INVALID)
+        return node_refuse(error, status,
+                           "an epoch of %" PRIu32 " transfers or %" PRIu32
+                           " accounts is too small: at least %d transfers and 1 account",
+                           transfers, node->options.account_count_max, REQUEST_EVENTS_MAX);
+    if (status != STATUS_OK)
+        return node_refuse(error, status,
+                           "not enough memory for %" PRIu32 " accounts and epochs of %" PRIu32
+                           " transfers",
+                           node->options.account_count_max, transfers);
+    node->opened = OPENED_MACHINE;
+    if (durable_index == 0)
+        return STATUS_OK;
+    status = checkpoint_restore(node->store, node->machine);
+    if (status != STATUS_OK)
+        return node_refuse(error, status,
+                           "%s/" DIRECTORY_STORE ": the checkpoint at entry %" PRIu64
+                           " cannot be restored: %s; restore the store from a backup or a peer",
+                           node->options.directory, durable_index, status_text(status));
+    invariant_values(machine_applied_index(node->machine) == durable_index,
+                     machine_applied_index(node->machine), durable_index);
+    return STATUS_OK;
+}
+
+static void committed(void *context, const struct journal_entry *entry)
+{
+    struct node *node = context;
+    if (node->phase != NODE_FAILED)
+        (void)fsm_apply(&node->fsm, entry); /* false: fail-stop was reported by fsm itself */
+}
+
+static void lost(void *context, struct consensus_proposal *proposal)
+{
+    struct node *node = context;
+    struct entry_slot *slot = proposer_take(&node->proposer, proposal->index, proposal->term);
+    invariant(slot != NULL);
+    proposer_answer_slot(slot, STATUS_UNKNOWN_OUTCOME);
+    proposer_release(&node->proposer, slot);
+}
+
+static void consensus_failed(void *context, enum status status, const char *text)
+{
+    struct node *node = context;
+    notify_fail(&node->notify, status, text);
+}
+
+static enum status make_consensus(struct node *node, struct node_error *error)
+{
+    const struct consensus_solo_options options = {
+        .files = &node->files,
+        .journal = node->journal,
+        .node_id = node->identity.node_id,
+        .in_flight_max = node->options.in_flight_entries_max,
+        .sink = {.context = node, .committed = committed, .lost = lost, .failed = consensus_failed},
+    };
+    enum status status = consensus_solo_create(&options, &node->consensus);
+    if (status == STATUS_NO_MEMORY)
+        return node_refuse(error, status, "out of memory");
+    if (status != STATUS_OK)
+        return node_refuse(
+            error, status,
+            "%s/hard_state: %s: the record of term and vote is damaged, missing or older "
+            "than the journal; restore it from this node's backup or rebuild the node "
+            "from a peer",
+            node->options.directory, status_text(status));
+    node->opened = OPENED_CONSENSUS;
+    return STATUS_OK;
+}
+
+static enum status make_parts(struct node *node, uint64_t durable_index, struct node_error *error)
+{
+    node->fsm = (struct fsm){
+        .machine = node->machine, .proposer = &node->proposer, .notify = &node->notify};
+    node->replay = (struct replay){
+        .environment = node->environment,
+        .notify = &node->notify,
+        .journal = node->journal,
+        .fsm = &node->fsm,
+        .first = durable_index + 1,
+        .last = consensus_known_commit(node->consensus),
+    };
+    if (replay_init(&node->replay) != STATUS_OK)
+        return node_refuse(error, STATUS_NO_MEMORY, "out of memory");
+    node->opened = OPENED_REPLAY;
+    const struct proposer_options options = {
+        .environment = node->environment,
+        .notify = &node->notify,
+        .machine = node->machine,
+        .consensus = node->consensus,
+        .in_flight_entries_max = node->options.in_flight_entries_max,
+        .waiting_requests_max = node->options.waiting_requests_max,
+        .waiting_bytes_max = node->options.waiting_bytes_max,
+    };
+    if (proposer_init(&node->proposer, &options) != STATUS_OK)
+        return node_refuse(error, STATUS_NO_MEMORY,
+                           "not enough memory for %" PRIu32 " entry buffers",
+                           node->options.in_flight_entries_max);
+    node->opened = OPENED_PROPOSER;
+    linear_reads_init(&node->reads, node->environment, node->consensus,
+                      node->options.waiting_requests_max);
+    node->guard = (struct disk_guard){
+        .environment = node->environment,
+        .notify = &node->notify,
+        .files = &node->files,
+        .journal = node->journal,
+        .watermark_bytes = node->options.disk_watermark_bytes,
+        .reserve_bytes = node->identity.reserve_bytes,
+    };
+    node->epochs = (struct epochs){
+        .environment = node->environment,
+        .notify = &node->notify,
+        .machine = node->machine,
+        .journal = node->journal,
+        .store = node->store,
+        .guard = &node->guard,
+        .interval_ms = node->options.checkpoint_interval_ms,
+        .keep_entries = node->options.journal_keep_entries,
+        .durable_index = durable_index,
+    };
+    return STATUS_OK;
+}
+
+enum status node_make_parts(struct node *node, uint64_t durable_index, struct node_error *error)
+{
+    enum status status = make_machine(node, durable_index, error);
+    if (status == STATUS_OK)
+        status = make_consensus(node, error);
+    if (status == STATUS_OK)
+        status = make_parts(node, durable_index, error);
+    return status;
+}
