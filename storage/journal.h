@@ -47,12 +47,17 @@ struct journal_entry {
 
 struct journal_options {
     const struct files *files; /* the journal's own directory */
-    uint64_t segment_size;     /* 1 MiB .. 1 GiB, multiple of 4096; default 64 MiB */
+    /* 64 KiB .. 1 GiB, multiple of 4096; default 64 MiB. Only from 2 MiB does every entry fit: a
+     * request must fit one segment whole. May change between starts: it is the size of segments
+     * made from then on. */
+    uint64_t segment_size;
     uint8_t cluster_id[16];
     void *clock_context;
-    uint64_t (*clock_ns)(void *context);                   /* monotonic */
-    void (*random)(void *context, void *out, size_t size); /* for segment generations */
-    /* Called from any thread when the writer, the preparer or the loop has something to do. */
+    uint64_t (*clock_ns)(void *context); /* monotonic */
+    void *random_context;
+    void (*random)(void *context, void *out, size_t size); /* for segment generations; any thread */
+    /* Called from any thread when the writer, the preparer or the loop has something to do; perhaps
+     * inside a call of ours, so they must not call back. */
     void *wake_context;
     void (*wake_writer)(void *context);
     void (*wake_preparer)(void *context);
@@ -62,11 +67,11 @@ struct journal_options {
 /* Where damage is, in words for people and in numbers for programs. */
 struct journal_damage {
     enum status status;
-    char segment[64]; /* file name */
-    uint64_t offset;  /* in the file */
-    uint64_t index;   /* raft index at or after which it lies; 0 = unknown */
-    uint64_t sequence;
-    char text[256]; /* what, where, what to do */
+    char segment[64];  /* file name */
+    uint64_t offset;   /* in the file */
+    uint64_t index;    /* first entry not proven sound by the walk; 0 = unknown */
+    uint64_t sequence; /* of the record that belongs there */
+    char text[256];    /* what, where, what to do */
 };
 
 /* Creates an empty journal in an empty directory: STATUS_EXISTS when there is one already. */
@@ -89,12 +94,13 @@ struct journal_position {
     uint64_t anchor_index; /* entry before first_index: prune kept its term and head */
     uint64_t anchor_term;
     uint64_t segment_count;
-    uint64_t bytes;                  /* on disk, segments */
-    uint8_t head[JOURNAL_HASH_SIZE]; /* chain hash of last_index */
+    uint64_t bytes;                  /* on disk, segments and spare */
+    uint8_t head[JOURNAL_HASH_SIZE]; /* chain hash of synced_index (hashing is the writer's work) */
 };
 void journal_position(const struct journal *journal, struct journal_position *out);
-/* Chain head after entry `index` (anchor_index .. last_index); STATUS_NOT_FOUND otherwise. */
-enum status journal_head(const struct journal *journal, uint64_t index,
+/* Chain head after entry `index` (anchor_index .. synced_index); STATUS_NOT_FOUND otherwise. Reads
+ * and verifies that entry: STATUS_CORRUPT or STATUS_IO are fail-stop. */
+enum status journal_head(struct journal *journal, uint64_t index,
                          uint8_t out_head[JOURNAL_HASH_SIZE]);
 /* Term of entry `index` (anchor_index .. last_index). */
 enum status journal_term(const struct journal *journal, uint64_t index, uint64_t *out_term);
@@ -110,24 +116,30 @@ struct journal_append {
     journal_append_cb cb; /* on the loop thread, from journal_process() */
     /* ---- ours ---- */
     struct journal_append *next;
-    uint64_t sequence_last;
+    uint64_t size;
+    uint64_t queued_ns;
     enum status status;
 };
 
-/* Queues. STATUS_READ_ONLY when no prepared segment is left (disk full: reserve reached);
- * STATUS_BUSY when the queue's bound is reached. Never calls back inside. The callback says
+/* Queues. STATUS_READ_ONLY when the disk has no room for a further segment (reserve reached);
+ * STATUS_BUSY when the queue's bound is reached (64 MiB, or what is certain to find room: the loop
+ * is woken when there is more); STATUS_STOPPING; STATUS_NO_MEMORY; STATUS_INVALID when the request
+ * is larger than a segment; after a failure its status. Never calls back inside. The callback says
  * STATUS_OK once the entries are synced; any other status is fail-stop: the process must exit. */
 enum status journal_append(struct journal *journal, struct journal_append *request);
 
 /* Loop thread: runs the callbacks of finished appends, in order. */
 void journal_process(struct journal *journal);
 
-/* Discards entries >= index (raft conflict) by a synced truncation mark. Invariant: no append in
- * flight, index > anchor_index. */
+/* Discards entries >= index (raft conflict) by a synced truncation mark, written before it returns.
+ * Invariant: no append in flight, index > anchor_index. STATUS_BUSY or STATUS_READ_ONLY: no room
+ * for the mark now, nothing changed. STATUS_STOPPING. Others are fail-stop. */
 enum status journal_truncate_suffix(struct journal *journal, uint64_t index);
 
-/* Removes whole segments whose entries are all <= index. The anchor of the oldest kept segment
- * holds index, term, head and `configuration` of what was removed. */
+/* Forgets whole segments whose entries are all <= index (at most synced_index); the preparer
+ * removes their files afterwards, oldest first, so after a crash more may be left and is pruned
+ * again. The anchor of the oldest kept segment holds index, term, head and `configuration` of what
+ * was removed. STATUS_CORRUPT or STATUS_IO (reading the new anchor) are fail-stop. */
 enum status journal_prune_prefix(struct journal *journal, uint64_t index);
 /* Configuration (raft membership, opaque) to be kept by the anchors of segments begun from now on.
  */
@@ -136,14 +148,18 @@ enum status journal_configuration(const struct journal *journal, void *out_bytes
                                   size_t *out_size);
 
 /* Reads entries [first, last] in order, verifying each; stops early when `each` returns false.
- * Payloads are borrowed until `each` returns. Only entries already synced. STATUS_CORRUPT is
- * fail-stop. */
+ * Payloads are borrowed until `each` returns, 8-byte aligned. STATUS_NOT_FOUND unless first_index
+ * <= first and last <= synced_index. STATUS_CORRUPT is fail-stop. `each` must not call the journal.
+ */
 enum status journal_read(struct journal *journal, uint64_t first, uint64_t last,
                          bool (*each)(void *context, const struct journal_entry *entry),
                          void *context);
 
-/* True while the disk has no room for a further segment: refuse writes, raise the alarm. */
+/* True while the disk has no room for a further segment: refuse writes, raise the alarm. Ends by
+ * itself when there is room again. */
 bool journal_is_read_only(const struct journal *journal);
+/* STATUS_OK, or why everything ended (also when no append was in flight to be told). */
+enum status journal_failure(const struct journal *journal);
 /* Age of the oldest write not yet synced, ns; 0 when idle. */
 uint64_t journal_write_age_ns(const struct journal *journal);
 
@@ -156,9 +172,11 @@ enum job_state {
 };
 /* One group: takes all queued appends, writes them with one write where possible, syncs once. */
 enum job_state journal_writer_step(struct journal *journal, uint64_t *out_wait_ns);
-/* Pre-writes and syncs the next segment so that no append waits for it; retries when full. */
+/* Pre-writes and syncs the next segment so that no append waits for it; retries when full. Removes
+ * the files of pruned segments. */
 enum job_state journal_preparer_step(struct journal *journal, uint64_t *out_wait_ns);
-/* Writer adds a seal, syncs and ends with JOB_DONE; appends are refused from now on. */
+/* Appends are refused from now on; the writer finishes what is queued, adds a stop mark, syncs and
+ * ends with JOB_DONE; the preparer ends with JOB_DONE. */
 void journal_stop(struct journal *journal);
 
 /* ---- offline ---- */
@@ -170,7 +188,7 @@ struct journal_report {
     struct journal_damage damage; /* damage.status == STATUS_OK when all is well */
 };
 /* Read-only walk over checksums, sequence, indexes, padding and chain. STATUS_OK when the walk
- * could be done, damage or not. `progress` may be NULL. */
+ * could be done, damage or not. `progress` counts segments; may be NULL. */
 enum status journal_verify(const struct files *files, struct journal_report *out,
                            void (*progress)(void *context, uint64_t done, uint64_t total),
                            void *context);
