@@ -95,7 +95,7 @@ struct principal_record {
     char uri[256];
 };
 
-/* A remembered request. The stored answer follows apart (answer_size bytes): see request.h. */
+/* A remembered request. The stored answer follows apart (answer_size bytes): see answer.h. */
 struct request_record {
     uint32_t principal_name; /* name_ordinal of the caller */
     uint16_t operation;
