@@ -126,13 +126,14 @@ def test_unwritable_directory_is_refused(t):
     node.init()
     for directory in (t.run.scratch, node.directory):
         os.chmod(directory, 0o755)
-    # The keys must be readable by that user, so that it is the directory that is refused.
+    # The certificate files belong to that user, so that it is the directory that is refused.
     readable = os.path.join(node.directory, "tls")
     os.mkdir(readable)
     for key in ("certificate", "key", "ca", "crl"):
         copy = os.path.join(readable, key)
         shutil.copy(node.config["tls"][key], copy)
-        os.chmod(copy, 0o644)
+        os.chown(copy, 65534, 65534)
+        os.chmod(copy, 0o600)
         node.config["tls"][key] = copy
     node.write_config()
     subprocess.run(["chmod", "-R", "a+rX", node.data], check=True)
