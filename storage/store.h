@@ -24,6 +24,9 @@ struct store_error {
 enum status store_open(const struct store_options *options, struct checkpoint **out_store,
                        struct store_error *out_error);
 
+/* What made the last epoch fail: table, key, reason. Any thread; empty text when none did. */
+void store_failure(struct checkpoint *store, struct store_error *out);
+
 /* Offline or online scrub: every checksum of every value; names table and key of the first damage.
  */
 enum status store_verify(const char *path, struct store_error *out_error,

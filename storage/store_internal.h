@@ -1,0 +1,117 @@
+/*
+ * Inside of the store: shared by store*.c only.
+ *
+ * Who owns what. The flusher owns `write` and `committed` from store_open on (nobody else writes
+ * the environment). The loop owns `view` and `past`. `mutex` guards the hand-over below it. The
+ * filters are added to by the flusher and asked by the loop (bloom.h).
+ */
+#ifndef TALLY_STORAGE_STORE_INTERNAL_H
+#define TALLY_STORAGE_STORE_INTERNAL_H
+
+#include "storage/bloom.h"
+#include "storage/id_runs.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* What one committed epoch says about itself. */
+struct store_state {
+    struct store_head head;
+    struct id_run_list transfer_runs;
+    struct id_run_list request_runs;
+};
+
+/*
+ * Nonces are forgotten, Bloom filters cannot forget. So there are two: one being filled, one with
+ * what came before it. Once everything in the older one is forgotten it is cleared and becomes the
+ * one being filled. Questions ask both.
+ */
+struct request_filter {
+    struct bloom half[2];
+    uint32_t filling;     /* flusher only */
+    bool filling_used;    /* flusher only */
+    uint64_t older_until; /* flusher only: locators in the older half are below */
+};
+
+/* A submitted epoch on its way:  IDLE -> SUBMITTED -> WRITING -> FINISHED -> IDLE. */
+enum flush_phase { FLUSH_IDLE, FLUSH_SUBMITTED, FLUSH_WRITING, FLUSH_FINISHED };
+
+struct store {
+    struct checkpoint checkpoint; /* first */
+    struct store_options options;
+    char *path;
+    MDB_env *env;
+    uint64_t hash_seed; /* the head's; never changes after open */
+
+    /* flusher */
+    struct store_txn write;
+    struct store_state *committed, *next;
+    struct id_entry *entries, *entries_scratch; /* to sort an epoch's ids */
+    size_t entry_capacity;
+    uint8_t *buffer; /* ID_RUNS_UPKEEP_BUFFER; also holds a partial chunk while it is rewritten */
+    uint64_t file_reserved; /* bytes of data.mdb known to have blocks */
+
+    /* loop */
+    struct store_txn read;
+    struct store_state *view;
+    struct checkpoint_stats stats;
+    bool failed; /* fail-stop was reported: nothing is accepted any more */
+
+    struct bloom transfer_filter;
+    struct request_filter request_filter;
+
+    pthread_mutex_t mutex; /* guards all below */
+    enum flush_phase phase;
+    bool stopping;
+    bool stepped, done;
+    const struct epoch *epoch;
+    struct checkpoint_meta meta;
+    checkpoint_cb cb;
+    void *cb_context;
+    enum status status;
+    uint64_t flush_ns;
+    struct store_error failure;
+};
+
+uint64_t store_transfer_hash(const struct store *store, const struct id128 *id);
+uint64_t store_request_hash(const struct store *store, uint32_t principal_name,
+                            const uint8_t nonce[16]);
+
+/* store_open.c: the environment and its meta records. */
+enum status store_environment_open(const struct store_options *options, bool read_only,
+                                   struct store_txn *t);
+enum status store_state_read(struct store_txn *t, struct store_state *out);
+/* The tables have as many rows as the head says. */
+enum status store_state_check(struct store_txn *t, const struct store_state *state);
+
+/* store_checkpoint.c: flusher. Writes the epoch and on STATUS_OK `committed` is the new state. */
+enum status store_write_epoch(struct store *store, const struct epoch *epoch,
+                              const struct checkpoint_meta *meta);
+
+/* store_filter.c */
+enum status store_filters_init(struct store *store);
+void store_filters_deinit(struct store *store);
+/* Fills empty filters from the id chunks, verifying each. */
+enum status store_filters_rebuild(struct store *store);
+void request_filter_add(struct request_filter *filter, uint64_t hash);
+bool request_filter_may_contain(const struct request_filter *filter, uint64_t hash);
+/* Entries below `live` are gone, those from `next` on are yet to come. */
+void request_filter_turn(struct request_filter *filter, uint64_t live, uint64_t next);
+
+/* store_read.c: loop. */
+void store_past(struct checkpoint *checkpoint, struct ledger_past *out);
+/* Moves the read transaction to the newest epoch; stops the process when it cannot. */
+void store_view_renew(struct store *store);
+/* Look-ups go from the newest run to the oldest. */
+void store_view_sort(struct store *store);
+
+/* store_restore.c: loop. */
+enum status store_restore(struct checkpoint *checkpoint, struct machine *machine);
+
+/* An invariant of the disk is broken where no answer may be wrong: says so and stops the process.
+ */
+_Noreturn void store_stop_process(const char *what, const char *detail);
+
+#define REQUEST_LOCATOR(chunk, offset) ((uint64_t)(chunk) << 16 | (offset))
+
+#endif

@@ -1,0 +1,230 @@
+/* The LMDB store passes the claims of every checkpoint, and those of its own: creation, upkeep of
+ * id runs, forgetting of requests, refusals at open. */
+#include "storage/store_internal.h"
+#include "tests/storage/checkpoint_suite.h"
+#include "tests/storage/epoch_maker.h"
+#include "tests/storage/store_fixture.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum status open_target(void *context, struct checkpoint **out)
+{
+    return store_fixture_open(context, out);
+}
+
+/* Parameters travel to another process, where functions lie elsewhere: numbers, not pointers. */
+ParameterizedTestParameters(store, passes_the_checkpoint_suite)
+{
+    static unsigned number[32];
+    for (unsigned i = 0; i < checkpoint_case_count; i++)
+        number[i] = i;
+    return cr_make_param_array(unsigned, number, checkpoint_case_count);
+}
+
+ParameterizedTest(unsigned *number, store, passes_the_checkpoint_suite, .timeout = 200)
+{
+    const struct checkpoint_case *one = &checkpoint_cases[*number];
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    cr_log_info("%s", one->name);
+    one->run(&(struct checkpoint_target){.context = &fixture, .open = open_target});
+    store_fixture_assert_clean(&fixture);
+    store_fixture_deinit(&fixture);
+}
+
+static void write_epoch(struct checkpoint *checkpoint, struct epoch_maker *maker,
+                        const struct epoch_plan *plan)
+{
+    struct checkpoint_meta meta;
+    const struct epoch *epoch = epoch_maker_next(maker, plan, &meta);
+    cr_assert_eq(checkpoint_drive(checkpoint, epoch, &meta), STATUS_OK);
+}
+
+static void assert_past(struct checkpoint *checkpoint, const struct epoch_maker *maker,
+                        uint64_t stride, uint64_t request_first)
+{
+    struct ledger_past past;
+    checkpoint_past(checkpoint, &past);
+    const char *wrong = made_check_past(maker, &past, stride, request_first);
+    cr_assert_null(wrong, "after %lu epochs: %s", (unsigned long)epoch_maker_epochs(maker), wrong);
+}
+
+static const struct store *inside(const struct checkpoint *checkpoint)
+{
+    return (const struct store *)(const void *)checkpoint;
+}
+
+/* 150 epochs of 9000 ids need several tiers and merges that last several epochs. The store is
+ * closed and reopened while merges are in progress; runs stay few, and work per epoch stays
+ * bounded. */
+Test(store, merges_go_on_after_a_restart_in_their_middle, .timeout = 300)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct checkpoint *checkpoint = store_fixture_opened(&fixture);
+    struct epoch_maker *maker =
+        epoch_maker_create(&(struct epoch_maker_options){.seed = 11, .base_accounts = 10});
+    unsigned restarts_in_a_merge = 0, merges_seen = 0, removals_seen = 0, runs_max = 0;
+    for (unsigned e = 1; e <= 150; e++) {
+        write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000, .requests = 5});
+        const struct id_run_list *list = &inside(checkpoint)->committed->transfer_runs;
+        merges_seen += list->merge_count > 0;
+        removals_seen += list->removal_count > 0;
+        if (list->run_count > runs_max)
+            runs_max = list->run_count;
+        if (list->merge_count > 0 && list->merges[0].output_count > 0 && e % 2 == 0) {
+            restarts_in_a_merge++;
+            checkpoint_finish(checkpoint);
+            checkpoint = store_fixture_opened(&fixture);
+        }
+        assert_past(checkpoint, maker, e == 75 || e == 150 ? 13 : 4999, 0);
+    }
+    cr_assert_gt(restarts_in_a_merge, 5);
+    cr_assert_gt(merges_seen, 10);
+    cr_assert_gt(removals_seen, 0);
+    cr_assert_lt(runs_max, 40);
+    checkpoint_finish(checkpoint);
+    store_fixture_assert_clean(&fixture);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
+/* One request a minute of ledger time: after three days only about a day's worth is left on disk,
+ * everything inside the window is found, and the runs of forgotten ones are gone too. */
+Test(store, forgotten_requests_leave_the_disk, .timeout = 300)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct checkpoint *checkpoint = store_fixture_opened(&fixture);
+    const uint64_t step_ns = 60000000000ull, per_window = REQUEST_WINDOW_NS / step_ns;
+    struct epoch_maker *maker = epoch_maker_create(&(struct epoch_maker_options){
+        .seed = 12, .base_accounts = 2, .request_step_ns = step_ns, .answer_size_max = 8000});
+    while (epoch_maker_requests(maker) < 6 * per_window) {
+        write_epoch(checkpoint, maker, &(struct epoch_plan){.requests = 37});
+        uint64_t made = epoch_maker_requests(maker);
+        uint64_t live = made > per_window ? made - per_window : 0;
+        assert_past(checkpoint, maker, 17, live);
+        if (epoch_maker_epochs(maker) % 50 == 0) {
+            checkpoint_finish(checkpoint);
+            checkpoint = store_fixture_opened(&fixture);
+        }
+    }
+    const struct store_state *state = inside(checkpoint)->committed;
+    uint64_t chunks = state->head.request_chunk_next - state->head.request_chunk_first;
+    /* A window holds 1440 requests of 4104 bytes on average, 15 to a chunk: 96 chunks. */
+    cr_assert_gt(state->head.request_chunk_first, 0);
+    cr_assert_lt(chunks, 96 * 3 / 2, "%lu chunks", (unsigned long)chunks);
+    cr_assert_lt(id_run_list_entries(&state->request_runs), 3 * per_window);
+    checkpoint_finish(checkpoint);
+    store_fixture_assert_clean(&fixture);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
+/* Another cluster's id: refused by name, nothing touched. */
+Test(store, refuses_another_cluster)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    checkpoint_close(store_fixture_opened(&fixture));
+    struct checkpoint *checkpoint = NULL;
+    fixture.cluster_id[0] ^= 1;
+    cr_assert_eq(store_fixture_open(&fixture, &checkpoint), STATUS_WRONG_CLUSTER);
+    cr_assert(strstr(fixture.error.text, "another cluster") != NULL, "%s", fixture.error.text);
+    fixture.cluster_id[0] ^= 1;
+    checkpoint_close(store_fixture_opened(&fixture));
+    store_fixture_deinit(&fixture);
+}
+
+/* A creation that was cut off leaves a directory "new": the next open starts over. */
+Test(store, creation_cut_off_starts_over)
+{
+    struct store_fixture fixture;
+    char path[128];
+    store_fixture_init(&fixture);
+    snprintf(path, sizeof path, "%s/new", fixture.path);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/new/data.mdb", fixture.path);
+    FILE *half = fopen(path, "w");
+    cr_assert_not_null(half);
+    cr_assert_gt(fprintf(half, "half a file"), 0);
+    cr_assert_eq(fclose(half), 0);
+    checkpoint_close(store_fixture_opened(&fixture));
+    snprintf(path, sizeof path, "%s/new", fixture.path);
+    cr_assert_neq(access(path, F_OK), 0);
+    store_fixture_deinit(&fixture);
+}
+
+/* data.mdb cut off, emptied or filled with zeros: a precise refusal, and the file stays. */
+Test(store, refuses_a_damaged_file, .timeout = 60)
+{
+    static const off_t sizes[] = {0, 4096, 100000};
+    for (unsigned i = 0; i < 3; i++) {
+        struct store_fixture fixture;
+        char path[128];
+        store_fixture_init(&fixture);
+        struct checkpoint *checkpoint = store_fixture_opened(&fixture);
+        struct epoch_maker *maker =
+            epoch_maker_create(&(struct epoch_maker_options){.seed = 13, .base_accounts = 3000});
+        write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000});
+        checkpoint_finish(checkpoint);
+        snprintf(path, sizeof path, "%s/data.mdb", fixture.path);
+        cr_assert_eq(truncate(path, sizes[i]), 0);
+        cr_assert_eq(store_fixture_open(&fixture, &checkpoint), STATUS_CORRUPT, "size %ld",
+                     (long)sizes[i]);
+        cr_assert(strstr(fixture.error.text, "data.mdb") != NULL, "%s", fixture.error.text);
+        struct store_error error;
+        cr_assert_eq(store_verify(fixture.path, &error, NULL, NULL), STATUS_CORRUPT);
+        epoch_maker_destroy(maker);
+        store_fixture_deinit(&fixture);
+    }
+}
+
+/* No directory, no permission: said as such. */
+Test(store, names_a_missing_directory)
+{
+    struct store_options options = {
+        .path = "/tmp/tally-no-such-directory", .map_size_bytes = 1 << 30, .bloom_bytes = 1 << 16};
+    struct store_error error;
+    struct checkpoint *checkpoint = NULL;
+    cr_assert_eq(store_open(&options, &checkpoint, &error), STATUS_NOT_FOUND);
+    cr_assert(strstr(error.text, "tally-no-such-directory") != NULL, "%s", error.text);
+}
+
+/* A map of 4 MiB: the epoch that does not fit says DISK_FULL and changes nothing; after a reopen
+ * with room the same epoch is accepted. */
+Test(store, full_map_is_disk_full_and_the_epoch_can_come_again, .timeout = 60)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct store_options options = {
+        .path = fixture.path, .map_size_bytes = 4 << 20, .bloom_bytes = 1 << 16};
+    memcpy(options.cluster_id, fixture.cluster_id, sizeof options.cluster_id);
+    struct checkpoint *checkpoint = NULL;
+    struct store_error error;
+    struct checkpoint_meta meta;
+    cr_assert_eq(store_open(&options, &checkpoint, &error), STATUS_OK, "%s", error.text);
+    struct epoch_maker *maker =
+        epoch_maker_create(&(struct epoch_maker_options){.seed = 14, .base_accounts = 10});
+    write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 600, .requests = 50});
+    const struct epoch *epoch =
+        epoch_maker_next(maker, &(struct epoch_plan){.transfers = 60000, .requests = 50}, &meta);
+    cr_assert_eq(checkpoint_drive(checkpoint, epoch, &meta), STATUS_DISK_FULL);
+    store_failure(checkpoint, &error);
+    cr_assert(strstr(error.text, "transfer") != NULL, "%s", error.text);
+    cr_assert_eq(checkpoint_drive(checkpoint, epoch, &meta), STATUS_DISK_FULL);
+    checkpoint_finish(checkpoint);
+    checkpoint = store_fixture_opened(&fixture);
+    cr_assert_eq(checkpoint_drive(checkpoint, epoch, &meta), STATUS_OK);
+    assert_past(checkpoint, maker, 7, 0);
+    checkpoint_finish(checkpoint);
+    store_fixture_assert_clean(&fixture);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
