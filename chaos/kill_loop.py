@@ -41,7 +41,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import cluster  # noqa: E402
 import schema  # noqa: E402
 
-PROCESSES, CLIENTS_PER_PROCESS = 2, 3
+PROCESSES, CLIENTS_PER_PROCESS = 2, 6
 READY_SECONDS = 60          # a start, replay included
 PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 150        # all clients' end after the last round

@@ -138,13 +138,11 @@ class Client:
     # ---- what to send ----
 
     def batch_size(self):
-        limit = self.config["batch_max"]
         choice = self.random.random()
-        if choice < 0.4:
-            return self.random.randint(1, 10)
-        if choice < 0.85:
-            return self.random.randint(10, 120)
-        return self.random.randint(120, limit if choice > 0.98 else min(limit, 600))
+        for share, low, high in ((0.7, 1, 10), (0.95, 10, 60), (0.995, 60, 400)):
+            if choice < share:
+                return self.random.randint(low, high)
+        return self.random.randint(400, self.config["batch_max"])
 
     def transfer(self):
         """[id, debit, credit, amount, ledger, code, user data], numbers as they are."""
@@ -183,7 +181,8 @@ class Client:
     # ---- lives ----
 
     def run_channel(self):
-        while not self.stop.is_set():
+        # The pauses keep 300 rounds at a few million transfers, which can still be judged.
+        while not self.stop.wait(self.random.uniform(0, 0.05)):
             if self.recent and self.random.random() < 0.1:
                 self.revisit()
             else:
