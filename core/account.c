@@ -91,6 +91,7 @@ uint8_t account_create(struct machine *machine, const struct account_event *even
     struct balance_record balance = {.last_sequence = SEQUENCE_NONE};
     uint32_t ordinal = account_table_add(accounts, &record, &balance, ledger);
     account_table_mark(accounts, ordinal);
+    machine_touch_image(machine, ordinal, &balance);
     struct account_hot *hot = &accounts->hot[ordinal];
     machine->digest_sum += digest_account(ordinal, &record);
     machine->digest_sum += u128_make(hot->digest_low, hot->digest_high);

@@ -7,7 +7,7 @@
  * records never change. Until release the frozen memtable still answers lookups, so nothing is ever
  * in neither place; release comes after the checkpoint can be read through ledger_past.
  *
- * The pause is the copy of changed balances: about 20 ns each, they are scattered over RAM.
+ * The pause is the copy of changed balances: about 15 ns each, they are scattered over RAM.
  */
 #include "core/invariant.h"
 #include "core/machine_state.h"

@@ -108,6 +108,16 @@ static inline const struct memtable *machine_frozen(const struct machine *machin
     return machine->frozen ? &machine->memtables[1 - machine->current] : NULL;
 }
 
+/* To be called for each account that is added: touches the memory into which a freeze will copy its
+ * balance, so that the first freeze after many accounts does not pay for the pages. */
+static inline void machine_touch_image(struct machine *machine, uint32_t ordinal,
+                                       const struct balance_record *balance)
+{
+    /* A frozen epoch has at most as many balances as accounts before this one: no reader here. */
+    machine->image.balances[ordinal] = *balance;
+    machine->image.balance_ordinals[ordinal] = ordinal;
+}
+
 /* Sum of the ledgers' contributions to the digest. */
 u128 machine_ledgers_digest(const struct machine *machine);
 

@@ -154,7 +154,8 @@ enum status machine_restore_account(struct machine *machine, const struct accoun
         return refuse(machine);
     totals->account_counts[ledger]++;
     totals->last_timestamp = record->timestamp;
-    account_table_add(accounts, record, balance, ledger);
+    uint32_t ordinal = account_table_add(accounts, record, balance, ledger);
+    machine_touch_image(machine, ordinal, balance);
     return STATUS_OK;
 }
 
