@@ -56,9 +56,9 @@ trap finish EXIT
 # ready: does /readyz say 200?
 ready()
 {
-    [ -s "$work/node/ports.json" ] || return 1
+    [ -s "$work/node/data/ports.json" ] || return 1
     local port line
-    port=$(sed -n 's/.*"ops": *\([0-9]*\).*/\1/p' "$work/node/ports.json" | head -n 1)
+    port=$(sed -n 's/.*"ops": *\([0-9]*\).*/\1/p' "$work/node/data/ports.json" | head -n 1)
     [ -n "$port" ] || return 1
     { exec 3<>"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || return 1
     printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
@@ -67,10 +67,10 @@ ready()
     [[ $line == *" 200 "* ]]
 }
 
-# start: runs the node and prints the milliseconds until it was ready.
+# start: runs the node; then elapsed_ms is the time until it was ready, port where it listens.
 start()
 {
-    rm -f "$work/node/ports.json"
+    rm -f "$work/node/data/ports.json"
     local begin
     begin=$(date +%s%N)
     "$build/server/tallyd" --config "$work/node/tallyd.yaml" >>"$work/tallyd.log" 2>&1 &
@@ -78,6 +78,7 @@ start()
     for _ in $(seq 12000); do
         if ready; then
             elapsed_ms=$((($(date +%s%N) - begin) / 1000000))
+            port=$(sed -n 's/.*"grpc": *\([0-9]*\).*/\1/p' "$work/node/data/ports.json" | head -n 1)
             return 0
         fi
         kill -0 "$pid" 2>/dev/null || break
@@ -125,13 +126,11 @@ memory_mib()
 }
 
 "$tally" pki init "$work/pki" >/dev/null
-"$tally" node init "$work/node" --pki "$work/pki" --listen 127.0.0.1:0 --ops 127.0.0.1:0 >/dev/null
-if [ "$(id -u)" -eq 0 ] && ! grep -q allow_root "$work/node/tallyd.yaml"; then
-    sed -i 's/^node:/node:\n  allow_root: true/' "$work/node/tallyd.yaml"
-fi
+root=()
+[ "$(id -u)" -ne 0 ] || root=(--allow-root)
+"$tally" node init "$work/node" --pki "$work/pki" --listen 127.0.0.1:0 --ops 127.0.0.1:0 \
+    "${root[@]}" >/dev/null 2>&1
 start
-port=$(sed -n 's/.*"grpc": *\([0-9]*\).*/\1/p' "$work/node/ports.json" | head -n 1)
-sed -i "s/127\.0\.0\.1:0/127.0.0.1:$port/;" "$work/node/tallyd.yaml" # the first one: grpc stays
 
 echo "== measuring, about $((seconds * 4 + 30)) s and the time of $transfers transfers"
 bench business_operator prepare --accounts 10000
@@ -159,9 +158,9 @@ start
 killed_ms=$elapsed_ms
 after_mib=$(memory_mib VmRSS)
 stop TERM
-disk_bytes=$(du -s -B1 "$work/node" | cut -f1)
-journal_bytes=$(du -s -B1 "$work/node/journal" | cut -f1)
-store_bytes=$(du -s -B1 "$work/node/store" | cut -f1)
+disk_bytes=$(du -s -B1 "$work/node/data" | cut -f1)
+journal_bytes=$(du -s -B1 "$work/node/data/journal" | cut -f1)
+store_bytes=$(du -s -B1 "$work/node/data/store" | cut -f1)
 start
 clean_ms=$elapsed_ms
 stop TERM

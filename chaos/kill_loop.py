@@ -46,9 +46,9 @@ READY_SECONDS = 60          # a start, replay included
 PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 150        # all clients' end after the last round
 REPLAY_KILL_SHARE = 0.15    # rounds in which the kill comes before the node is ready
-SETTINGS = {"journal": {"segment_bytes": 1 << 20},
+SETTINGS = {"journal": {"segment_bytes": 2 << 20},
             "checkpoint": {"transfers": 20000, "interval_ms": 300}}
-BATCH_MAX = 4000            # an entry of it still fits a segment of 1 MiB
+BATCH_MAX = 8190
 
 
 class LoopFailure(Exception):
@@ -144,7 +144,7 @@ class Loop:
 
     def run(self):
         self.node.init()
-        self.node.start().set_principals()
+        self.node.start()
         if self.arguments.power_loss:
             # What was made so far is safe: the recording begins with a clean stop and start.
             if self.node.terminate() != 0:

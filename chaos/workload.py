@@ -35,6 +35,7 @@ CALL_SECONDS = 5
 OUTCOMES = ("EXECUTED", "NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "ISSUED_TOO_FAR_AHEAD",
             "WINDOW_FULL", "NOT_PERMITTED", "MALFORMED", "NOT_YET_SEEN")
 FINAL_REFUSALS = ("NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "NOT_PERMITTED")
+RETRYABLE = ("NOT_ACCEPTED", "ISSUED_TOO_FAR_AHEAD", "WINDOW_FULL")
 
 
 class GaveUp(Exception):
@@ -80,7 +81,7 @@ class Client:
             if outcome in FINAL_REFUSALS:
                 self.write("refused", nonce=nonce, outcome=outcome)
                 return False
-            if outcome:
+            if outcome in RETRYABLE:
                 self.write("not_accepted", nonce=nonce, why=outcome)
                 time.sleep(self.random.uniform(0.001, 0.03))
             elif answer.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):

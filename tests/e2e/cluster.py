@@ -20,6 +20,10 @@ READY_SECONDS = 60      # start to ready, generous: the machine may be busy
 STOP_SECONDS = 60       # SIGTERM to exit
 KILL_SECONDS = 20       # SIGKILL to reaped
 
+# Small files, so that a test's node is made quickly.
+SEGMENT_BYTES = 4 << 20
+RESERVE_BYTES = 1 << 20
+
 # Certificates by short name: URI, name of the principal, role. "stranger" has a certificate of the
 # right authority and no row in the table.
 PRINCIPALS = {
@@ -57,7 +61,8 @@ class Programs:
 
 
 class Security:
-    """Certificates of one test run, shared by all its nodes."""
+    """Certificates of one test run, shared by all its nodes, and the directory of them that
+    `tally node init` reads."""
 
     def __init__(self, directory):
         self.authority = pki.Authority(os.path.join(directory, "authority"))
@@ -65,6 +70,15 @@ class Security:
         self.by_name = {name: self.authority.issue(name, [uri])
                         for name, (uri, _, _) in PRINCIPALS.items()}
         self.by_name["stranger"] = self.authority.issue("stranger", [STRANGER])
+        self.directory = os.path.join(directory, "pki")
+        os.mkdir(self.directory)
+        for name, source in (("ca.pem", self.authority.certificate),
+                             ("node-1.pem", self.server.certificate),
+                             ("node-1.key", self.server.key)):
+            os.symlink(source, os.path.join(self.directory, name))
+        with open(os.path.join(self.directory, "principals.json"), "w") as file:
+            json.dump([{"uri": uri, "name": name, "role": role.lower()}
+                       for uri, name, role in PRINCIPALS.values()], file)
 
 
 def yaml(value, indent=0):
@@ -93,7 +107,7 @@ class Node:
         self.schema = schema
         self.directory = directory
         self.data = os.path.join(directory, "data")
-        self.config_path = os.path.join(directory, "tallyd.yaml")
+        self.config_path = os.path.join(directory, "test.yaml")
         self.log_path = os.path.join(directory, "tallyd.log")
         self.environment = dict(environment or {})
         self.process = None
@@ -105,6 +119,7 @@ class Node:
             "listen": {"grpc": "127.0.0.1:0", "ops": "127.0.0.1:0"},
             "tls": {"certificate": security.server.certificate, "key": security.server.key,
                     "ca": security.authority.certificate},
+            "journal": {"segment_bytes": SEGMENT_BYTES},
             "log": {"level": "info"},
         }
         if crl:
@@ -118,17 +133,19 @@ class Node:
         with open(self.config_path, "w") as file:
             file.write(yaml(self.config) + "\n")
 
-    def init(self, extra=()):
-        """tally node init, with the site operator as the first principal."""
-        self.write_config()
-        uri, name, role = PRINCIPALS["site"]
-        command = [self.programs.tally, "node", "init", "--directory", self.data,
-                   "--principal", "%s=%s:%s" % (uri, name, role.lower())] + list(extra)
+    def init(self):
+        """tally node init; its configuration is replaced by the test's own."""
+        command = [self.programs.tally, "node", "init", os.path.dirname(self.data),
+                   "--pki", self.security.directory, "--reserve-bytes", str(RESERVE_BYTES),
+                   "--segment-bytes", str(self.config["journal"]["segment_bytes"])]
+        if os.geteuid() == 0:
+            command.append("--allow-root")
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=60)
         if done.returncode != 0:
             raise Failure("%s: exit %d\n%s" % (" ".join(command), done.returncode,
                                                done.stdout.decode(errors="replace")))
+        self.write_config()
         return self
 
     # ---- life ----
@@ -242,17 +259,6 @@ class Node:
 
     def status(self):
         return json.loads(self.get("/status")[1])
-
-    def set_principals(self, names=None):
-        """Adds the rows of PRINCIPALS that node init did not."""
-        site = self.api("site")
-        rows = [{"uri": uri, "name": name, "role": role}
-                for key, (uri, name, role) in PRINCIPALS.items()
-                if key != "site" and (names is None or key in names)]
-        answer = site.write("SetPrincipals", "principals", rows)
-        if list(answer.results) != [0] * len(rows):
-            raise Failure("SetPrincipals: %s" % list(answer.results))
-        return self
 
     def log_text(self):
         try:

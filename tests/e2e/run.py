@@ -69,7 +69,7 @@ class Case:
         if shared is None:
             shared = self.run.new_node(getattr(self.module, "SETTINGS", None))
             self.module.__dict__["_shared_node"] = shared
-            shared.init().start().set_principals()
+            shared.init().start()
             if hasattr(self.module, "prepare"):
                 self.module.prepare(shared)
         return shared
@@ -82,7 +82,7 @@ class Case:
 
     def fresh_node(self, settings=None, **options):
         """A node of this test alone, ready, with principals."""
-        return self.new_node(settings, **options).init().start().set_principals()
+        return self.new_node(settings, **options).init().start()
 
     # ---- claims ----
 

@@ -41,7 +41,7 @@ def fill(path, leave):
 
 def test_full_disk_is_survived(t):
     node = t.new_node({"journal": {"segment_bytes": 2 * MIB}, "checkpoint": {"interval_ms": 200},
-                       "disk": {"watermark_bytes": 24 * MIB, "reserve_bytes": 4 * MIB}})
+                       "disk": {"watermark_bytes": 24 * MIB}})
     disk = os.path.join(node.directory, "disk")
     with small_disk(t, disk, 192 * MIB):
         node.data = os.path.join(disk, "data")
@@ -53,7 +53,7 @@ def test_full_disk_is_survived(t):
 
 
 def exercise(t, node, filler):
-    node.init().start().set_principals()
+    node.init().start()
     business, channel = node.api("business"), node.api("channel")
     t.equal(business.create_ledgers([ledger(1)]), [0])
     t.equal(business.create_accounts([account(A), account(B)]), [0, 0])
@@ -80,7 +80,7 @@ def exercise(t, node, filler):
         status = node.status()
         t.true(status["read_only"], "status says so: %s" % status)
         t.equal(node.get("/livez")[0], 200, "alive")
-        t.contains(node.get("/metrics")[1], "read_only 1", "the alarm's metric")
+        t.contains(node.get("/metrics")[1], "\ntally_read_only 1\n", "the alarm's metric")
         t.contains(node.log_text(), "read", "the log")
         if round_number == 1:
             # A restart on the full disk is either possible or refused in words; it loses nothing.

@@ -168,7 +168,7 @@ def test_sighup_reloads_certificates(t):
         copy = os.path.join(node.directory, os.path.basename(source))
         shutil.copy(source, copy)
         node.config["tls"][key] = copy
-    with_accounts(node.init().start().set_principals())
+    with_accounts(node.init().start())
     authority = node.security.authority
     leaver = authority.issue("leaver%d" % os.getpid(), ["tally://test/channel"])
     open_before = node.api("channel")
