@@ -1,0 +1,610 @@
+/*
+ * The configuration file: a mapping of sections, each a mapping of scalars. libyaml gives the tree
+ * with line numbers, the table below gives each key its type, range and default, and what the two
+ * do not agree on is refused with file, line, key and what is allowed: a misspelt key that is
+ * silently ignored is a limit that silently is not there.
+ *
+ * A schema library that fills a struct was tried and left: it drops the line numbers on the way,
+ * keeps the last of two equal keys and says "invalid value" without the range.
+ */
+#include "server/config.h"
+
+#include "core/bounds.h"
+#include "core/invariant.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml.h>
+
+enum key_kind { KEY_PATH, KEY_TEXT, KEY_BOOL, KEY_UINT32, KEY_UINT64, KEY_ADDRESS, KEY_LEVEL };
+
+struct config_key {
+    const char *section, *name;
+    enum key_kind kind;
+    size_t offset;
+    bool required;
+    uint64_t low, high; /* numbers; size of the field for KEY_PATH and KEY_TEXT is `high` */
+    uint64_t initial;
+    const char *initial_text;
+};
+
+#define AT(field) offsetof(struct config, field)
+#define PATH(section, name, at, must)                                                              \
+    {                                                                                              \
+        section, name, KEY_PATH, at, must, 0, CONFIG_PATH_SIZE, 0, ""                              \
+    }
+#define NUMBER32(s, n, at, low, high, i)                                                           \
+    {                                                                                              \
+        s, n, KEY_UINT32, at, false, low, high, i, NULL                                            \
+    }
+#define NUMBER64(s, n, at, low, high, i)                                                           \
+    {                                                                                              \
+        s, n, KEY_UINT64, at, false, low, high, i, NULL                                            \
+    }
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+static const struct config_key keys[] = {
+    PATH("node", "directory", AT(directory), true),
+    {"node", "user", KEY_TEXT, AT(user), false, 0, sizeof((struct config *)0)->user, 0, ""},
+    {"node", "allow_root", KEY_BOOL, AT(allow_root), false, 0, 1, 0, NULL},
+
+    {"listen", "grpc", KEY_ADDRESS, AT(grpc), false, 0, 0, 0, "127.0.0.1:7400"},
+    {"listen", "ops", KEY_ADDRESS, AT(ops), false, 0, 0, 0, "127.0.0.1:7401"},
+
+    PATH("tls", "certificate", AT(certificate), true),
+    PATH("tls", "key", AT(key), true),
+    PATH("tls", "ca", AT(ca), true),
+    PATH("tls", "crl", AT(crl), false),
+
+    NUMBER32("limits", "connections", AT(grpc_limits.connections_max), 1, 65536, 1024),
+    NUMBER32("limits", "connections_per_principal", AT(grpc_limits.connections_per_principal_max),
+             1, 65536, 256),
+    NUMBER32("limits", "handshakes", AT(grpc_limits.handshakes_max), 1, 65536, 128),
+    NUMBER32("limits", "streams", AT(grpc_limits.streams_max), 1, 65536, 1024),
+    NUMBER32("limits", "message_bytes", AT(grpc_limits.message_size_max), 4096, 4 * MIB, 1100000),
+    NUMBER32("limits", "calls_per_principal", AT(grpc_limits.calls_per_principal_max), 1, 1048576,
+             2048),
+    NUMBER64("limits", "bytes_per_principal", AT(grpc_limits.bytes_per_principal_max), 2 * MIB,
+             16 * GIB, 64 * MIB),
+    NUMBER32("limits", "handshake_timeout_ms", AT(grpc_limits.handshake_timeout_ms), 100, 600000,
+             5000),
+    NUMBER32("limits", "body_timeout_ms", AT(grpc_limits.body_timeout_ms), 100, 600000, 8000),
+    NUMBER32("limits", "idle_timeout_ms", AT(grpc_limits.idle_timeout_ms), 1000, 86400000, 300000),
+    NUMBER32("limits", "ping_interval_ms", AT(grpc_limits.ping_interval_ms), 1000, 3600000, 30000),
+    NUMBER32("limits", "connection_age_ms", AT(grpc_limits.connection_age_ms), 1000, 86400000,
+             2700000),
+    NUMBER32("limits", "requests_per_principal", AT(requests_per_principal), 1, 65536, 1024),
+    NUMBER32("limits", "requests", AT(requests_max), 1, 65536, 4096),
+    NUMBER64("limits", "request_bytes", AT(request_bytes_max), 2 * MIB, 16 * GIB, 256 * MIB),
+    NUMBER32("limits", "entries_in_flight", AT(entries_in_flight), 1, 64, 4),
+    NUMBER32("limits", "read_wait_ms", AT(read_wait_ms), 1, 600000, 10000),
+    NUMBER32("limits", "drain_ms", AT(drain_ms), 0, 600000, 10000),
+
+    NUMBER32("checkpoint", "transfers", AT(checkpoint_transfers), 16384, 16 * MIB,
+             EPOCH_TRANSFERS_DEFAULT),
+    NUMBER64("checkpoint", "interval_ms", AT(checkpoint_interval_ms), 10, 86400000, 60000),
+    NUMBER64("checkpoint", "bloom_bytes", AT(bloom_bytes), 1 * MIB, 256 * GIB, 64 * MIB),
+    NUMBER64("checkpoint", "map_size_bytes", AT(map_size_bytes), 64 * MIB, 64 * TIB, 1 * TIB),
+
+    NUMBER64("journal", "segment_bytes", AT(segment_bytes), 2 * MIB, 4 * GIB, 64 * MIB),
+    NUMBER64("disk", "watermark_bytes", AT(watermark_bytes), 0, 16 * TIB, 256 * MIB),
+    {"log", "level", KEY_LEVEL, AT(log_level), false, 0, 0, LOG_LEVEL_INFO, NULL},
+};
+#define KEY_COUNT (sizeof keys / sizeof keys[0])
+
+struct loader {
+    const char *file;
+    char directory[CONFIG_PATH_SIZE]; /* of the file */
+    struct config *config;
+    struct config_error *error;
+    bool seen[KEY_COUNT];
+};
+
+__attribute__((format(printf, 3, 4))) static enum status refuse(struct loader *loader, size_t line,
+                                                                const char *format, ...)
+{
+    int size = line > 0 ? snprintf(loader->error->text, sizeof loader->error->text,
+                                   "%.300s:%zu: ", loader->file, line)
+                        : snprintf(loader->error->text, sizeof loader->error->text,
+                                   "%.300s: ", loader->file);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(loader->error->text + size, sizeof loader->error->text - (size_t)size, format,
+              arguments);
+    va_end(arguments);
+    return STATUS_INVALID;
+}
+
+/* ---- values ---- */
+
+bool config_parse_address(const char *text, struct config_address *out)
+{
+    const char *colon = strrchr(text, ':');
+    if (!colon || colon == text)
+        return false;
+    const char *host = text;
+    size_t host_size = (size_t)(colon - text);
+    bool bracketed = host[0] == '[' && host[host_size - 1] == ']';
+    if (bracketed) {
+        host++;
+        host_size -= 2;
+    }
+    struct config_address address = {.port = 0};
+    if (host_size == 0 || host_size >= sizeof address.host)
+        return false;
+    memcpy(address.host, host, host_size);
+    address.host[host_size] = '\0';
+    unsigned char binary[sizeof(struct in6_addr)];
+    if (inet_pton(bracketed ? AF_INET6 : AF_INET, address.host, binary) != 1)
+        return false;
+    const char *digits = colon + 1;
+    if (!*digits || strlen(digits) > 5 || strspn(digits, "0123456789") != strlen(digits))
+        return false;
+    unsigned long port = strtoul(digits, NULL, 10);
+    if (port > UINT16_MAX)
+        return false;
+    address.port = (uint16_t)port;
+    *out = address;
+    return true;
+}
+
+/* Decimal digits, for sizes optionally followed by KiB, MiB, GiB or TiB. */
+static bool parse_number(const char *text, bool is_size, uint64_t *out)
+{
+    if (*text < '0' || *text > '9')
+        return false;
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno)
+        return false;
+    uint64_t unit = 1;
+    if (is_size && *end) {
+        while (*end == ' ')
+            end++;
+        if (strcmp(end, "KiB") == 0)
+            unit = KIB;
+        else if (strcmp(end, "MiB") == 0)
+            unit = MIB;
+        else if (strcmp(end, "GiB") == 0)
+            unit = GIB;
+        else if (strcmp(end, "TiB") == 0)
+            unit = TIB;
+        else
+            return false;
+    } else if (*end) {
+        return false;
+    }
+    return !__builtin_mul_overflow((uint64_t)value, unit, out);
+}
+
+static bool key_is_size(const struct config_key *key)
+{
+    size_t size = strlen(key->name);
+    return size > 5 && strcmp(key->name + size - 5, "bytes") == 0;
+}
+
+static enum status set_number(struct loader *loader, const struct config_key *key, const char *text,
+                              size_t line)
+{
+    uint64_t number;
+    bool is_size = key_is_size(key);
+    if (!parse_number(text, is_size, &number) || number < key->low || number > key->high)
+        return refuse(loader, line,
+                      "%s.%s is \"%.80s\"; allowed is a whole number from %" PRIu64 " to %" PRIu64
+                      "%s",
+                      key->section, key->name, text, key->low, key->high,
+                      is_size ? " bytes, or one followed by KiB, MiB, GiB or TiB" : "");
+    char *field = (char *)loader->config + key->offset;
+    if (key->kind == KEY_UINT32) {
+        uint32_t number_32 = (uint32_t)number;
+        memcpy(field, &number_32, sizeof number_32);
+    } else {
+        memcpy(field, &number, sizeof number);
+    }
+    return STATUS_OK;
+}
+
+static enum status set_text(struct loader *loader, const struct config_key *key, const char *text,
+                            size_t line)
+{
+    char *field = (char *)loader->config + key->offset;
+    bool below = key->kind == KEY_PATH && text[0] != '/' && text[0] != '\0';
+    if (key->required && !*text)
+        return refuse(loader, line, "%s.%s is empty; it is needed", key->section, key->name);
+    int size = below ? snprintf(field, key->high, "%s/%s", loader->directory, text)
+                     : snprintf(field, key->high, "%s", text);
+    if (size < 0 || (uint64_t)size >= key->high)
+        return refuse(loader, line, "%s.%s is longer than the %" PRIu64 " bytes allowed",
+                      key->section, key->name, key->high - 1);
+    return STATUS_OK;
+}
+
+static enum status set_value(struct loader *loader, const struct config_key *key, const char *text,
+                             size_t line)
+{
+    char *field = (char *)loader->config + key->offset;
+    switch (key->kind) {
+    case KEY_PATH:
+    case KEY_TEXT:
+        return set_text(loader, key, text, line);
+    case KEY_UINT32:
+    case KEY_UINT64:
+        return set_number(loader, key, text, line);
+    case KEY_BOOL: {
+        bool value = strcmp(text, "true") == 0;
+        if (!value && strcmp(text, "false") != 0)
+            return refuse(loader, line, "%s.%s is \"%.80s\"; allowed are true and false",
+                          key->section, key->name, text);
+        memcpy(field, &value, sizeof value);
+        return STATUS_OK;
+    }
+    case KEY_ADDRESS:
+        if (!config_parse_address(text, (struct config_address *)(void *)field))
+            return refuse(loader, line,
+                          "%s.%s is \"%.80s\"; allowed is a numeric address and a port, like "
+                          "127.0.0.1:7400 or [::1]:7400 (port 0: any free one)",
+                          key->section, key->name, text);
+        return STATUS_OK;
+    case KEY_LEVEL: {
+        enum log_level level = log_level_by_name(text);
+        if (level == LOG_LEVEL_COUNT)
+            return refuse(loader, line,
+                          "%s.%s is \"%.80s\"; allowed are debug, info, warning and error",
+                          key->section, key->name, text);
+        memcpy(field, &level, sizeof level);
+        return STATUS_OK;
+    }
+    }
+    invariant_values(false, key->kind, 0);
+    return STATUS_INVALID;
+}
+
+static void set_initial(struct config *config, const struct config_key *key)
+{
+    char *field = (char *)config + key->offset;
+    uint32_t number_32 = (uint32_t)key->initial;
+    enum log_level level = (enum log_level)key->initial;
+    switch (key->kind) {
+    case KEY_PATH:
+    case KEY_TEXT:
+        field[0] = '\0';
+        break;
+    case KEY_BOOL:
+        *(bool *)field = key->initial != 0;
+        break;
+    case KEY_UINT32:
+        memcpy(field, &number_32, sizeof number_32);
+        break;
+    case KEY_UINT64:
+        memcpy(field, &key->initial, sizeof key->initial);
+        break;
+    case KEY_ADDRESS: {
+        bool valid =
+            config_parse_address(key->initial_text, (struct config_address *)(void *)field);
+        invariant(valid);
+        break;
+    }
+    case KEY_LEVEL:
+        memcpy(field, &level, sizeof level);
+        break;
+    }
+}
+
+/* ---- the tree ---- */
+
+static size_t node_line(const yaml_node_t *node)
+{
+    return node->start_mark.line + 1;
+}
+
+static const char *node_text(const yaml_node_t *node)
+{
+    return (const char *)node->data.scalar.value;
+}
+
+static const char *node_kind(const yaml_node_t *node)
+{
+    switch (node->type) {
+    case YAML_SCALAR_NODE:
+        return "a single value";
+    case YAML_SEQUENCE_NODE:
+        return "a list";
+    case YAML_MAPPING_NODE:
+        return "a mapping";
+    case YAML_NO_NODE:
+        break;
+    }
+    return "nothing";
+}
+
+/* "a, b, c" of the sections (section NULL) or of one section's keys. */
+static void list_allowed(const char *section, char *out, size_t capacity)
+{
+    size_t size = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (section && strcmp(keys[i].section, section) != 0)
+            continue;
+        if (!section && i > 0 && strcmp(keys[i].section, keys[i - 1].section) == 0)
+            continue;
+        int added = snprintf(out + size, capacity - size, "%s%s", size ? ", " : "",
+                             section ? keys[i].name : keys[i].section);
+        if (added < 0 || (size_t)added >= capacity - size)
+            return;
+        size += (size_t)added;
+    }
+}
+
+static bool section_exists(const char *name)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].section, name) == 0)
+            return true;
+    return false;
+}
+
+static enum status load_pair(struct loader *loader, const char *section, const yaml_node_t *name,
+                             const yaml_node_t *value)
+{
+    if (name->type != YAML_SCALAR_NODE)
+        return refuse(loader, node_line(name), "a key of %s is %s; it must be a word", section,
+                      node_kind(name));
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        const struct config_key *key = &keys[i];
+        if (strcmp(key->section, section) != 0 || strcmp(key->name, node_text(name)) != 0)
+            continue;
+        if (loader->seen[i])
+            return refuse(loader, node_line(name), "%s.%s is given twice; remove one", section,
+                          key->name);
+        loader->seen[i] = true;
+        if (value->type != YAML_SCALAR_NODE)
+            return refuse(loader, node_line(value), "%s.%s is %s; a single value is needed",
+                          section, key->name, node_kind(value));
+        bool quoted = value->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+        bool needs_plain =
+            key->kind == KEY_BOOL || key->kind == KEY_UINT32 || key->kind == KEY_UINT64;
+        if (quoted && needs_plain)
+            return refuse(loader, node_line(value),
+                          "%s.%s is text in quotes; %s is needed, without quotes", section,
+                          key->name, key->kind == KEY_BOOL ? "true or false" : "a whole number");
+        if (strlen(node_text(value)) != value->data.scalar.length)
+            return refuse(loader, node_line(value), "%s.%s contains a zero byte", section,
+                          key->name);
+        return set_value(loader, key, node_text(value), node_line(value));
+    }
+    char allowed[384];
+    list_allowed(section, allowed, sizeof allowed);
+    return refuse(loader, node_line(name), "unknown key \"%.60s\" in %s; allowed are: %s",
+                  node_text(name), section, allowed);
+}
+
+static enum status load_section(struct loader *loader, yaml_document_t *document,
+                                const yaml_node_t *name, const yaml_node_t *value)
+{
+    char allowed[384];
+    if (name->type != YAML_SCALAR_NODE || !section_exists(node_text(name))) {
+        list_allowed(NULL, allowed, sizeof allowed);
+        return refuse(loader, node_line(name), "unknown section \"%.60s\"; allowed are: %s",
+                      name->type == YAML_SCALAR_NODE ? node_text(name) : node_kind(name), allowed);
+    }
+    const char *section = node_text(name);
+    if (value->type != YAML_MAPPING_NODE) {
+        list_allowed(section, allowed, sizeof allowed);
+        return refuse(loader, node_line(value), "%s is %s; it must be a mapping of: %s", section,
+                      node_kind(value), allowed);
+    }
+    for (yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+         pair < value->data.mapping.pairs.top; pair++) {
+        enum status status = load_pair(loader, section, yaml_document_get_node(document, pair->key),
+                                       yaml_document_get_node(document, pair->value));
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status load_document(struct loader *loader, yaml_document_t *document)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(document);
+    char allowed[384];
+    list_allowed(NULL, allowed, sizeof allowed);
+    if (!root)
+        return refuse(loader, 0,
+                      "the file is empty; needed are at least node.directory, "
+                      "tls.certificate, tls.key and tls.ca");
+    if (root->type != YAML_MAPPING_NODE)
+        return refuse(loader, node_line(root), "the file is %s; it must be a mapping of: %s",
+                      node_kind(root), allowed);
+    const yaml_node_pair_t *first = root->data.mapping.pairs.start;
+    for (const yaml_node_pair_t *pair = first; pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *name = yaml_document_get_node(document, pair->key);
+        for (const yaml_node_pair_t *earlier = first; earlier < pair; earlier++) {
+            const yaml_node_t *other = yaml_document_get_node(document, earlier->key);
+            if (name->type == YAML_SCALAR_NODE && strcmp(node_text(name), node_text(other)) == 0)
+                return refuse(loader, node_line(name), "section %s is given twice; merge the two",
+                              node_text(name));
+        }
+        enum status status =
+            load_section(loader, document, name, yaml_document_get_node(document, pair->value));
+        if (status != STATUS_OK)
+            return status;
+    }
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (keys[i].required && !loader->seen[i])
+            return refuse(loader, 0, "%s.%s is missing; it is needed", keys[i].section,
+                          keys[i].name);
+    return STATUS_OK;
+}
+
+static enum status load_text(struct loader *loader, const unsigned char *text, size_t size)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return STATUS_NO_MEMORY;
+    yaml_parser_set_input_string(&parser, text, size);
+    enum status status;
+    yaml_document_t document;
+    if (!yaml_parser_load(&parser, &document)) {
+        status = refuse(loader, parser.problem_mark.line + 1, "not YAML: %s",
+                        parser.problem ? parser.problem : "unreadable");
+    } else {
+        status = load_document(loader, &document);
+        yaml_document_delete(&document);
+        if (status == STATUS_OK && yaml_parser_load(&parser, &document)) {
+            if (yaml_document_get_root_node(&document))
+                status = refuse(loader, document.start_mark.line + 1,
+                                "a second document begins here; only one is allowed");
+            yaml_document_delete(&document);
+        } else if (status == STATUS_OK) {
+            status = refuse(loader, parser.problem_mark.line + 1, "not YAML: %s",
+                            parser.problem ? parser.problem : "unreadable");
+        }
+    }
+    yaml_parser_delete(&parser);
+    return status;
+}
+
+static enum status open_status(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+        return STATUS_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+        return STATUS_PERMISSION;
+    default:
+        return STATUS_IO;
+    }
+}
+
+static enum status read_file(struct loader *loader, unsigned char *bytes, size_t capacity,
+                             size_t *out_size)
+{
+    int descriptor = open(loader->file, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        int error = errno;
+        (void)refuse(loader, 0, "cannot be opened: %s; give the file's path with --config",
+                     strerror(error));
+        return open_status(error);
+    }
+    size_t size = 0;
+    ssize_t got = 0;
+    while (size < capacity && (got = read(descriptor, bytes + size, capacity - size)) > 0)
+        size += (size_t)got;
+    int error = errno;
+    close(descriptor);
+    if (got < 0) {
+        (void)refuse(loader, 0, "cannot be read: %s", strerror(error));
+        return STATUS_IO;
+    }
+    if (size == capacity)
+        return refuse(loader, 0, "is larger than the %d bytes allowed", CONFIG_FILE_SIZE_MAX);
+    *out_size = size;
+    return STATUS_OK;
+}
+
+/* Bounds that only make sense together. */
+static enum status check_together(struct loader *loader)
+{
+    const struct config *config = loader->config;
+    if (config->request_bytes_max < config->grpc_limits.bytes_per_principal_max)
+        return refuse(loader, 0,
+                      "limits.request_bytes (%" PRIu64
+                      ") is below limits.bytes_per_principal (%" PRIu64
+                      "): one principal alone would pass it; raise the first or lower the second",
+                      config->request_bytes_max, config->grpc_limits.bytes_per_principal_max);
+    if (config->grpc.port != 0 && config->grpc.port == config->ops.port &&
+        strcmp(config->grpc.host, config->ops.host) == 0)
+        return refuse(loader, 0,
+                      "listen.grpc and listen.ops are the same address; give ops "
+                      "another port");
+    return STATUS_OK;
+}
+
+enum status config_load(const char *file, struct config *out_config, struct config_error *out_error)
+{
+    out_error->text[0] = '\0';
+    struct config config;
+    memset(&config, 0, sizeof config);
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        set_initial(&config, &keys[i]);
+    struct loader loader = {.file = file, .config = &config, .error = out_error};
+
+    char absolute[PATH_MAX];
+    if (realpath(file, absolute)) {
+        const char *directory = dirname(absolute);
+        if (strlen(directory) >= sizeof loader.directory)
+            return refuse(&loader, 0, "lies in a directory whose path is longer than %d bytes",
+                          CONFIG_PATH_SIZE - 1);
+        memcpy(loader.directory, directory, strlen(directory) + 1);
+    }
+    unsigned char *bytes = malloc(CONFIG_FILE_SIZE_MAX + 1);
+    if (!bytes)
+        return STATUS_NO_MEMORY;
+    size_t size = 0;
+    enum status status = read_file(&loader, bytes, CONFIG_FILE_SIZE_MAX + 1, &size);
+    if (status == STATUS_OK)
+        status = load_text(&loader, bytes, size);
+    free(bytes);
+    if (status == STATUS_OK)
+        status = check_together(&loader);
+    if (status == STATUS_OK)
+        *out_config = config;
+    return status;
+}
+
+static enum status check_file(const char *name, const char *path, bool secret,
+                              struct config_error *out_error)
+{
+    struct stat about;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) {
+        int error = errno;
+        snprintf(out_error->text, sizeof out_error->text,
+                 "%s: %.400s cannot be opened: %s; the node's user must be able to read it", name,
+                 path, strerror(error));
+        return open_status(error);
+    }
+    enum status status = STATUS_OK;
+    if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
+        snprintf(out_error->text, sizeof out_error->text, "%s: %.400s is not a file", name, path);
+        status = STATUS_INVALID;
+    } else if (secret && (about.st_mode & S_IRWXO)) {
+        snprintf(out_error->text, sizeof out_error->text,
+                 "%s: %.400s may be read by every user of this machine (mode %04o); run chmod "
+                 "o-rwx on it",
+                 name, path, (unsigned)(about.st_mode & 07777));
+        status = STATUS_PERMISSION;
+    }
+    close(descriptor);
+    return status;
+}
+
+enum status config_check_files(const struct config *config, struct config_error *out_error)
+{
+    enum status status = check_file("tls.certificate", config->certificate, false, out_error);
+    if (status == STATUS_OK)
+        status = check_file("tls.key", config->key, true, out_error);
+    if (status == STATUS_OK)
+        status = check_file("tls.ca", config->ca, false, out_error);
+    if (status == STATUS_OK && config->crl[0])
+        status = check_file("tls.crl", config->crl, false, out_error);
+    return status;
+}

@@ -1,0 +1,134 @@
+/*
+ * The table of events. A row's order is the enum's; its words are the documentation. Lower layers
+ * report a name and a sentence: a name that has a row is that event, any other is filed under
+ * EVENT_NODE or EVENT_GRPC with the name as a field, so nothing that is reported can get lost here.
+ */
+#include "server/event.h"
+
+#include "core/invariant.h"
+
+#include <string.h>
+
+struct event_row {
+    const char *name;
+    enum log_level level;
+    uint32_t lines_per_minute;
+    const char *meaning;
+};
+
+static const struct event_row event_table[EVENT_COUNT] = {
+    [EVENT_STARTING] = {"starting", LOG_LEVEL_INFO, 0, "The process began; version and files."},
+    [EVENT_LISTENING] = {"listening", LOG_LEVEL_INFO, 0, "A port is open; its address."},
+    [EVENT_PRIVILEGES_DROPPED] = {"privileges_dropped", LOG_LEVEL_INFO, 0,
+                                  "Started as root, now the configured user for good."},
+    [EVENT_DRAINING] = {"draining", LOG_LEVEL_INFO, 0,
+                        "Stopping: no new requests, those in flight finish."},
+    [EVENT_DRAIN_HURRIED] = {"drain_hurried", LOG_LEVEL_WARNING, 0,
+                             "A second signal: clients get no time to finish, data still does."},
+    [EVENT_STOPPED] = {"stopped", LOG_LEVEL_INFO, 0, "Everything is durable; the process exits."},
+    [EVENT_NODE_FAILED] = {"node_failed", LOG_LEVEL_ERROR, 0,
+                           "Fail-stop: the process exits and must not go on with this state."},
+    [EVENT_START_FAILED] = {"start_failed", LOG_LEVEL_ERROR, 0, "The node could not start."},
+    [EVENT_CERTIFICATES_RELOADED] = {"certificates_reloaded", LOG_LEVEL_INFO, 0,
+                                     "SIGHUP: new certificate, key, CA and CRL are in use."},
+    [EVENT_CERTIFICATES_REFUSED] = {"certificates_refused", LOG_LEVEL_ERROR, 0,
+                                    "SIGHUP: the new files are wrong, the old ones stay in use."},
+    [EVENT_CONNECTION_REFUSED] = {"connection_refused", LOG_LEVEL_WARNING, 60,
+                                  "A client failed the handshake or a limit."},
+    [EVENT_ACCESS_DENIED] = {"access_denied", LOG_LEVEL_WARNING, 60,
+                             "A principal asked for what its role does not allow."},
+    [EVENT_REQUEST_MALFORMED] = {"request_malformed", LOG_LEVEL_WARNING, 60,
+                                 "A message was refused before it reached the log."},
+    [EVENT_BUSY] = {"busy", LOG_LEVEL_WARNING, 6, "Requests are pushed back: a bound is reached."},
+    [EVENT_OPS_HTTP_FAILED] = {"ops_http_failed", LOG_LEVEL_ERROR, 6,
+                               "The HTTP server for probes and metrics reported an error."},
+    [EVENT_JOURNAL_TORN_TAIL_CUT] =
+        {"journal_torn_tail_cut", LOG_LEVEL_WARNING, 0,
+         "The last run ended within a write; what nobody was promised was cut."},
+    [EVENT_STORE_REBUILDING] = {"store_rebuilding", LOG_LEVEL_WARNING, 0,
+                                "There is no checkpoint: everything is replayed from the journal."},
+    [EVENT_NODE_REPLAY_STARTED] = {"node_replay_started", LOG_LEVEL_INFO, 0,
+                                   "Applying the journal behind the last checkpoint."},
+    [EVENT_NODE_REPLAY_DONE] = {"node_replay_done", LOG_LEVEL_INFO, 0,
+                                "The state is that of the journal's end."},
+    [EVENT_NODE_SERVING] = {"node_serving", LOG_LEVEL_INFO, 0, "Requests are accepted."},
+    [EVENT_CHECKPOINT_DONE] = {"checkpoint_done", LOG_LEVEL_DEBUG, 60,
+                               "An epoch is durable in the store."},
+    [EVENT_CHECKPOINT_DISK_FULL] =
+        {"checkpoint_disk_full", LOG_LEVEL_ERROR, 6,
+         "No room for a checkpoint: free disk space; it is tried again."},
+    [EVENT_CHECKPOINT_SLOW] = {"checkpoint_slow", LOG_LEVEL_WARNING, 6,
+                               "A checkpoint takes long; writes will be pushed back."},
+    [EVENT_DISK_LOW] = {"disk_low", LOG_LEVEL_ERROR, 6,
+                        "Free space is below the watermark: writes are refused, reads go on."},
+    [EVENT_DISK_RECOVERED] = {"disk_recovered", LOG_LEVEL_INFO, 6,
+                              "Free space is above the watermark again."},
+    [EVENT_JOURNAL_READ_ONLY] = {"journal_read_only", LOG_LEVEL_ERROR, 6,
+                                 "The journal has no room for a segment: writes are refused."},
+    [EVENT_JOURNAL_WRITABLE] = {"journal_writable", LOG_LEVEL_INFO, 6,
+                                "The journal has room again."},
+    [EVENT_DISK_STUCK] = {"disk_stuck", LOG_LEVEL_ERROR, 6,
+                          "A journal write does not return; nothing more is proposed."},
+    [EVENT_DISK_ANSWERS] = {"disk_answers", LOG_LEVEL_INFO, 6, "The journal's disk answers again."},
+    [EVENT_CLOCK_BEHIND] = {"clock_behind", LOG_LEVEL_WARNING, 6,
+                            "Ledger time is ahead of this machine's clock: check the clock."},
+    [EVENT_ENTRY_REFUSED] = {"entry_refused", LOG_LEVEL_ERROR, 6,
+                             "The journal refused an entry before it was written."},
+    [EVENT_NODE_DRAINING] = {"node_draining", LOG_LEVEL_INFO, 0,
+                             "The node refuses new requests and finishes those it has."},
+    [EVENT_NODE_STOPPED] = {"node_stopped", LOG_LEVEL_INFO, 0,
+                            "The last checkpoint and the seal are written."},
+    [EVENT_STOP_HUNG] = {"stop_hung", LOG_LEVEL_ERROR, 0, "A background job did not stop in time."},
+    [EVENT_FAIL_STOP] = {"fail_stop", LOG_LEVEL_ERROR, 0,
+                         "The node must not go on; the process exits."},
+    [EVENT_NODE] = {"node", LOG_LEVEL_INFO, 60, "Reported by the node."},
+    [EVENT_GRPC] = {"grpc", LOG_LEVEL_WARNING, 60, "Reported by the gRPC engine."},
+};
+
+static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info", "warning", "error"};
+
+const char *event_name(enum event event)
+{
+    invariant(event < EVENT_COUNT);
+    return event_table[event].name;
+}
+
+enum event event_by_name(const char *name, enum event otherwise)
+{
+    for (int event = 0; event < EVENT_COUNT; event++)
+        if (strcmp(event_table[event].name, name) == 0)
+            return (enum event)event;
+    return otherwise;
+}
+
+enum log_level event_level(enum event event)
+{
+    invariant(event < EVENT_COUNT);
+    return event_table[event].level;
+}
+
+const char *event_meaning(enum event event)
+{
+    invariant(event < EVENT_COUNT);
+    return event_table[event].meaning;
+}
+
+uint32_t event_lines_per_minute(enum event event)
+{
+    invariant(event < EVENT_COUNT);
+    return event_table[event].lines_per_minute;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    invariant(level < LOG_LEVEL_COUNT);
+    return level_names[level];
+}
+
+enum log_level log_level_by_name(const char *name)
+{
+    for (int level = 0; level < LOG_LEVEL_COUNT; level++)
+        if (strcmp(level_names[level], name) == 0)
+            return (enum log_level)level;
+    return LOG_LEVEL_COUNT;
+}

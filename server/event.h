@@ -1,0 +1,76 @@
+/*
+ * What can happen to a node that an operator should hear of: one table of events for the log and
+ * for the counter tally_events_total{event=...}, so that every line in the log can be alarmed on
+ * and every alarm found in the log.
+ */
+#ifndef TALLY_SERVER_EVENT_H
+#define TALLY_SERVER_EVENT_H
+
+#include <stdint.h>
+
+enum log_level {
+    LOG_LEVEL_DEBUG,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_WARNING,
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_COUNT
+};
+
+enum event {
+    EVENT_STARTING,
+    EVENT_LISTENING,
+    EVENT_PRIVILEGES_DROPPED,
+    EVENT_DRAINING,
+    EVENT_DRAIN_HURRIED,
+    EVENT_STOPPED,
+    EVENT_NODE_FAILED,
+    EVENT_START_FAILED,
+    EVENT_CERTIFICATES_RELOADED,
+    EVENT_CERTIFICATES_REFUSED,
+    EVENT_CONNECTION_REFUSED,
+    EVENT_ACCESS_DENIED,
+    EVENT_REQUEST_MALFORMED,
+    EVENT_BUSY,
+    EVENT_OPS_HTTP_FAILED,
+    /* Reported by the node (replication/node.h). */
+    EVENT_JOURNAL_TORN_TAIL_CUT,
+    EVENT_STORE_REBUILDING,
+    EVENT_NODE_REPLAY_STARTED,
+    EVENT_NODE_REPLAY_DONE,
+    EVENT_NODE_SERVING,
+    EVENT_CHECKPOINT_DONE,
+    EVENT_CHECKPOINT_DISK_FULL,
+    EVENT_CHECKPOINT_SLOW,
+    EVENT_DISK_LOW,
+    EVENT_DISK_RECOVERED,
+    EVENT_JOURNAL_READ_ONLY,
+    EVENT_JOURNAL_WRITABLE,
+    EVENT_DISK_STUCK,
+    EVENT_DISK_ANSWERS,
+    EVENT_CLOCK_BEHIND,
+    EVENT_ENTRY_REFUSED,
+    EVENT_NODE_DRAINING,
+    EVENT_NODE_STOPPED,
+    EVENT_STOP_HUNG,
+    EVENT_FAIL_STOP,
+    /* Under another name: the name is a field of the line. */
+    EVENT_NODE,
+    EVENT_GRPC,
+    EVENT_COUNT
+};
+
+/* Stable name, as in the log and in metrics. */
+const char *event_name(enum event event);
+/* The event of that name, or `otherwise`. */
+enum event event_by_name(const char *name, enum event otherwise);
+enum log_level event_level(enum event event);
+/* One sentence for docs/operations-node.md and the metric's readers. */
+const char *event_meaning(enum event event);
+/* Lines of this event per minute before the rest is only counted; 0 = no bound. */
+uint32_t event_lines_per_minute(enum event event);
+
+const char *log_level_name(enum log_level level);
+/* LOG_LEVEL_COUNT when the word is no level. */
+enum log_level log_level_by_name(const char *name);
+
+#endif
