@@ -1,0 +1,367 @@
+/*
+ * Calls of tally.v1. Owns the pool of works (one per call in progress), the buffers of requests,
+ * the page on which long answers are written, and the counts per principal.
+ *
+ * A work lives from the call's message to its end. The engine keeps the call alive until it is
+ * finished, whether the client still listens or not, so a work never looks at a stream: a client
+ * that went away costs a dropped answer. Only a read that waits for min_index is cut short then,
+ * since nobody needs it any more.
+ *
+ * Everything here is bounded: works by requests_max, bytes by request_bytes_max, each principal by
+ * its row; beyond any of them the call is pushed back with NOT_ACCEPTED and a retry hint.
+ */
+#include "server/dispatch.h"
+
+#include "core/invariant.h"
+#include "server/buffer_pool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room for the longest answer: 8190 transfers of 208 bytes, 1.7 MB, and what surrounds them. */
+#define PAGE_SIZE_MAX (REQUEST_EVENTS_MAX * WIRE_TRANSFER_SIZE_MAX + 4096)
+
+struct dispatch_method {
+    struct dispatch *dispatch;
+    enum method method;
+};
+
+struct dispatch {
+    struct dispatch_options options;
+    struct in_flight in_flight;
+    struct buffer_pool *buffers;
+    struct wire_writer page;
+    struct work *works; /* requests_max of them */
+    struct work *free_works;
+    uint32_t work_count;
+    bool ready;
+    const char *not_ready_reason;
+    char node_text[24], epoch_text[24];
+    struct dispatch_method methods[METHOD_COUNT];
+};
+
+struct dispatch *dispatch_create(const struct dispatch_options *options)
+{
+    struct dispatch *dispatch = calloc(1, sizeof *dispatch);
+    if (!dispatch)
+        return NULL;
+    dispatch->options = *options;
+    dispatch->in_flight.default_max = options->requests_per_principal;
+    dispatch->buffers = buffer_pool_create(options->request_bytes_max);
+    dispatch->page.bytes = malloc(PAGE_SIZE_MAX);
+    dispatch->page.capacity = PAGE_SIZE_MAX;
+    dispatch->works = calloc(options->requests_max, sizeof *dispatch->works);
+    if (!dispatch->buffers || !dispatch->page.bytes || !dispatch->works) {
+        dispatch_destroy(dispatch);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < options->requests_max; i++) {
+        dispatch->works[i].next = dispatch->free_works;
+        dispatch->free_works = &dispatch->works[i];
+    }
+    for (int method = 0; method < METHOD_COUNT; method++)
+        dispatch->methods[method] = (struct dispatch_method){dispatch, (enum method)method};
+    struct node_status status;
+    node_status(options->node, &status);
+    snprintf(dispatch->node_text, sizeof dispatch->node_text, "%" PRIu64, status.node_id);
+    snprintf(dispatch->epoch_text, sizeof dispatch->epoch_text, "%" PRIu64, status.epoch);
+    dispatch->not_ready_reason = "starting";
+    return dispatch;
+}
+
+void dispatch_destroy(struct dispatch *dispatch)
+{
+    if (!dispatch)
+        return;
+    invariant_values(dispatch->work_count == 0, dispatch->work_count, 0);
+    buffer_pool_destroy(dispatch->buffers);
+    free(dispatch->page.bytes);
+    free(dispatch->works);
+    free(dispatch);
+}
+
+void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reason)
+{
+    dispatch->ready = ready;
+    dispatch->not_ready_reason = reason;
+}
+
+uint32_t dispatch_call_count(const struct dispatch *dispatch)
+{
+    return dispatch->work_count;
+}
+
+uint64_t dispatch_bytes(const struct dispatch *dispatch)
+{
+    return buffer_pool_bytes(dispatch->buffers);
+}
+
+const struct dispatch_options *dispatch_options(const struct dispatch *dispatch)
+{
+    return &dispatch->options;
+}
+
+struct buffer_pool *dispatch_buffers(struct dispatch *dispatch)
+{
+    return dispatch->buffers;
+}
+
+struct wire_writer *dispatch_page(struct dispatch *dispatch)
+{
+    dispatch->page.size = 0;
+    dispatch->page.full = false;
+    return &dispatch->page;
+}
+
+/* ---- the end of a call ---- */
+
+static void add_trailers(struct dispatch *dispatch, struct grpc_call *call, uint64_t index,
+                         const char *outcome, uint32_t retry_ms)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%" PRIu64, index);
+    grpc_call_add_trailer(call, "tally-epoch", dispatch->epoch_text);
+    grpc_call_add_trailer(call, "tally-index", number);
+    grpc_call_add_trailer(call, "tally-node", dispatch->node_text);
+    if (outcome)
+        grpc_call_add_trailer(call, "tally-outcome", outcome);
+    if (retry_ms != 0) {
+        snprintf(number, sizeof number, "%" PRIu32, retry_ms);
+        grpc_call_add_trailer(call, "tally-retry-ms", number);
+    }
+}
+
+static uint64_t applied_index(const struct dispatch *dispatch)
+{
+    return machine_applied_index(node_machine(dispatch->options.node));
+}
+
+/* Gives everything back; the call is the last to go, and nothing of the work is used after. */
+static void work_end(struct work *work, enum grpc_code code, const char *message)
+{
+    struct dispatch *dispatch = work->dispatch;
+    struct grpc_call *call = work->call;
+    metrics_call(dispatch->options.metrics, work->method, code, uv_hrtime() - work->started_ns);
+    in_flight_leave(&dispatch->in_flight, &work->caller);
+    if (work->buffer)
+        buffer_pool_give(dispatch->buffers, work->buffer, work->buffer_size);
+    grpc_call_set_data(call, NULL);
+    invariant(dispatch->work_count > 0);
+    dispatch->work_count--;
+    work->next = dispatch->free_works;
+    dispatch->free_works = work;
+    grpc_call_finish(call, code, message);
+}
+
+void work_finish(struct work *work, uint64_t index)
+{
+    add_trailers(work->dispatch, work->call, index, NULL, 0);
+    work_end(work, GRPC_OK, NULL);
+}
+
+void work_finish_page(struct work *work, uint64_t index)
+{
+    struct wire_writer *page = &work->dispatch->page;
+    invariant_values(!page->full, page->size, page->capacity);
+    uint8_t *room = grpc_call_reserve(work->call, page->size);
+    if (room)
+        memcpy(room, page->bytes, page->size);
+    work_finish(work, index);
+}
+
+static void work_finish_refusal(struct work *work, const struct refusal *refusal, uint64_t index)
+{
+    add_trailers(work->dispatch, work->call, index, refusal->outcome, refusal->retry_ms);
+    work_end(work, refusal->code, refusal->message);
+}
+
+void work_finish_outcome(struct work *work, const struct answer *answer)
+{
+    struct refusal refusal = refusal_of_outcome(answer->outcome);
+    work_finish_refusal(work, &refusal, answer->index);
+}
+
+static void log_busy(struct dispatch *dispatch, const char *principal, const char *reason)
+{
+    struct log_line line;
+    log_begin(&line, EVENT_BUSY);
+    log_text(&line, "principal", principal);
+    log_text(&line, "reason", reason);
+    log_end(dispatch->options.log, &line);
+}
+
+void work_finish_status(struct work *work, enum status status)
+{
+    struct refusal refusal = refusal_of_status(status);
+    if (status == STATUS_BUSY)
+        log_busy(work->dispatch, grpc_call_principal(work->call), "node");
+    work_finish_refusal(work, &refusal, applied_index(work->dispatch));
+}
+
+void work_finish_malformed(struct work *work, const struct wire_error *error)
+{
+    struct log_line line;
+    log_begin(&line, EVENT_REQUEST_MALFORMED);
+    log_text(&line, "principal", grpc_call_principal(work->call));
+    log_text(&line, "method", method_name(work->method));
+    log_number(&line, "offset", error->offset);
+    log_number(&line, "fault", error->fault);
+    log_end(work->dispatch->options.log, &line);
+    work_finish_code(work, GRPC_INVALID_ARGUMENT, error->text);
+}
+
+void work_finish_code(struct work *work, enum grpc_code code, const char *message)
+{
+    add_trailers(work->dispatch, work->call, applied_index(work->dispatch), NULL, 0);
+    work_end(work, code, message);
+}
+
+/* ---- reading ---- */
+
+static void work_read_cb(struct node_read *read, enum status status)
+{
+    struct work *work = (struct work *)(void *)((char *)read - offsetof(struct work, read));
+    work->reading = false;
+    if (status != STATUS_OK)
+        work_finish_status(work, status);
+    else
+        work->read_done(work);
+}
+
+void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work))
+{
+    struct dispatch *dispatch = work->dispatch;
+    uint64_t latest = uv_hrtime() + (uint64_t)dispatch->options.read_wait_ms * 1000000;
+    uint64_t deadline = grpc_call_deadline_ns(work->call);
+    work->read_done = cb;
+    work->read = (struct node_read){
+        .min_index = min_index,
+        .deadline_ns = deadline < latest ? deadline : latest,
+        .cb = work_read_cb,
+    };
+    work->reading = true;
+    enum status status = node_read(dispatch->options.node, &work->read);
+    if (status != STATUS_OK) {
+        work->reading = false;
+        work_finish_status(work, status);
+    }
+}
+
+/* ---- the beginning of a call ---- */
+
+/* Ends a call that never became a work. */
+static void refuse_call(struct dispatch *dispatch, enum method method, struct grpc_call *call,
+                        enum grpc_code code, const char *outcome, uint32_t retry_ms,
+                        const char *message)
+{
+    metrics_call(dispatch->options.metrics, method, code, 0);
+    add_trailers(dispatch, call, applied_index(dispatch), outcome, retry_ms);
+    grpc_call_finish(call, code, message);
+}
+
+static void refuse_busy(struct dispatch *dispatch, enum method method, struct grpc_call *call,
+                        const char *reason)
+{
+    log_busy(dispatch, grpc_call_principal(call), reason);
+    refuse_call(dispatch, method, call, GRPC_RESOURCE_EXHAUSTED, "NOT_ACCEPTED", 50, reason);
+}
+
+static bool caller_of(struct dispatch *dispatch, enum method method, struct grpc_call *call,
+                      struct caller *out)
+{
+    struct denial denial;
+    const char *uri = grpc_call_principal(call);
+    enum grpc_code code =
+        authorize_call(node_machine(dispatch->options.node), method, uri, out, &denial);
+    if (code == GRPC_OK)
+        return true;
+    struct log_line line;
+    log_begin(&line, EVENT_ACCESS_DENIED);
+    log_text(&line, "principal", uri);
+    log_text(&line, "method", method_name(method));
+    log_end(dispatch->options.log, &line);
+    refuse_call(dispatch, method, call, code, NULL, 0, denial.text);
+    return false;
+}
+
+static void dispatch_message(void *context, struct grpc_call *call, const uint8_t *message,
+                             size_t size)
+{
+    struct dispatch_method *entry = context;
+    struct dispatch *dispatch = entry->dispatch;
+    enum method method = entry->method;
+    struct caller caller;
+
+    if (!dispatch->ready) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "the node is not ready: %s; the request is not in the log: send the same request "
+                 "again",
+                 dispatch->not_ready_reason);
+        refuse_call(dispatch, method, call, GRPC_UNAVAILABLE, "NOT_ACCEPTED", 200, text);
+        return;
+    }
+    if (!caller_of(dispatch, method, call, &caller))
+        return;
+    struct work *work = dispatch->free_works;
+    if (!work) {
+        refuse_busy(dispatch, method, call,
+                    "as many calls are in progress as the node allows (limits.requests); send the "
+                    "same request again later");
+        return;
+    }
+    if (!in_flight_enter(&dispatch->in_flight, &caller)) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "this principal has the %" PRIu32 " calls in progress that it may have; send the "
+                 "same request again later",
+                 in_flight_max(&dispatch->in_flight, &caller));
+        refuse_busy(dispatch, method, call, text);
+        return;
+    }
+    dispatch->free_works = work->next;
+    dispatch->work_count++;
+    *work = (struct work){
+        .dispatch = dispatch,
+        .call = call,
+        .method = method,
+        .caller = caller,
+        .started_ns = uv_hrtime(),
+        .message = message,
+        .message_size = size,
+    };
+    grpc_call_set_data(call, work);
+    if (method_operation(method) != 0)
+        ledger_service_begin(work);
+    else if (method == METHOD_LIST_PRINCIPALS || method == METHOD_GET_STATUS)
+        admin_service_begin(work);
+    else
+        ledger_read_service_begin(work);
+}
+
+/* The client went away. A request goes on; a read that waits need not. */
+static void dispatch_gone(void *context, struct grpc_call *call)
+{
+    (void)context;
+    struct work *work = grpc_call_data(call);
+    if (!work || !work->reading)
+        return;
+    work->reading = false;
+    node_read_cancel(work->dispatch->options.node, &work->read);
+    work_finish_code(work, GRPC_CANCELLED, "the client went away");
+}
+
+void dispatch_register(struct dispatch *dispatch, struct grpc_server *server)
+{
+    for (int method = 0; method < METHOD_COUNT; method++) {
+        struct grpc_method row = {
+            .path = method_path((enum method)method),
+            .message = dispatch_message,
+            .gone = dispatch_gone,
+            .context = &dispatch->methods[method],
+        };
+        grpc_server_add(server, &row);
+    }
+}

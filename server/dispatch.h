@@ -1,0 +1,112 @@
+/*
+ * The way of a call through the server, the same for every method of tally.v1:
+ *
+ *   message -> ready? -> who, and may they -> room? -> decode -> propose | read -> answer
+ *
+ * Refusals before the log carry what a client needs to go on: a status, words, and the trailers
+ * tally-outcome and tally-retry-ms. A call whose client is gone goes through all the same: what is
+ * in the log happens. All on the loop thread.
+ */
+#ifndef TALLY_SERVER_DISPATCH_H
+#define TALLY_SERVER_DISPATCH_H
+
+#include "replication/node.h"
+#include "server/authorize.h"
+#include "server/grpc.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/wire.h"
+
+struct dispatch;
+struct buffer_pool;
+
+struct dispatch_options {
+    struct node *node;
+    struct log *log;
+    struct metrics *metrics;
+    uint32_t requests_per_principal; /* where the principal's row says 0 */
+    uint32_t requests_max;
+    uint64_t request_bytes_max;
+    uint32_t read_wait_ms;
+    /* Admin.GetStatus: a JSON document, to be freed by the caller; NULL without memory. */
+    char *(*status_json)(void *context);
+    void *status_context;
+};
+
+/* Copies the options; node, log and metrics must outlive it. NULL without memory. */
+struct dispatch *dispatch_create(const struct dispatch_options *options);
+/* Invariant: no call is left. */
+void dispatch_destroy(struct dispatch *dispatch);
+/* Adds all methods of tally.v1 to the server. */
+void dispatch_register(struct dispatch *dispatch, struct grpc_server *server);
+/* The daemon tells when requests may come; before, they are refused with `reason`. Borrowed. */
+void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reason);
+/* Calls that are not finished yet, and the memory they hold. */
+uint32_t dispatch_call_count(const struct dispatch *dispatch);
+uint64_t dispatch_bytes(const struct dispatch *dispatch);
+
+/* ---- for the services (ledger_service.c, ledger_read_service.c, admin_service.c) ---- */
+
+/* One call on its way. From a pool; ends with work_finish() or one of its relatives. */
+struct work {
+    struct dispatch *dispatch;
+    struct grpc_call *call;
+    enum method method;
+    struct caller caller;
+    uint64_t started_ns;
+    const uint8_t *message; /* borrowed from the call until it is finished */
+    size_t message_size;
+    struct request_header *buffer; /* a request's header and events */
+    size_t buffer_size;
+    struct node_request request;
+    struct node_read read;
+    bool reading; /* `read` waits: may be cancelled */
+    void (*read_done)(struct work *work);
+    union {
+        struct wire_query query;
+        struct wire_lookup lookup;
+        struct wire_get_request get_request;
+    };
+    struct work *next;
+};
+
+/* Decodes, seals and proposes; answers. */
+void ledger_service_begin(struct work *work);
+/* Decodes a question and asks the node; answers. */
+void ledger_read_service_begin(struct work *work);
+void admin_service_begin(struct work *work);
+
+/* Waits until the state is right to answer (min_index, or linearizable now), then calls `cb`, or
+ * finishes the work with the reason why not. */
+void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work));
+
+/* Ends: an answer that was written into grpc_call_reserve's room (or none, the client being gone).
+ * `index`: log index the answer reflects. */
+void work_finish(struct work *work, uint64_t index);
+/* Ends with a refusal of the whole request by the log: trailers and words from the outcome. */
+void work_finish_outcome(struct work *work, const struct answer *answer);
+/* Ends with an operating error: trailers and words from the status. */
+void work_finish_status(struct work *work, enum status status);
+/* Ends with INVALID_ARGUMENT and the decoder's words. */
+void work_finish_malformed(struct work *work, const struct wire_error *error);
+/* Ends with any other code. */
+void work_finish_code(struct work *work, enum grpc_code code, const char *message);
+
+const struct dispatch_options *dispatch_options(const struct dispatch *dispatch);
+struct buffer_pool *dispatch_buffers(struct dispatch *dispatch);
+/* For the one answer that is being written just now; `size` 0. */
+struct wire_writer *dispatch_page(struct dispatch *dispatch);
+/* Copies the page into the call's answer and ends the work. */
+void work_finish_page(struct work *work, uint64_t index);
+
+/* How an operating error is told to a client; the table is in dispatch_status.c. */
+struct refusal {
+    enum grpc_code code;
+    const char *outcome; /* value of tally-outcome, or NULL */
+    uint32_t retry_ms;   /* 0: no hint */
+    const char *message;
+};
+struct refusal refusal_of_status(enum status status);
+struct refusal refusal_of_outcome(uint8_t outcome);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * How what happened is told in gRPC's words: one table for operating errors, one for outcomes. The
+ * rule behind both: a client must be able to tell three things apart without reading English. It
+ * was refused for good; it was not accepted and may be sent again with the same identity; nobody
+ * can say (tally-outcome=UNKNOWN), so repeat the same identity or ask GetRequest. Pure.
+ */
+#include "server/dispatch.h"
+
+#include "core/result.h"
+
+#define NOT_ACCEPTED "NOT_ACCEPTED"
+
+struct refusal refusal_of_status(enum status status)
+{
+    switch (status) {
+    case STATUS_BUSY:
+        return (struct refusal){GRPC_RESOURCE_EXHAUSTED, NOT_ACCEPTED, 50,
+                                "the node has as much to do as it may take; the request is not in "
+                                "the log: send the same request again later"};
+    case STATUS_NO_MEMORY:
+        return (struct refusal){GRPC_RESOURCE_EXHAUSTED, NOT_ACCEPTED, 500,
+                                "the node is out of memory; the request is not in the log: send "
+                                "the same request again later"};
+    case STATUS_READ_ONLY:
+    case STATUS_DISK_FULL:
+        return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 1000,
+                                "the node is read-only (disk space or an operator); the request is "
+                                "not in the log: send the same request again later"};
+    case STATUS_NOT_READY:
+        return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
+                                "the node is not ready yet; the request is not in the log: send "
+                                "the same request again"};
+    case STATUS_STOPPING:
+        return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
+                                "the node is stopping; the request is not in the log: send the "
+                                "same request to another node, or again later"};
+    case STATUS_UNKNOWN_OUTCOME:
+        return (struct refusal){GRPC_UNAVAILABLE, "UNKNOWN", 200,
+                                "the node stopped before the outcome was known: repeat the same "
+                                "request with the same identity, or ask GetRequest"};
+    case STATUS_DEADLINE:
+        return (struct refusal){GRPC_DEADLINE_EXCEEDED, NULL, 0,
+                                "the state that was asked for (min_index) was not reached in time"};
+    case STATUS_VERSION:
+        return (struct refusal){GRPC_UNIMPLEMENTED, NULL, 0,
+                                "the stored answer has an encoding that this version of the node "
+                                "cannot write: ask a newer node"};
+    case STATUS_INVALID:
+        return (struct refusal){GRPC_INTERNAL, "MALFORMED", 0,
+                                "the node built a request that it refuses itself; please report "
+                                "this"};
+    default:
+        return (struct refusal){GRPC_INTERNAL, NULL, 0, "the node failed; its log has the reason"};
+    }
+}
+
+struct refusal refusal_of_outcome(uint8_t outcome)
+{
+    struct refusal refusal = {GRPC_INTERNAL, outcome_name(outcome), 0,
+                              outcome_explanation(outcome)};
+    switch ((enum outcome)outcome) {
+    case OUTCOME_NONCE_REUSED:
+    case OUTCOME_REQUEST_FENCED:
+    case OUTCOME_BEYOND_WINDOW:
+        refusal.code = GRPC_FAILED_PRECONDITION;
+        break;
+    case OUTCOME_ISSUED_TOO_FAR_AHEAD:
+        refusal.code = GRPC_FAILED_PRECONDITION;
+        refusal.retry_ms = 1000;
+        break;
+    case OUTCOME_WINDOW_FULL:
+        refusal.code = GRPC_RESOURCE_EXHAUSTED;
+        refusal.retry_ms = 1000;
+        break;
+    case OUTCOME_NOT_PERMITTED:
+        refusal.code = GRPC_PERMISSION_DENIED;
+        break;
+    case OUTCOME_MALFORMED:
+    case OUTCOME_EXECUTED:
+    case OUTCOME_NOT_YET_SEEN:
+    case OUTCOME_COUNT:
+        break;
+    }
+    return refusal;
+}

@@ -1,0 +1,101 @@
+/*
+ * Calls that change something: decoded into the replicated format, sealed (principal and digest),
+ * proposed, and answered from what apply decided. The answer is written in the encoding version
+ * that is stored with the request, so a repeat gets its first answer byte for byte.
+ *
+ * FenceRequest goes the same way; its answer is about the request that was fenced, so four of its
+ * outcomes are answers rather than refusals.
+ */
+#include "core/invariant.h"
+#include "replication/propose.h"
+#include "server/buffer_pool.h"
+#include "server/dispatch.h"
+
+#include <stddef.h>
+
+static struct work *work_of(struct node_request *request)
+{
+    return (struct work *)(void *)((char *)request - offsetof(struct work, request));
+}
+
+static void answer_executed(struct work *work, const struct answer *answer)
+{
+    size_t size;
+    enum status status = wire_answer_size(answer, &size);
+    if (status != STATUS_OK) {
+        work_finish_status(work, status);
+        return;
+    }
+    uint8_t *room = grpc_call_reserve(work->call, size);
+    if (room)
+        wire_write_answer(answer, room);
+    work_finish(work, answer->index);
+}
+
+static void answer_fence(struct work *work, const struct answer *answer)
+{
+    size_t size;
+    enum status status = wire_request_answer_size(answer, &size);
+    if (status != STATUS_OK) {
+        work_finish_status(work, status);
+        return;
+    }
+    uint8_t *room = grpc_call_reserve(work->call, size);
+    if (room)
+        wire_write_request_answer(answer, room);
+    work_finish(work, answer->index);
+}
+
+/* What became of the request that a fence names is the answer to the fence. */
+static bool fence_answers(uint8_t outcome)
+{
+    return outcome == OUTCOME_EXECUTED || outcome == OUTCOME_REQUEST_FENCED ||
+           outcome == OUTCOME_NONCE_REUSED || outcome == OUTCOME_BEYOND_WINDOW;
+}
+
+static void request_cb(struct node_request *request, enum status status,
+                       const struct answer *answer)
+{
+    struct work *work = work_of(request);
+    if (status != STATUS_OK) {
+        invariant_values(answer == NULL, status, 0);
+        work_finish_status(work, status);
+        return;
+    }
+    metrics_answer(dispatch_options(work->dispatch)->metrics, answer);
+    if (work->method == METHOD_FENCE_REQUEST && fence_answers(answer->outcome))
+        answer_fence(work, answer);
+    else if (answer->outcome == OUTCOME_EXECUTED)
+        answer_executed(work, answer);
+    else
+        work_finish_outcome(work, answer);
+}
+
+void ledger_service_begin(struct work *work)
+{
+    uint16_t operation = method_operation(work->method);
+    struct wire_error error;
+    size_t size;
+
+    if (wire_measure_request(operation, work->message, work->message_size, &size, &error) !=
+        STATUS_OK) {
+        work_finish_malformed(work, &error);
+        return;
+    }
+    work->buffer = buffer_pool_take(dispatch_buffers(work->dispatch), size);
+    if (!work->buffer) {
+        work_finish_status(work, STATUS_BUSY);
+        return;
+    }
+    work->buffer_size = size;
+    if (wire_decode_request(operation, work->message, work->message_size, work->buffer, size,
+                            &error) != STATUS_OK) {
+        work_finish_malformed(work, &error);
+        return;
+    }
+    request_seal(work->buffer, work->caller.ordinal);
+    work->request = (struct node_request){.request = work->buffer, .cb = request_cb};
+    enum status status = node_propose(dispatch_options(work->dispatch)->node, &work->request);
+    if (status != STATUS_OK)
+        work_finish_status(work, status);
+}
