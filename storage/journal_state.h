@@ -24,7 +24,9 @@
 /* Appended and not yet synced, at most. */
 #define JOURNAL_QUEUE_SIZE_MAX (64ull * 1024 * 1024)
 /* Room that each accepted request brings along: a seal, a stop and a start may follow it. */
-#define JOURNAL_REQUEST_SLACK  (3ull * JOURNAL_RECORD_ALIGN)
+#define JOURNAL_REQUEST_SLACK (3ull * JOURNAL_RECORD_ALIGN)
+/* What must still fit behind a record: a seal and a stop. */
+#define JOURNAL_ENDING_SIZE    (2ull * JOURNAL_RECORD_ALIGN)
 #define JOURNAL_SEAL_AFTER_NS  5000000ull    /* idle time until a seal */
 #define JOURNAL_SPARE_RETRY_NS 1000000000ull /* when the disk is full */
 #define JOURNAL_PREPARE_SLICE  (1024u * 1024)
