@@ -133,7 +133,7 @@ void http2_client_connect(struct http2_client *client);
  * client may be destroyed. May be called in `done`. */
 void http2_client_stop(struct http2_client *client, void (*cb)(void *context), void *context);
 
-/* After stop's cb, or when no call was ever made and no connection asked for. NULL is allowed. */
+/* After stop's cb (in it is early enough). NULL is allowed. */
 void http2_client_destroy(struct http2_client *client);
 
 #endif
