@@ -3,7 +3,7 @@
  * methods; the engine gives them whole messages and carries their answers back. All on the loop
  * thread.
  *
- * Limits and their reasons: see grpc_limits below and docs/api.md.
+ * Limits and their reasons: see grpc_limits below and docs/api-transport.md.
  */
 #ifndef TALLY_SERVER_GRPC_H
 #define TALLY_SERVER_GRPC_H
@@ -42,10 +42,10 @@ struct grpc_method {
     const char *path;      /* "/tally.v1.Ledger/CreateTransfers" */
     bool client_streaming; /* reflection; otherwise exactly one request message */
     bool server_streaming;
-    /* A whole request message. Unary and server-streaming: once, after the client half-closed.
-     * `message` is 8-byte aligned and borrowed until the call is finished (grpc_call_finish) or the
-     * last reference is released. The call holds one reference for the handler from here until
-     * finish; it may outlive its stream (client gone): replies are then dropped. */
+    /* A whole request message. Unary and server-streaming: once, after the client half-closed;
+     * `message` is 8-byte aligned and borrowed until the call is finished (grpc_call_finish).
+     * Client-streaming: borrowed until return. The call holds one reference for the handler from
+     * here until finish; it may outlive its stream (client gone): replies are then dropped. */
     void (*message)(void *context, struct grpc_call *call, const uint8_t *message, size_t size);
     /* Client-streaming only: the client has no more messages. */
     void (*half_close)(void *context, struct grpc_call *call);
@@ -91,10 +91,14 @@ enum status grpc_server_listen(struct grpc_server *server, uint16_t *out_port,
                                struct grpc_error *out_error);
 /* New certificates, key, CA, CRL from the same files; keeps the old ones when anything is wrong. */
 enum status grpc_server_reload(struct grpc_server *server, struct grpc_error *out_error);
-/* GOAWAY, round trip, final GOAWAY, close at zero streams or after grace; then cb once. */
+/* GOAWAY, round trip, final GOAWAY, close at zero streams or after grace; then cb once, from the
+ * loop. After grpc_server_listen (failed or not) it is needed before destroy. Called again
+ * meanwhile it only changes the grace; cb and context of the first call stay. */
 void grpc_server_drain(struct grpc_server *server, uint32_t grace_ms, void (*cb)(void *context),
                        void *context);
-void grpc_server_destroy(struct grpc_server *server); /* after drain */
+/* After drain's cb (in it is early enough), or when listen was never called. NULL is allowed. Calls
+ * that handlers still hold stay valid until they are finished. */
+void grpc_server_destroy(struct grpc_server *server);
 
 struct grpc_server_stats {
     uint64_t connections, connections_total, handshake_failures_total, calls_total, calls_in_flight,
@@ -111,7 +115,9 @@ bool grpc_call_is_gone(const struct grpc_call *call);
 /* Per-call state of the service. */
 void grpc_call_set_data(struct grpc_call *call, void *data);
 void *grpc_call_data(const struct grpc_call *call);
-/* Trailing metadata, ASCII; copied. At most 8. */
+/* Trailing metadata; copied. At most 8, each value up to 127 bytes of printable ASCII: longer ones
+ * are cut, other bytes become a question mark. Refusals by the engine carry tally-outcome:
+ * NOT_ACCEPTED (no handler saw the call) and, when worth it, tally-retry-ms. */
 void grpc_call_add_trailer(struct grpc_call *call, const char *name, const char *value);
 /* Room for one answer message of exactly `size` bytes, to be filled before grpc_call_finish or the
  * next grpc_call_send; NULL when the client is gone (go on without). */

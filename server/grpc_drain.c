@@ -58,20 +58,25 @@ void grpc_drain_step(struct grpc_server *server)
 void grpc_server_drain(struct grpc_server *server, uint32_t grace_ms, void (*cb)(void *context),
                        void *context)
 {
-    invariant_values(server->state == GRPC_SERVER_LISTENING, server->state, 0);
-    server->state = GRPC_SERVER_DRAINING;
+    invariant_values(server->state == GRPC_SERVER_LISTENING ||
+                         server->state == GRPC_SERVER_DRAINING,
+                     server->state, 0);
     server->drain_grace_ms = grace_ms;
+    if (server->state == GRPC_SERVER_DRAINING) {
+        for (struct grpc_connection *c = server->connections; c; c = c->next)
+            c->grace_ms = grace_ms;
+        return;
+    }
+    server->state = GRPC_SERVER_DRAINING;
     server->drained = cb;
     server->drained_context = context;
     server->accept_waiting = false;
     server->handles_open = 4; /* the listener and the three of grpc_drain_step */
     uv_close((uv_handle_t *)&server->listener, listener_closed_cb);
-    struct grpc_connection *next;
-    for (struct grpc_connection *c = server->connections; c; c = next) {
-        next = c->next;
+    for (struct grpc_connection *c = server->connections; c; c = c->next)
         grpc_connection_drain(c, grace_ms);
-    }
-    /* Without connections the tick finds out; listening may have failed, so it is started here. */
+    /* The tick ends handshakes, and the drain when there is no connection. Listening may have
+     * failed before it was started. */
     (void)uv_timer_start(&server->tick_timer, grpc_server_tick_cb, 0, TICK_MS);
 }
 
