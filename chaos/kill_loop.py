@@ -55,6 +55,59 @@ class LoopFailure(Exception):
     """The loop cannot go on; not the judge's business."""
 
 
+class PowerLoss:
+    """tallyd under the recording library, and the loss of power after a kill.
+
+    With syncs swallowed almost any loss leaves files that do not fit each other, and the node
+    rightly refuses to start. The judge is to find the loss, so the same moment is then tried with
+    other seeds until the damage is of the kind that nobody can notice from the inside.
+    """
+    ATTEMPTS = 40
+
+    def __init__(self, build, node, scratch, no_sync):
+        self.node, self.no_sync = node, no_sync
+        directory = os.path.join(os.path.abspath(build), "chaos", "power_loss")
+        self.apply = os.path.join(directory, "powerloss-apply")
+        library = os.path.join(directory, "libpowerloss.so")
+        for file in (self.apply, library):
+            if not os.path.exists(file):
+                raise LoopFailure("%s is not there: build it first" % file)
+        self.log = os.path.join(scratch, "power-loss")
+        self.kept = os.path.join(scratch, "before-loss")
+        os.mkdir(self.log)
+        node.environment.update(LD_PRELOAD=library, TALLY_POWERLOSS_DIR=node.data,
+                                TALLY_POWERLOSS_LOG=self.log, TALLY_POWERLOSS_FAST="1")
+        if no_sync:
+            node.environment["TALLY_POWERLOSS_NO_SYNC"] = "1"
+
+    def strike(self, seed):
+        """The power goes and comes back."""
+        if not self.no_sync:
+            self.lose(seed)
+            return
+        shutil.copytree(self.node.data, os.path.join(self.kept, "data"))
+        shutil.copytree(self.log, os.path.join(self.kept, "log"))
+        for attempt in range(self.ATTEMPTS):
+            self.lose((seed + attempt) % 2 ** 63)
+            try:
+                self.node.start()
+                break
+            except cluster.Failure:
+                self.node.kill()
+            for place, name in ((self.node.data, "data"), (self.log, "log")):
+                shutil.rmtree(place)
+                shutil.copytree(os.path.join(self.kept, name), place)
+        else:
+            raise LoopFailure("the node started after none of %d losses" % self.ATTEMPTS)
+        shutil.rmtree(self.kept)
+
+    def lose(self, seed):
+        done = subprocess.run([self.apply, self.log, self.node.data, str(seed)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        if done.returncode != 0:
+            raise LoopFailure("powerloss-apply: %s" % done.stdout.decode(errors="replace"))
+
+
 class Loop:
     def __init__(self, arguments, scratch):
         self.arguments = arguments
@@ -123,13 +176,13 @@ class Loop:
     def kill_node(self):
         self.node.kill()
         if self.power:
-            self.power.strike(self.random.getrandbits(63))
+            self.power.strike(self.random.getrandbits(62))
 
     def round(self, number):
-        """Starts the node, if the last round's kill took it, and kills it."""
+        """Starts the node, unless it runs, and kills it."""
         draw = self.random
-        if number > 0:
-            if draw.random() < REPLAY_KILL_SHARE:
+        if self.node.process is None:
+            if draw.random() < REPLAY_KILL_SHARE and not self.arguments.no_sync:
                 self.node.spawn()
                 time.sleep(draw.uniform(0, 0.15))
                 self.kill_node()
@@ -140,27 +193,36 @@ class Loop:
         self.check_clients()
         if self.node.process.poll() is not None:
             raise LoopFailure("tallyd ended by itself\n" + self.node.log_tail())
+        applied = self.node.status()["index"]["applied"] if self.arguments.no_sync else 0
         self.kill_node()
+        if self.arguments.no_sync and self.node.status()["index"]["applied"] < applied:
+            self.went_back = True
 
     def run(self):
         self.node.init()
         self.node.start()
+        self.start_clients()
         if self.arguments.power_loss:
             # What was made so far is safe: the recording begins with a clean stop and start.
             if self.node.terminate() != 0:
                 raise LoopFailure("no clean stop before the power-loss rounds")
-            self.power = PowerLoss(self.programs, self.node, self.arguments.no_sync)
-            self.node.start()
-        self.start_clients()
-        self.killed_early = 0
+            self.power = PowerLoss(self.arguments.build, self.node, self.scratch,
+                                   self.arguments.no_sync)
+            self.start_node()
+        self.killed_early, self.went_back = 0, False
         began = time.monotonic()
         for number in range(self.arguments.rounds):
             self.round(number)
-            if (number + 1) % 10 == 0 or number + 1 == self.arguments.rounds:
+            last = number + 1 == self.arguments.rounds or self.went_back
+            if (number + 1) % 10 == 0 or last:
                 print("round %d of %d, %d killed before ready, client logs %.1f MB, %.0f s"
                       % (number + 1, self.arguments.rounds, self.killed_early,
                          self.logged_bytes() / 1e6, time.monotonic() - began), flush=True)
-        self.start_node()
+            if self.went_back:
+                print("the ledger went back in time: that is enough for the judge")
+                break
+        if self.node.process is None:
+            self.start_node()
         self.settle_clients()
 
     # ---- verdict ----

@@ -3,7 +3,7 @@ wrong, nothing is applied, and the connection lives on."""
 import time
 
 import client
-from client import account, ledger, new_id, transfer
+from client import account, ledger, new_id
 from wire import field_bytes, field_fixed32, field_fixed64, field_varint, tag, varint, BYTES
 
 A, B = (n.to_bytes(16, "big") for n in (1, 2))
