@@ -362,30 +362,37 @@ static void put(struct files_memory *memory, struct inode *inode, const void *bu
                          offset / PAGE + draw(memory) % ((offset % PAGE + size - 1) / PAGE + 1));
 }
 
+/* Bytes of a write that lie before its `sectors`-th sector boundary. */
+static uint64_t cut_at_sector(uint64_t offset, uint64_t size, uint64_t sectors)
+{
+    const uint64_t end = (offset / SECTOR + sectors) * SECTOR;
+    if (end <= offset)
+        return 0;
+    return end - offset < size ? end - offset : size;
+}
+
 static enum status memory_write(void *context, struct file *file, const void *buffer, size_t size,
                                 uint64_t offset)
 {
     struct files_memory *memory = context;
     const enum verdict verdict = begin(memory, FILES_CALL_WRITE);
     enum status status = STATUS_OK;
-    memory->last_write_sectors = size == 0 ? 0 : (offset % SECTOR + size + SECTOR - 1) / SECTOR;
+    if (memory->dead)
+        return finish(memory, verdict, STATUS_IO);
+    const uint64_t sectors = size == 0 ? 0 : (offset % SECTOR + size + SECTOR - 1) / SECTOR;
+    memory->last_write_sectors = sectors;
     uint64_t written = size;
     if (verdict == FAIL) {
-        status = refuse(memory);
-        written = memory->dead || size == 0 ? 0 : draw(memory) % size;
+        status = memory->fault_status;
+        written = cut_at_sector(offset, size, draw(memory) % (sectors + 1));
     }
-    if (verdict == LAST && memory->fault_sectors >= 0) {
-        const uint64_t end = (offset / SECTOR + (uint64_t)memory->fault_sectors) * SECTOR;
-        written = end <= offset ? 0 : end - offset;
-        if (written > size)
-            written = size;
-    }
-    if (!memory->dead && !room_for(memory, file->inode, offset + size)) {
+    if (verdict == LAST && memory->fault_sectors >= 0)
+        written = cut_at_sector(offset, size, (uint64_t)memory->fault_sectors);
+    if (!room_for(memory, file->inode, offset + size)) {
         status = STATUS_DISK_FULL;
         written = 0;
     }
-    if (!memory->dead)
-        put(memory, file->inode, buffer, written, offset);
+    put(memory, file->inode, buffer, written, offset);
     return finish(memory, verdict, status);
 }
 

@@ -41,7 +41,8 @@ enum files_call {
                          FILES_CALL_SYNC_DIRECTORY | FILES_CALL_OPEN,
 };
 /* The n-th call (from 1, counted from now) of the kinds in `mask` fails with `status`; n = 0: none.
- * A failing write has written a part; a failing sync has synced a part and dropped the rest. */
+ * A failing write has written some of its sectors; a failing sync has synced a part and dropped the
+ * rest. */
 void files_memory_fail(struct files_memory *memory, uint32_t mask, uint64_t n, enum status status);
 /* After the n-th call of `mask` the process is dead: all calls fail with STATUS_IO. That call
  * itself is still carried out, or, when it is a write and sectors >= 0, only its first `sectors`
