@@ -63,6 +63,13 @@ static enum status real_open_store(void *context, const struct store_options *op
     return store_open(options, out_store, out_error);
 }
 
+static void real_store_failure(void *context, struct checkpoint *store,
+                               struct store_error *out_error)
+{
+    (void)context;
+    store_failure(store, out_error);
+}
+
 const struct environment *environment_real(void)
 {
     static const struct environment real = {
@@ -72,6 +79,7 @@ const struct environment *environment_real(void)
         .open_directory = real_open_directory,
         .close_directory = real_close_directory,
         .open_store = real_open_store,
+        .store_failure = real_store_failure,
     };
     return &real;
 }

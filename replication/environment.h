@@ -26,6 +26,8 @@ struct environment {
     /* As store_open(). */
     enum status (*open_store)(void *context, const struct store_options *options,
                               struct checkpoint **out_store, struct store_error *out_error);
+    /* As store_failure(), for a store that open_store gave. */
+    void (*store_failure)(void *context, struct checkpoint *store, struct store_error *out_error);
     /* Nobody starts threads: the owner calls node_job_step() (node_jobs.h) itself. */
     bool manual_jobs;
 };

@@ -36,10 +36,20 @@ static uint64_t now_ns(const struct epochs *epochs)
 static void fail(struct epochs *epochs, enum status status, const char *what)
 {
     epochs->failed = true;
-    char text[256];
+    char text[480];
     snprintf(text, sizeof text, "%s after index %" PRIu64 ": %s", what, epochs->durable_index,
              status_text(status));
     notify_fail(epochs->notify, status, text);
+}
+
+static void fail_flush(struct epochs *epochs, enum status status)
+{
+    struct store_error reason = {0};
+    epochs->environment->store_failure(epochs->environment->context, epochs->store, &reason);
+    char text[384];
+    snprintf(text, sizeof text, "the store could not write the checkpoint%s%s",
+             reason.text[0] != 0 ? ": " : "", reason.text);
+    fail(epochs, status, text);
 }
 
 void epochs_start(struct epochs *epochs)
@@ -86,7 +96,7 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
         return;
     }
     if (status != STATUS_OK) {
-        fail(epochs, status, "the store could not write the checkpoint");
+        fail_flush(epochs, status);
         return;
     }
     invariant_values(durable_index == epochs->meta.index, durable_index, epochs->meta.index);

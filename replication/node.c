@@ -154,14 +154,20 @@ static void watch_jobs(struct node *node)
     if (node->phase == NODE_DRAINING && node->drain_step == DRAIN_JOBS)
         return;
     static const char *const texts[NODE_JOB_COUNT] = {
-        [NODE_JOB_WRITER] = "the journal's writer stopped after an error of the disk",
-        [NODE_JOB_PREPARER] = "a further journal segment could not be prepared: error of the disk",
-        [NODE_JOB_FLUSHER] = "the store's flusher stopped after an error of the disk",
+        [NODE_JOB_WRITER] = "the journal's writer stopped",
+        [NODE_JOB_PREPARER] = "a further journal segment could not be prepared",
+        [NODE_JOB_FLUSHER] = "the store's flusher stopped",
     };
     for (int job = 0; job < NODE_JOB_COUNT; job++) {
         if (!worker_has_ended(&node->workers[job], NULL))
             continue;
-        node_fail(node, STATUS_IO, texts[job]);
+        enum status status = journal_failure(node->journal);
+        if (status == STATUS_OK)
+            status = STATUS_IO;
+        char text[256];
+        snprintf(text, sizeof text, "%s (%s); look at the disk before the next start", texts[job],
+                 status_text(status));
+        node_fail(node, status, text);
         return;
     }
 }

@@ -264,38 +264,42 @@ static void genesis_append_cb(struct journal_append *append, enum status status)
     genesis->status = status;
 }
 
-/* Appends when a segment is prepared, then stops; JOB_FAILED or too many steps end it early. */
+/* Appends as soon as the journal takes it. STATUS_BUSY: try again after the next steps. */
+static enum status append_genesis(struct journal *journal, struct genesis_append *genesis)
+{
+    enum status status = journal_append(journal, &genesis->append);
+    return status == STATUS_READ_ONLY ? STATUS_DISK_FULL : status;
+}
+
+/* Steps the jobs by hand until the entry is synced and the journal has stopped; a failure stops it
+ * as well. */
 static enum status run_journal(struct journal *journal, struct genesis_append *genesis)
 {
-    bool appended = false;
-    bool stopped = false;
-    bool writer_done = false;
-    bool preparer_done = false;
+    enum status status = STATUS_BUSY; /* of the append; genesis->status counts once it is done */
+    bool stopping = false;
+    bool writer_ended = false;
+    bool preparer_ended = false;
     for (int i = 0; i < JOURNAL_STEPS_MAX; i++) {
-        uint64_t wait_ns;
-        if (!preparer_done)
-            preparer_done = journal_preparer_step(journal, &wait_ns) >= JOB_FAILED;
-        if (!appended) {
-            enum status status = journal_append(journal, &genesis->append);
-            if (status == STATUS_READ_ONLY && !journal_is_read_only(journal))
-                continue;
-            if (status != STATUS_OK && status != STATUS_BUSY)
-                return status == STATUS_READ_ONLY ? STATUS_DISK_FULL : status;
-            appended = status == STATUS_OK;
-        }
-        if (!writer_done)
-            writer_done = journal_writer_step(journal, &wait_ns) >= JOB_FAILED;
-        journal_process(journal);
-        if (genesis->done && !stopped) {
+        if (status == STATUS_BUSY)
+            status = append_genesis(journal, genesis);
+        if (!stopping && status != STATUS_BUSY && (genesis->done || status != STATUS_OK)) {
             journal_stop(journal);
-            stopped = true;
+            stopping = true;
         }
-        if (stopped && writer_done && preparer_done)
-            return genesis->status;
-        if (writer_done && !stopped)
-            return STATUS_IO;
+        uint64_t wait_ns;
+        if (!writer_ended)
+            writer_ended = journal_writer_step(journal, &wait_ns) >= JOB_FAILED;
+        if (!preparer_ended)
+            preparer_ended = journal_preparer_step(journal, &wait_ns) >= JOB_FAILED;
+        journal_process(journal);
+        if (writer_ended && preparer_ended)
+            break;
     }
-    return STATUS_IO;
+    if (journal_failure(journal) != STATUS_OK)
+        return journal_failure(journal);
+    if (status == STATUS_OK)
+        status = genesis->done ? genesis->status : STATUS_IO;
+    return status;
 }
 
 static enum status write_journal(struct making *making, const struct files *files)
@@ -305,6 +309,7 @@ static enum status write_journal(struct making *making, const struct files *file
         .segment_size = making->options->journal_segment_size,
         .clock_context = (void *)(uintptr_t)making->environment,
         .clock_ns = journal_clock,
+        .random_context = (void *)(uintptr_t)making->environment,
         .random = journal_random,
         .wake_writer = no_wake,
         .wake_preparer = no_wake,
@@ -331,8 +336,6 @@ static enum status write_journal(struct making *making, const struct files *file
         .append = {.entries = &entry, .entry_count = 1, .cb = genesis_append_cb},
     };
     status = run_journal(journal, &genesis);
-    if (status != STATUS_OK)
-        journal_stop(journal);
     journal_close(journal);
     return status;
 }
@@ -450,6 +453,8 @@ enum status node_init(const struct node_init_options *options, struct node_error
     };
     if (options->node_id == 0 || options->node_id > INT64_MAX)
         return node_refuse(out_error, STATUS_INVALID, "the node id has to be 1 or greater");
+    if (!node_segment_size_is_valid(options->journal_segment_size))
+        return node_refuse(out_error, STATUS_INVALID, NODE_SEGMENT_SIZE_WORDS);
     choose_identity(&making);
     enum status status = build_genesis(&making);
     if (status == STATUS_OK)

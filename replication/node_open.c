@@ -213,6 +213,7 @@ static enum status open_journal(struct node *node, struct node_error *error)
         .segment_size = node->options.journal_segment_size,
         .clock_context = node,
         .clock_ns = clock_ns,
+        .random_context = node,
         .random = random_bytes,
         .wake_context = node,
         .wake_writer = wake_writer,
@@ -389,6 +390,8 @@ enum status node_open(const struct node_options *options, struct node **out_node
     if (options->waiting_bytes_max < ENTRY_SIZE_MAX)
         return node_refuse(out_error, STATUS_INVALID,
                            "the bytes of waiting requests have to be at least %d", ENTRY_SIZE_MAX);
+    if (!node_segment_size_is_valid(options->journal_segment_size))
+        return node_refuse(out_error, STATUS_INVALID, NODE_SEGMENT_SIZE_WORDS);
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return node_refuse(out_error, STATUS_NO_MEMORY, "out of memory");
