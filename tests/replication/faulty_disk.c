@@ -1,0 +1,185 @@
+/* Wraps the POSIX table function by function; what is not made to fail goes through unchanged. */
+#include "tests/replication/faulty_disk.h"
+
+#include <stdlib.h>
+
+struct faulty_directory {
+    struct faulty_disk *disk;
+    struct files real;
+};
+
+void faulty_disk_init(struct faulty_disk *disk)
+{
+    *disk = (struct faulty_disk){.free_bytes = UINT64_MAX};
+    pthread_mutex_init(&disk->mutex, NULL);
+}
+
+void faulty_disk_set(struct faulty_disk *disk, enum status *which, enum status status)
+{
+    pthread_mutex_lock(&disk->mutex);
+    *which = status;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+void faulty_disk_set_free(struct faulty_disk *disk, uint64_t free_bytes)
+{
+    pthread_mutex_lock(&disk->mutex);
+    disk->free_bytes = free_bytes;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+/* The verdict over one changing call. */
+static enum status judge(struct faulty_disk *disk, const enum status *which)
+{
+    pthread_mutex_lock(&disk->mutex);
+    enum status status = *which;
+    disk->call_count++;
+    if (disk->fail_at != 0 && --disk->fail_at == 0)
+        status = disk->fail_status;
+    pthread_mutex_unlock(&disk->mutex);
+    return status;
+}
+
+static struct faulty_directory *of(void *context)
+{
+    return context;
+}
+
+static enum status faulty_open(void *context, const char *name, enum file_mode mode,
+                               struct file **out)
+{
+    struct faulty_directory *d = of(context);
+    if (mode == FILE_CREATE) {
+        enum status status = judge(d->disk, &d->disk->create_status);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return d->real.open(d->real.context, name, mode, out);
+}
+
+static void faulty_close(void *context, struct file *file)
+{
+    of(context)->real.close(of(context)->real.context, file);
+}
+
+static enum status faulty_size(void *context, struct file *file, uint64_t *out_size)
+{
+    return of(context)->real.size(of(context)->real.context, file, out_size);
+}
+
+static enum status faulty_read(void *context, struct file *file, void *buffer, size_t size,
+                               uint64_t offset)
+{
+    return of(context)->real.read(of(context)->real.context, file, buffer, size, offset);
+}
+
+static enum status faulty_write(void *context, struct file *file, const void *buffer, size_t size,
+                                uint64_t offset)
+{
+    struct faulty_directory *d = of(context);
+    enum status status = judge(d->disk, &d->disk->write_status);
+    if (status != STATUS_OK)
+        return status;
+    return d->real.write(d->real.context, file, buffer, size, offset);
+}
+
+static enum status faulty_sync(void *context, struct file *file)
+{
+    struct faulty_directory *d = of(context);
+    enum status status = judge(d->disk, &d->disk->sync_status);
+    return status != STATUS_OK ? status : d->real.sync(d->real.context, file);
+}
+
+static enum status faulty_truncate(void *context, struct file *file, uint64_t size)
+{
+    return of(context)->real.truncate(of(context)->real.context, file, size);
+}
+
+static enum status faulty_allocate(void *context, struct file *file, uint64_t size)
+{
+    struct faulty_directory *d = of(context);
+    enum status status = judge(d->disk, &d->disk->allocate_status);
+    return status != STATUS_OK ? status : d->real.allocate(d->real.context, file, size);
+}
+
+static enum status faulty_rename(void *context, const char *from, const char *to)
+{
+    struct faulty_directory *d = of(context);
+    enum status status = judge(d->disk, &d->disk->write_status);
+    return status != STATUS_OK ? status : d->real.rename(d->real.context, from, to);
+}
+
+static enum status faulty_remove(void *context, const char *name)
+{
+    struct faulty_directory *d = of(context);
+    return d->real.remove(d->real.context, name);
+}
+
+static enum status faulty_sync_directory(void *context)
+{
+    struct faulty_directory *d = of(context);
+    enum status status = judge(d->disk, &d->disk->sync_status);
+    return status != STATUS_OK ? status : d->real.sync_directory(d->real.context);
+}
+
+static enum status faulty_list(void *context, bool (*each)(void *argument, const char *name),
+                               void *argument)
+{
+    return of(context)->real.list(of(context)->real.context, each, argument);
+}
+
+static enum status faulty_lock(void *context, const char *name, struct file **out)
+{
+    return of(context)->real.lock(of(context)->real.context, name, out);
+}
+
+static enum status faulty_free_space(void *context, uint64_t *out_bytes)
+{
+    struct faulty_directory *d = of(context);
+    pthread_mutex_lock(&d->disk->mutex);
+    uint64_t pretended = d->disk->free_bytes;
+    pthread_mutex_unlock(&d->disk->mutex);
+    if (pretended == UINT64_MAX)
+        return d->real.free_space(d->real.context, out_bytes);
+    *out_bytes = pretended;
+    return STATUS_OK;
+}
+
+enum status faulty_disk_open(struct faulty_disk *disk, const char *path, struct files *out_files)
+{
+    struct faulty_directory *directory = malloc(sizeof *directory);
+    if (directory == NULL)
+        return STATUS_NO_MEMORY;
+    directory->disk = disk;
+    enum status status = files_posix_open(path, &directory->real);
+    if (status != STATUS_OK) {
+        free(directory);
+        return status;
+    }
+    *out_files = (struct files){
+        .context = directory,
+        .open = faulty_open,
+        .close = faulty_close,
+        .size = faulty_size,
+        .read = faulty_read,
+        .write = faulty_write,
+        .sync = faulty_sync,
+        .truncate = faulty_truncate,
+        .allocate = faulty_allocate,
+        .rename = faulty_rename,
+        .remove = faulty_remove,
+        .sync_directory = faulty_sync_directory,
+        .list = faulty_list,
+        .lock = faulty_lock,
+        .free_space = faulty_free_space,
+    };
+    return STATUS_OK;
+}
+
+void faulty_disk_close(struct files *files)
+{
+    struct faulty_directory *directory = files->context;
+    files_posix_close(&directory->real);
+    free(directory);
+    *files = (struct files){0};
+}
