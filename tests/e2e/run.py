@@ -68,10 +68,12 @@ class Case:
         shared = self.module.__dict__.get("_shared_node")
         if shared is None:
             shared = self.run.new_node(getattr(self.module, "SETTINGS", None))
-            self.module.__dict__["_shared_node"] = shared
+            self.fresh.append(shared)       # until it serves, it is this test's to close
             shared.init().start()
             if hasattr(self.module, "prepare"):
                 self.module.prepare(shared)
+            self.fresh.remove(shared)
+            self.module.__dict__["_shared_node"] = shared
         return shared
 
     def new_node(self, settings=None, **options):
