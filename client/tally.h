@@ -143,6 +143,8 @@ enum tally_result {
     TALLY_RESULT_OVERFLOWS_CREDITS = 66,
     TALLY_RESULT_EXCEEDS_CREDITS = 67,
     TALLY_RESULT_EXCEEDS_DEBITS = 68,
+    TALLY_RESULT_OVERFLOWS_LEDGER = 69,
+    TALLY_RESULT_LAST_SITE_OPERATOR = 70,
     TALLY_RESULT_LEDGER_TABLE_FULL = 80,
     TALLY_RESULT_ACCOUNT_TABLE_FULL = 81,
     TALLY_RESULT_PRINCIPAL_TABLE_FULL = 82,
@@ -381,7 +383,7 @@ struct tally_transfer {
     struct tally_amount amount;
     uint64_t user_data_64;
     uint64_t timestamp_ns;
-    uint64_t sequence; /* place among all transfers */
+    uint64_t sequence; /* place among all transfers; from tally_list_transfers() only */
     uint32_t user_data_32;
     uint32_t timeout_s;
     uint32_t ledger;
