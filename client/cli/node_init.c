@@ -1,0 +1,339 @@
+/*
+ * `tally node init`: makes everything a node needs to start, and says how to start it.
+ *
+ *   DIR/tallyd.yaml   configuration, absolute paths
+ *   DIR/data/         made by replication's node_init(): identity, journal, hard state, reserve
+ *
+ * The configuration is written last: a directory that has one is complete.
+ */
+#include "client/cli/cli.h"
+#include "client/cli/new_files.h"
+#include "client/cli/output.h"
+#include "client/cli/principals.h"
+#include "core/command.h"
+#include "replication/node.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEGMENT_BYTES_DEFAULT (64ull << 20)
+#define RESERVE_BYTES_DEFAULT (64ull << 20)
+
+struct init_options {
+    struct cli *cli;
+    const char *directory, *pki, *principals, *listen, *ops, *user;
+    bool allow_root;
+    uint64_t segment_bytes, reserve_bytes, node_id;
+};
+
+enum {
+    KEY_PKI = 'p',
+    KEY_PRINCIPALS = 0x2000,
+    KEY_LISTEN,
+    KEY_OPS,
+    KEY_SEGMENT,
+    KEY_RESERVE,
+    KEY_NODE_ID,
+    KEY_USER,
+    KEY_ALLOW_ROOT
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct init_options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = options->cli;
+        return 0;
+    case KEY_PKI:
+        options->pki = argument;
+        return 0;
+    case KEY_PRINCIPALS:
+        options->principals = argument;
+        return 0;
+    case KEY_LISTEN:
+        options->listen = argument;
+        return 0;
+    case KEY_OPS:
+        options->ops = argument;
+        return 0;
+    case KEY_SEGMENT:
+        options->segment_bytes = cli_number(state, "--segment-bytes", argument, 2 << 20, 1 << 30);
+        if (options->segment_bytes % 4096 != 0)
+            argp_error(state, "--segment-bytes: must be a multiple of 4096");
+        return 0;
+    case KEY_RESERVE:
+        options->reserve_bytes = cli_number(state, "--reserve-bytes", argument, 0, 1ull << 40);
+        return 0;
+    case KEY_NODE_ID:
+        options->node_id = cli_number(state, "--node-id", argument, 1, UINT32_MAX);
+        return 0;
+    case KEY_USER:
+        options->user = argument;
+        return 0;
+    case KEY_ALLOW_ROOT:
+        options->allow_root = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->directory != NULL)
+            return ARGP_ERR_UNKNOWN;
+        options->directory = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->directory == NULL)
+            argp_error(state, "the directory is missing");
+        if (options->pki == NULL)
+            argp_error(state, "--pki is missing: the directory made by \"tally pki init\"");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Text in YAML's double quotes; malloc'ed. */
+static char *quoted(const char *text)
+{
+    char *out = malloc(2 * strlen(text) + 3);
+    char *to = out;
+    if (out == NULL)
+        return NULL;
+    *to++ = '"';
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            *to++ = '\\';
+        *to++ = *text;
+    }
+    *to++ = '"';
+    *to = '\0';
+    return out;
+}
+
+/* "base/name" as an absolute path in quotes; the file must exist. NULL after a message. */
+static char *absolute(const char *base, const char *name, int *out_code)
+{
+    char path[4096];
+    char resolved[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", base, name);
+    if (realpath(path, resolved) == NULL) {
+        *out_code = cli_error(EXIT_USAGE, "%s: %s; \"tally pki init %s\" makes it", path,
+                              strerror(errno), base);
+        return NULL;
+    }
+    for (const char *at = resolved; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20) {
+            *out_code = cli_error(EXIT_USAGE, "%s: control characters in a path", path);
+            return NULL;
+        }
+    }
+    char *text = quoted(resolved);
+    if (text == NULL)
+        *out_code = cli_error(EXIT_LOCAL, "out of memory");
+    return text;
+}
+
+static char *configuration(const struct init_options *options, int *out_code)
+{
+    char certificate_name[32];
+    char key_name[32];
+    char *text = NULL;
+    snprintf(certificate_name, sizeof certificate_name, "node-%u.pem", (unsigned)options->node_id);
+    snprintf(key_name, sizeof key_name, "node-%u.key", (unsigned)options->node_id);
+    char *data = absolute(options->directory, "data", out_code);
+    char *certificate = data != NULL ? absolute(options->pki, certificate_name, out_code) : NULL;
+    char *key = certificate != NULL ? absolute(options->pki, key_name, out_code) : NULL;
+    char *ca = key != NULL ? absolute(options->pki, "ca.pem", out_code) : NULL;
+    char *user = ca != NULL ? quoted(options->user != NULL ? options->user : "") : NULL;
+    if (user == NULL)
+        goto out;
+    if (asprintf(
+            &text,
+            "# Made by \"tally node init\". \"tallyd --check-config --config FILE\" checks it.\n"
+            "node:\n"
+            "  directory: %s\n"
+            "%s%s%s"
+            "  allow_root: %s\n"
+            "listen:\n"
+            "  grpc: \"%s\"\n"
+            "  ops: \"%s\"\n"
+            "tls:\n"
+            "  certificate: %s\n"
+            "  key: %s\n"
+            "  ca: %s\n"
+            "journal:\n"
+            "  segment_bytes: %llu\n",
+            data, options->user != NULL ? "  user: " : "", options->user != NULL ? user : "",
+            options->user != NULL ? "\n" : "", options->allow_root ? "true" : "false",
+            options->listen, options->ops, certificate, key, ca,
+            (unsigned long long)options->segment_bytes) < 0) {
+        text = NULL;
+        *out_code = cli_error(EXIT_LOCAL, "out of memory");
+    }
+out:
+    free(data);
+    free(certificate);
+    free(key);
+    free(ca);
+    free(user);
+    return text;
+}
+
+/* ---- ownership ---- */
+
+static struct passwd *give_to; /* nftw() has no argument of ours */
+
+static int give(const char *path, const struct stat *about, int kind, struct FTW *place)
+{
+    (void)about;
+    (void)kind;
+    (void)place;
+    return lchown(path, give_to->pw_uid, give_to->pw_gid);
+}
+
+static int check_user(const struct init_options *options)
+{
+    if (options->user != NULL && getpwnam(options->user) == NULL)
+        return cli_error(EXIT_USAGE, "--user: there is no user \"%s\" on this machine",
+                         options->user);
+    if (geteuid() == 0 && options->user == NULL && !options->allow_root)
+        return cli_error(EXIT_USAGE,
+                         "you are root: name the user that tallyd shall run as with --user, or say "
+                         "--allow-root");
+    if (geteuid() != 0 && options->user != NULL && getpwnam(options->user)->pw_uid != geteuid())
+        return cli_error(EXIT_USAGE, "--user: only root can give the directory to another user");
+    return EXIT_OK;
+}
+
+static int give_directory(const struct init_options *options, const char *data)
+{
+    if (options->user == NULL || geteuid() != 0)
+        return EXIT_OK;
+    give_to = getpwnam(options->user);
+    if (give_to == NULL || nftw(data, give, 16, FTW_PHYS) != 0)
+        return cli_error(EXIT_LOCAL, "cannot give %s to user %s: %s", data, options->user,
+                         strerror(errno));
+    return EXIT_OK;
+}
+
+/* ---- the command ---- */
+
+static int make_data(const struct init_options *options, const char *data)
+{
+    struct principal_list principals = {0};
+    char path[4096];
+    int code;
+
+    snprintf(path, sizeof path, "%s/principals.json", options->pki);
+    code = principals_load(options->principals != NULL ? options->principals : path, &principals);
+    if (code != EXIT_OK)
+        return code;
+    struct principal_event *rows = calloc(principals.count, sizeof *rows);
+    if (rows == NULL) {
+        code = cli_error(EXIT_LOCAL, "out of memory");
+        goto out;
+    }
+    for (size_t i = 0; i < principals.count; i++) {
+        const struct tally_principal *from = &principals.rows[i];
+        rows[i].role = from->role;
+        rows[i].in_flight_max = from->in_flight_max;
+        rows[i].uri_size = (uint8_t)strlen(from->uri);
+        rows[i].name_size = (uint8_t)strlen(from->name);
+        memcpy(rows[i].uri, from->uri, rows[i].uri_size);
+        memcpy(rows[i].name, from->name, rows[i].name_size);
+    }
+    const struct node_init_options init = {
+        .directory = data,
+        .journal_segment_size = options->segment_bytes,
+        .reserve_bytes = options->reserve_bytes,
+        .node_id = options->node_id,
+        .principals = rows,
+        .principal_count = (uint32_t)principals.count,
+    };
+    struct node_error error;
+    enum status status = node_init(&init, &error);
+    if (status != STATUS_OK)
+        code =
+            cli_error(status == STATUS_INVALID || status == STATUS_EXISTS ? EXIT_USAGE : EXIT_LOCAL,
+                      "%s", error.text);
+out:
+    free(rows);
+    principals_deinit(&principals);
+    return code;
+}
+
+static int init(const struct init_options *options, struct new_files *files)
+{
+    char data[4096];
+    char yaml[4096];
+    int code = check_user(options);
+    if (code != EXIT_OK)
+        return code;
+    snprintf(data, sizeof data, "%s/data", options->directory);
+    snprintf(yaml, sizeof yaml, "%s/tallyd.yaml", options->directory);
+    if (access(yaml, F_OK) == 0)
+        return cli_error(EXIT_USAGE, "%s exists: this is a node already; choose another directory",
+                         yaml);
+    if (mkdir(options->directory, 0755) != 0 && errno != EEXIST)
+        return cli_error(EXIT_LOCAL, "cannot make directory %s: %s", options->directory,
+                         strerror(errno));
+    code = make_data(options, data);
+    if (code != EXIT_OK)
+        return code;
+    char *text = configuration(options, &code);
+    if (text == NULL)
+        return code;
+    if (!new_files_add(files, options->directory, "tallyd.yaml", 0644, text) ||
+        !new_files_write(files, options->directory))
+        return cli_error(EXIT_LOCAL, "%s", files->error);
+    code = give_directory(options, data);
+    if (code != EXIT_OK)
+        return code;
+    if (options->cli->json)
+        output_json(json_pack("{s:s, s:s}", "directory", data, "configuration", yaml));
+    else
+        printf("%s\n%s\n", data, yaml);
+    fprintf(stderr, "Next: tallyd --config %s\nThen: tally status --profile %s/auditor.profile\n",
+            yaml, options->pki);
+    return EXIT_OK;
+}
+
+int node_init_command(struct cli *cli, int argc, char **argv)
+{
+    static const struct argp_option flags[] = {
+        {"pki", KEY_PKI, "DIR", 0, "Certificates: node-1.pem, node-1.key, ca.pem (required)", 0},
+        {"principals", KEY_PRINCIPALS, "FILE", 0,
+         "First table of principals (default: principals.json of --pki)", 0},
+        {"listen", KEY_LISTEN, "ADDR:PORT", 0, "gRPC (default 127.0.0.1:7400)", 0},
+        {"ops", KEY_OPS, "ADDR:PORT", 0, "Probes, metrics, status (default 127.0.0.1:7401)", 0},
+        {"segment-bytes", KEY_SEGMENT, "N", 0, "Size of a journal segment (default 64 MiB)", 0},
+        {"reserve-bytes", KEY_RESERVE, "N", 0, "Disk space kept back (default 64 MiB)", 0},
+        {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1)", 0},
+        {"user", KEY_USER, "NAME", 0, "User that tallyd runs as; gets the data directory", 0},
+        {"allow-root", KEY_ALLOW_ROOT, NULL, 0, "Let tallyd run as root (containers, demos)", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        flags,        parse, "DIR", "Makes DIR/data and DIR/tallyd.yaml for a new node.",
+        cli_children, NULL,  NULL};
+    struct init_options options = {
+        .cli = cli,
+        .listen = "127.0.0.1:7400",
+        .ops = "127.0.0.1:7401",
+        .segment_bytes = SEGMENT_BYTES_DEFAULT,
+        .reserve_bytes = RESERVE_BYTES_DEFAULT,
+        .node_id = 1,
+    };
+    cli_parse(&argp, argc, argv, &options);
+    struct new_files *files = calloc(1, sizeof *files);
+    if (files == NULL)
+        return cli_error(EXIT_LOCAL, "out of memory");
+    int code = init(&options, files);
+    new_files_deinit(files);
+    free(files);
+    return code;
+}

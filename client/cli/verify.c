@@ -1,0 +1,183 @@
+/*
+ * `tally journal verify` and `tally store verify`: the offline checks of storage, with progress and
+ * an exit code. They read the files of a stopped node, or of a copy, and change nothing.
+ */
+#include "client/cli/cli.h"
+#include "client/cli/output.h"
+#include "storage/files.h"
+#include "storage/journal.h"
+#include "storage/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct verify_options {
+    struct cli *cli;
+    const char *directory;
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct verify_options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = options->cli;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->directory != NULL)
+            return ARGP_ERR_UNKNOWN;
+        options->directory = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->directory == NULL)
+            argp_error(state, "the directory is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void progress(void *context, uint64_t done, uint64_t total)
+{
+    unsigned *shown = context;
+    unsigned percent = total > 0 ? (unsigned)((double)done * 100 / (double)total) : 100;
+    if (percent == *shown)
+        return;
+    *shown = percent;
+    fprintf(stderr, "\r\033[Kverifying %u %%", percent);
+    (void)fflush(stderr); /* progress is a courtesy */
+}
+
+static void progress_end(bool shown)
+{
+    if (shown)
+        fputs("\r\033[K", stderr);
+}
+
+/* The directory itself, or the `part` of a data directory, or of a directory made by `node init`.
+ */
+static void find_part(const char *directory, const char *part, char *out, size_t size)
+{
+    static const char *const places[] = {"", "data/"};
+    struct stat about;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(out, size, "%s/%s%s", directory, places[i], part);
+        if (stat(out, &about) == 0 && S_ISDIR(about.st_mode))
+            return;
+    }
+    snprintf(out, size, "%s", directory);
+}
+
+static void print_journal(const struct cli *cli, const char *path,
+                          const struct journal_report *report)
+{
+    char head[2 * JOURNAL_HASH_SIZE + 1];
+    const struct journal_damage *damage = &report->damage;
+    bool sound = damage->status == STATUS_OK;
+    for (size_t i = 0; i < JOURNAL_HASH_SIZE; i++)
+        snprintf(head + 2 * i, 3, "%02x", report->head[i]);
+    if (cli->json) {
+        json_t *json =
+            json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:I}", "journal", path,
+                      "sound", sound, "segments", (json_int_t)report->segment_count, "records",
+                      (json_int_t)report->record_count, "entries", (json_int_t)report->entry_count,
+                      "bytes", (json_int_t)report->bytes, "first_index",
+                      output_u64(report->first_index), "last_index", output_u64(report->last_index),
+                      "head", head, "torn_bytes", (json_int_t)report->torn_bytes);
+        if (json != NULL && !sound)
+            json_object_set_new(json, "damage",
+                                json_pack("{s:s, s:s, s:o, s:o, s:o, s:s}", "status",
+                                          status_text(damage->status), "segment", damage->segment,
+                                          "offset", output_u64(damage->offset), "index",
+                                          output_u64(damage->index), "sequence",
+                                          output_u64(damage->sequence), "text", damage->text));
+        output_json(json);
+        return;
+    }
+    printf("journal      %s\n", path);
+    printf("segments     %" PRIu64 " (%" PRIu64 " bytes)\n", report->segment_count, report->bytes);
+    printf("records      %" PRIu64 ", of these %" PRIu64 " log entries\n", report->record_count,
+           report->entry_count);
+    printf("log indexes  %" PRIu64 " to %" PRIu64 "\n", report->first_index, report->last_index);
+    printf("chain head   %s\n", head);
+    if (report->torn_bytes > 0)
+        printf("torn tail    %" PRIu64 " bytes, never acknowledged; cut at the next start\n",
+               report->torn_bytes);
+    printf("state        %s\n", sound ? "sound" : "DAMAGED");
+    if (!sound)
+        printf("damage       segment %s, offset %" PRIu64 ", index %" PRIu64 ": %s: %s\n",
+               damage->segment, damage->offset, damage->index, status_text(damage->status),
+               damage->text);
+}
+
+int journal_verify_command(struct cli *cli, int argc, char **argv)
+{
+    static const struct argp argp = {
+        NULL,
+        parse,
+        "DIR",
+        "Walks every segment of the journal in DIR (or in the node's directory DIR) and checks "
+        "checksums, indexes, padding and hash chain. Offline, read-only. Exit code 6 when "
+        "something is damaged.",
+        cli_children,
+        NULL,
+        NULL};
+    struct verify_options options = {.cli = cli};
+    struct journal_report report = {0};
+    struct files files;
+    char path[4096];
+    unsigned shown = 101;
+
+    cli_parse(&argp, argc, argv, &options);
+    find_part(options.directory, "journal", path, sizeof path);
+    enum status status = files_posix_open(path, &files);
+    if (status != STATUS_OK)
+        return cli_error(status == STATUS_NOT_FOUND ? EXIT_USAGE : EXIT_LOCAL, "%s: %s", path,
+                         status_text(status));
+    bool on_terminal = isatty(STDERR_FILENO) == 1;
+    status = journal_verify(&files, &report, on_terminal ? progress : NULL, &shown);
+    progress_end(on_terminal && shown != 101);
+    files_posix_close(&files);
+    if (status != STATUS_OK)
+        return cli_error(status == STATUS_NOT_FOUND ? EXIT_USAGE : EXIT_LOCAL,
+                         "%s cannot be checked: %s", path, status_text(status));
+    print_journal(cli, path, &report);
+    return report.damage.status == STATUS_OK ? EXIT_OK : EXIT_DAMAGED;
+}
+
+int store_verify_command(struct cli *cli, int argc, char **argv)
+{
+    static const struct argp argp = {
+        NULL,
+        parse,
+        "DIR",
+        "Checks every checksum of the store in DIR (or in the node's directory DIR). Read-only. "
+        "Exit code 6 when something is damaged.",
+        cli_children,
+        NULL,
+        NULL};
+    struct verify_options options = {.cli = cli};
+    struct store_error error = {{0}};
+    char path[4096];
+    unsigned shown = 101;
+
+    cli_parse(&argp, argc, argv, &options);
+    find_part(options.directory, "store", path, sizeof path);
+    bool on_terminal = isatty(STDERR_FILENO) == 1;
+    enum status status = store_verify(path, &error, on_terminal ? progress : NULL, &shown);
+    progress_end(on_terminal && shown != 101);
+    bool damaged = status == STATUS_CORRUPT;
+    if (status != STATUS_OK && !damaged)
+        return cli_error(status == STATUS_NOT_FOUND ? EXIT_USAGE : EXIT_LOCAL,
+                         "%s cannot be checked: %s: %s", path, status_text(status), error.text);
+    if (cli->json)
+        output_json(
+            json_pack("{s:s, s:b, s:s}", "store", path, "sound", !damaged, "damage", error.text));
+    else
+        printf("store  %s\nstate  %s%s%s\n", path, damaged ? "DAMAGED" : "sound",
+               damaged ? "\ndamage " : "", damaged ? error.text : "");
+    return damaged ? EXIT_DAMAGED : EXIT_OK;
+}
