@@ -429,11 +429,8 @@ static enum status write_ports(struct daemon *daemon)
     char path[CONFIG_PATH_SIZE + 32], temporary[CONFIG_PATH_SIZE + 32], text[256];
     snprintf(path, sizeof path, "%s/ports.json", daemon->config->directory);
     snprintf(temporary, sizeof temporary, "%s/ports.json.new", daemon->config->directory);
-    int size = snprintf(text, sizeof text,
-                        "{\"pid\": %ld, \"grpc\": {\"host\": \"%s\", \"port\": %u}, "
-                        "\"ops\": {\"host\": \"%s\", \"port\": %u}}\n",
-                        (long)getpid(), daemon->config->grpc.host, daemon->grpc_port,
-                        daemon->config->ops.host, daemon->ops_port);
+    int size = snprintf(text, sizeof text, "{\"pid\": %ld, \"grpc\": %u, \"ops\": %u}\n",
+                        (long)getpid(), daemon->grpc_port, daemon->ops_port);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool written = fd >= 0 && write(fd, text, (size_t)size) == size;
     int error = errno;

@@ -1,0 +1,151 @@
+/* Lines of the log: their shape, their quoting, their bounds, and what is counted all the same. */
+#include "server/log.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int ends[2];
+static struct log *the_log;
+static char written[64 * 1024];
+
+static void setup(void)
+{
+    cr_assert_eq(pipe(ends), 0);
+    the_log = log_create(ends[1], LOG_LEVEL_INFO);
+    log_set_clock(the_log, 1790000000123456789ull);
+}
+
+static void teardown(void)
+{
+    log_destroy(the_log);
+    close(ends[0]);
+}
+
+TestSuite(log, .init = setup, .fini = teardown);
+
+static const char *all_written(void)
+{
+    size_t size = 0;
+    ssize_t got;
+    close(ends[1]);
+    while ((got = read(ends[0], written + size, sizeof written - 1 - size)) > 0)
+        size += (size_t)got;
+    written[size] = '\0';
+    return written;
+}
+
+static void log_value(const char *value)
+{
+    struct log_line line;
+    log_begin(&line, EVENT_LISTENING);
+    log_text(&line, "k", value);
+    log_end(the_log, &line);
+}
+
+Test(log, line_has_time_level_event_and_fields)
+{
+    struct log_line line;
+    log_begin(&line, EVENT_LISTENING);
+    log_text(&line, "service", "grpc");
+    log_number(&line, "port", UINT64_MAX);
+    log_end(the_log, &line);
+    cr_assert_str_eq(all_written(), "time=2026-09-21T14:13:20.123456Z level=info event=listening "
+                                    "service=grpc port=18446744073709551615\n");
+}
+
+/* What a client can put into a name must not be able to write a second line or another key. */
+Test(log, values_are_quoted_as_logfmt)
+{
+    static const struct {
+        const char *value, *shown;
+    } rows[] = {
+        {"plain/word:1", "k=plain/word:1\n"},
+        {"", "k=\"\"\n"},
+        {"two words", "k=\"two words\"\n"},
+        {"a=b", "k=\"a=b\"\n"},
+        {"say \"hi\"", "k=\"say \\\"hi\\\"\"\n"},
+        {"back\\slash", "k=\"back\\\\slash\"\n"},
+        {"line\nevent=forged", "k=\"line\\nevent=forged\"\n"},
+        {"\x01\x7f", "k=\"\\x01\\x7f\"\n"},
+        {"gr\xc3\xbc\xc3\x9f", "k=\"gr\xc3\xbc\xc3\x9f\"\n"},
+        {"\xff\xc3", "k=\"\\xff\\xc3\"\n"},
+        {"\xc0\x80\xed\xa0\x80", "k=\"\\xc0\\x80\\xed\\xa0\\x80\"\n"},
+        {NULL, "k=\"\"\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        log_value(rows[i].value);
+    const char *at = all_written();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *field = strstr(at, "k=");
+        cr_assert_not_null(field);
+        cr_expect_eq(strncmp(field, rows[i].shown, strlen(rows[i].shown)), 0, "row %zu: %.60s", i,
+                     field);
+        at = strchr(field, '\n') + 1;
+    }
+}
+
+/* A value longer than a line: cut, marked, the quote closed, one newline. */
+Test(log, long_line_is_cut_and_says_so)
+{
+    char value[4 * LOG_LINE_SIZE];
+    memset(value, ' ', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    log_value(value);
+    const char *text = all_written();
+    size_t size = strlen(text);
+    cr_expect_leq(size, LOG_LINE_SIZE + 192);
+    cr_expect_str_eq(text + size - strlen("\" cut=...\n"), "\" cut=...\n");
+    cr_expect_eq(strchr(text, '\n'), text + size - 1);
+}
+
+Test(log, lines_below_the_level_are_counted_only)
+{
+    struct log_line line;
+    log_begin(&line, EVENT_CHECKPOINT_DONE);
+    log_end(the_log, &line);
+    cr_expect_eq(log_event_count(the_log, EVENT_CHECKPOINT_DONE), 1);
+    cr_expect_str_eq(all_written(), "");
+}
+
+/* Ten thousand refused connections in a minute: 60 lines, a count, and the rest told afterwards. */
+Test(log, flood_of_one_event_is_bounded_and_told)
+{
+    uint32_t allowed = event_lines_per_minute(EVENT_ACCESS_DENIED);
+    cr_assert_gt(allowed, 0);
+    struct log_line line;
+    for (int i = 0; i < 10000; i++) {
+        log_begin(&line, EVENT_ACCESS_DENIED);
+        log_end(the_log, &line);
+    }
+    log_begin(&line, EVENT_LISTENING); /* another event has a rate of its own */
+    log_end(the_log, &line);
+    log_set_clock(the_log, 1790000060123456789ull);
+    log_begin(&line, EVENT_ACCESS_DENIED);
+    log_end(the_log, &line);
+    const char *text = all_written();
+    uint32_t lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    char suppressed[64];
+    snprintf(suppressed, sizeof suppressed, "event=access_denied suppressed=%u\n", 10000 - allowed);
+    cr_expect_eq(lines, allowed + 2);
+    cr_expect(strstr(text, suppressed), "%.200s", text + strlen(text) - 200);
+    cr_expect_eq(log_event_count(the_log, EVENT_ACCESS_DENIED), 10001);
+}
+
+/* Names are how alarms find events: unique, and found again. */
+Test(log, event_names_are_unique_and_found)
+{
+    for (int event = 0; event < EVENT_COUNT; event++) {
+        const char *name = event_name((enum event)event);
+        cr_assert_not_null(name, "event %d has no row", event);
+        cr_expect_gt(strlen(event_meaning((enum event)event)), 10, "%s", name);
+        cr_expect_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name), "%s", name);
+        cr_expect_eq(event_by_name(name, EVENT_COUNT), event, "%s", name);
+    }
+    cr_expect_eq(event_by_name("no_such_event", EVENT_NODE), EVENT_NODE);
+    cr_expect_eq(log_level_by_name("warning"), LOG_LEVEL_WARNING);
+    cr_expect_eq(log_level_by_name("Warning"), LOG_LEVEL_COUNT);
+}
