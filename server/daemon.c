@@ -234,6 +234,7 @@ static void hurry(struct daemon *daemon, const char *reason)
         return;
     log_plain(daemon, EVENT_DRAIN_HURRIED, reason);
     move(daemon, DAEMON_FINISHING);
+    grpc_server_drain(daemon->grpc, 0, clients_left_cb, daemon); /* only shortens the grace */
     node_drain(daemon->node);
     uv_async_send(&daemon->wake);
 }
@@ -251,12 +252,11 @@ static void fail(struct daemon *daemon, const struct node_status *status)
     log_number(&line, "applied", status->applied_index);
     log_number(&line, "exit_code", (uint64_t)daemon->exit_code);
     log_end(daemon->log, &line);
-    bool draining = daemon->phase == DAEMON_LEAVING || daemon->phase == DAEMON_FINISHING;
     move(daemon, DAEMON_FAILING);
     daemon->probe.stopping = true;
     health_stop(daemon->health);
     dispatch_set_ready(daemon->dispatch, false, "the node failed");
-    if (!draining)
+    if (!daemon->clients_left)
         grpc_server_drain(daemon->grpc, FAILING_GRACE_MS, clients_left_cb, daemon);
 }
 
