@@ -81,7 +81,7 @@ static enum status store_submit(struct checkpoint *checkpoint, const struct epoc
         status = STATUS_BUSY;
     } else {
         if (head->epoch_count > 0)
-            invariant_values(epoch->applied_index > head->applied_index, epoch->applied_index,
+            invariant_values(epoch->applied_index >= head->applied_index, epoch->applied_index,
                              head->applied_index);
         store->phase = FLUSH_SUBMITTED;
         store->epoch = epoch;
