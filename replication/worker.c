@@ -67,6 +67,7 @@ static void worker_end(struct worker *worker, enum job_state state)
     pthread_mutex_lock(&worker->mutex);
     worker->last_state = state;
     worker->has_ended = true;
+    pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->mutex);
     if (worker->ended != NULL)
         worker->ended(worker->context);
@@ -123,7 +124,7 @@ void worker_wake(struct worker *worker)
 {
     pthread_mutex_lock(&worker->mutex);
     worker->woken = true;
-    pthread_cond_signal(&worker->changed);
+    pthread_cond_broadcast(&worker->changed); /* the joiner may wait beside the worker */
     pthread_mutex_unlock(&worker->mutex);
 }
 
@@ -142,9 +143,16 @@ bool worker_join(struct worker *worker, uint64_t timeout_ms)
     if (!worker->started || worker->joined)
         return true;
     struct timespec until = time_after(CLOCK_MONOTONIC, timeout_ms * NS_PER_MS);
-    int failed = pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until);
-    if (failed == ETIMEDOUT)
+    pthread_mutex_lock(&worker->mutex);
+    while (!worker->has_ended &&
+           pthread_cond_timedwait(&worker->changed, &worker->mutex, &until) != ETIMEDOUT)
+        continue;
+    bool ended = worker->has_ended;
+    pthread_mutex_unlock(&worker->mutex);
+    if (!ended)
         return false;
+    /* Only its last instructions are left, no disk among them. */
+    int failed = pthread_join(worker->thread, NULL);
     invariant_values(failed == 0, failed, 0);
     worker->joined = true;
     return true;
