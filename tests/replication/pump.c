@@ -4,12 +4,9 @@
 
 #include "storage/store.h"
 
-#include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -23,21 +20,21 @@ static void copy_file(const char *from, const char *to)
 {
     int in = open(from, O_RDONLY | O_CLOEXEC);
     int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    cr_assert(in >= 0 && out >= 0, "copy %s to %s: %s", from, to, strerror(errno));
+    require(in >= 0 && out >= 0, "copy %s to %s: %s", from, to, strerror(errno));
     static char buffer[1 << 16];
     ssize_t got;
     while ((got = read(in, buffer, sizeof buffer)) > 0)
-        cr_assert_eq(write(out, buffer, (size_t)got), got);
-    cr_assert_eq(got, 0);
+        require((write(out, buffer, (size_t)got)) == (got), "unexpected");
+    require((got) == (0), "unexpected");
     close(in);
     close(out);
 }
 
 void pump_copy_tree(const char *from, const char *to)
 {
-    cr_assert_eq(mkdir(to, 0700), 0, "%s: %s", to, strerror(errno));
+    require((mkdir(to, 0700)) == (0), "%s: %s", to, strerror(errno));
     DIR *stream = opendir(from);
-    cr_assert_not_null(stream, "%s", from);
+    require((stream) != NULL, "%s", from);
     const struct dirent *entry;
     while ((entry = readdir(stream)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -46,7 +43,7 @@ void pump_copy_tree(const char *from, const char *to)
         snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
         snprintf(b, sizeof b, "%s/%s", to, entry->d_name);
         struct stat stat_buffer;
-        cr_assert_eq(stat(a, &stat_buffer), 0);
+        require((stat(a, &stat_buffer)) == (0), "unexpected");
         if (S_ISDIR(stat_buffer.st_mode))
             pump_copy_tree(a, b);
         else
@@ -231,7 +228,7 @@ void pump_init(struct pump *pump, bool manual)
     pump->monotonic_ns = 1000000 * NS_PER_MS;
     const char *base = getenv("TMPDIR");
     snprintf(pump->root, sizeof pump->root, "%s/tally-node-XXXXXX", base != NULL ? base : "/tmp");
-    cr_assert_not_null(mkdtemp(pump->root));
+    require((mkdtemp(pump->root)) != NULL, "unexpected");
     snprintf(pump->directory, sizeof pump->directory, "%.480s/data", pump->root);
     pump->options = (struct node_options){
         .journal_segment_size = PUMP_SEGMENT_BYTES,
@@ -248,7 +245,7 @@ void pump_init(struct pump *pump, bool manual)
     set_up_world(pump);
     struct node_init_options init = pump_init_options(pump->directory);
     enum status status = node_init(&init, &pump->error);
-    cr_assert_eq(status, STATUS_OK, "node_init: %s", pump->error.text);
+    require((status) == (STATUS_OK), "node_init: %s", pump->error.text);
 }
 
 void pump_init_copy(struct pump *pump, const struct pump *from, const char *copy_name,
@@ -351,25 +348,25 @@ bool pump_until_phase(struct pump *pump, enum node_phase phase)
 
 enum status pump_open(struct pump *pump)
 {
-    cr_assert_null(pump->node);
+    require((pump->node) == NULL, "unexpected");
     return node_open(&pump->options, &pump->node, &pump->error);
 }
 
 void pump_serve(struct pump *pump)
 {
     enum status status = pump_open(pump);
-    cr_assert_eq(status, STATUS_OK, "node_open: %s", pump->error.text);
+    require((status) == (STATUS_OK), "node_open: %s", pump->error.text);
     status = node_start(pump->node, &pump->error);
-    cr_assert_eq(status, STATUS_OK, "node_start: %s", pump->error.text);
-    cr_assert(pump_until_phase(pump, NODE_SERVING), "phase %d: %s", pump_status(pump).phase,
-              pump_status(pump).error.text);
+    require((status) == (STATUS_OK), "node_start: %s", pump->error.text);
+    require(pump_until_phase(pump, NODE_SERVING), "phase %d: %s", pump_status(pump).phase,
+            pump_status(pump).error.text);
 }
 
 void pump_stop(struct pump *pump)
 {
     node_drain(pump->node);
-    cr_assert(pump_until_phase(pump, NODE_STOPPED), "phase %d: %s", pump_status(pump).phase,
-              pump_status(pump).error.text);
+    require(pump_until_phase(pump, NODE_STOPPED), "phase %d: %s", pump_status(pump).phase,
+            pump_status(pump).error.text);
     pump_close(pump);
 }
 

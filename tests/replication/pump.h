@@ -15,6 +15,20 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What the helpers themselves insist on: says it and aborts, under Criterion and in plain programs
+ * alike (ThreadSanitizer and Criterion cannot share an address space). */
+#define require(condition, ...)                                                                    \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                        \
+            fprintf(stderr, __VA_ARGS__);                                                          \
+            fputc('\n', stderr);                                                                   \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 #define PUMP_PATH_MAX      512
 #define PUMP_EVENTS_MAX    64

@@ -2,17 +2,15 @@
 
 #include "replication/propose.h"
 
-#include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void request_cb(struct node_request *node, enum status status, const struct answer *answer)
 {
     struct test_request *request = (struct test_request *)node;
-    cr_assert_not(request->done, "a callback fired twice");
+    require(!(request->done), "a callback fired twice");
     request->done = true;
     request->status = status;
-    cr_assert_eq(status == STATUS_OK, answer != NULL);
+    require((status == STATUS_OK) == (answer != NULL), "unexpected");
     if (answer == NULL)
         return;
     request->answer = *answer;
@@ -24,10 +22,10 @@ static void request_cb(struct node_request *node, enum status status, const stru
 struct test_request *request_create(uint16_t operation, uint32_t event_count)
 {
     struct test_request *request = calloc(1, sizeof *request);
-    cr_assert_not_null(request);
+    require((request) != NULL, "unexpected");
     size_t size = sizeof(struct request_header) + operation_event_size(operation) * event_count;
     request->header = aligned_alloc(64, (size + 63) / 64 * 64);
-    cr_assert_not_null(request->header);
+    require((request->header) != NULL, "unexpected");
     memset(request->header, 0, size);
     request->header->operation = operation;
     request->header->event_count = event_count;
@@ -112,9 +110,9 @@ enum status request_propose(struct pump *pump, struct test_request *request)
 void request_run(struct pump *pump, struct test_request *request)
 {
     enum status status = request_propose(pump, request);
-    cr_assert_eq(status, STATUS_OK, "propose: %s", status_text(status));
-    cr_assert(pump_until(pump, request_is_done, request), "no answer");
-    cr_assert_eq(request->status, STATUS_OK, "answer: %s", status_text(request->status));
+    require((status) == (STATUS_OK), "propose: %s", status_text(status));
+    require(pump_until(pump, request_is_done, request), "no answer");
+    require((request->status) == (STATUS_OK), "answer: %s", status_text(request->status));
 }
 
 void create_ledger_and_accounts(struct pump *pump)
@@ -128,7 +126,7 @@ void create_ledger_and_accounts(struct pump *pump)
     memcpy(ledger->name, "test", 4);
     request_finish(ledgers, PRINCIPAL_BANK);
     request_run(pump, ledgers);
-    cr_assert_eq(ledgers->results[0], RESULT_OK, "%s", result_name(ledgers->results[0]));
+    require((ledgers->results[0]) == (RESULT_OK), "%s", result_name(ledgers->results[0]));
     request_destroy(ledgers);
 
     struct test_request *accounts = request_create(OPERATION_CREATE_ACCOUNTS, TEST_ACCOUNT_COUNT);
@@ -141,7 +139,7 @@ void create_ledger_and_accounts(struct pump *pump)
     request_finish(accounts, PRINCIPAL_BANK);
     request_run(pump, accounts);
     for (uint32_t i = 0; i < TEST_ACCOUNT_COUNT; i++)
-        cr_assert_eq(accounts->results[i], RESULT_OK, "%s", result_name(accounts->results[i]));
+        require((accounts->results[i]) == (RESULT_OK), "%s", result_name(accounts->results[i]));
     request_destroy(accounts);
 }
 
