@@ -176,7 +176,8 @@ class Node:
         try:
             with open(os.path.join(self.data, "ports.json")) as file:
                 ports = json.load(file)
-            return {"grpc": int(ports["grpc"]), "ops": int(ports["ops"])}
+            return {k: int(v["port"] if isinstance(v, dict) else v) for k, v in ports.items()
+                    if k != "pid"}
         except (FileNotFoundError, ValueError, KeyError):
             return None
 

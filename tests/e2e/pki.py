@@ -20,8 +20,8 @@ new_certs_dir = {directory}/issued
 certificate = {directory}/ca.crt
 private_key = {directory}/ca.key
 default_md = sha256
-default_days = 30
-default_crl_days = 30
+default_days = 90
+default_crl_days = 90
 policy = any
 unique_subject = no
 [any]
@@ -80,7 +80,7 @@ class Authority:
         self.key = os.path.join(directory, "ca.key")
         self.crl = os.path.join(directory, "ca.crl")
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-config", self.config, "-extensions", "authority", "-days", "30",
+            "-nodes", "-config", self.config, "-extensions", "authority", "-days", "90",
             "-keyout", self.key, "-out", self.certificate)
         self.write_crl()
 
@@ -91,7 +91,7 @@ class Authority:
     def write_crl(self):
         run("openssl", "ca", "-config", self.config, "-gencrl", "-out", self.crl)
 
-    def issue(self, name, uris=(), usage="clientAuth", extra_names=(), days=(-1, 30)):
+    def issue(self, name, uris=(), usage="clientAuth", extra_names=(), days=(-1, 90)):
         """Issues a certificate valid from today + days[0] to today + days[1]."""
         base = os.path.join(self.directory, name)
         now = datetime.datetime.now(datetime.timezone.utc)

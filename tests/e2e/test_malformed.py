@@ -112,6 +112,20 @@ def test_wrong_lengths(t):
     refused(t, identity(), "no transfer")
 
 
+# Values longer or larger than a record can hold.
+def test_values_beyond_their_room(t):
+    business, site = t.node.api("business"), t.node.api("site")
+    for what, change in (("currency", {"currency": "EURO"}), ("name", {"name": "x" * 65}),
+                         ("exponent", {"exponent": 256})):
+        refused(t, business.write_body("CreateLedgers", "ledgers", [dict(ledger(9), **change)]),
+                what, "CreateLedgers", "business")
+    good = {"uri": "tally://test/x", "name": "x", "role": "CHANNEL"}
+    for what, change in (("uri", {"uri": "u" * 256}), ("name", {"name": "x" * 65}),
+                         ("role", {"role": 300})):
+        refused(t, site.write_body("SetPrincipals", "principals", [dict(good, **change)]), what,
+                "SetPrincipals", "site")
+
+
 # One transfer more than fits, and a message larger than the limit.
 def test_too_many_and_too_large(t):
     answer = t.node.api("channel").raw("CreateTransfers", identity() + one() * 8191)
