@@ -38,10 +38,10 @@ if [ ! -d "$build" ] || [ "$build" = build-bench ]; then
     configure_build "$build" -Dtests=disabled -Dbuildtype=release
 fi
 mkdir -p "$build"
-ninja -C "$build" server/tallyd client/tally bench/tally-bench >"$build/bench-ninja.log" ||
+ninja -C "$build" server/tallyd client/cli/tally bench/tally-bench >"$build/bench-ninja.log" ||
     { tail -n 30 "$build/bench-ninja.log"; exit 1; }
 build=$(realpath "$build")
-tally=$build/client/tally
+tally=$build/client/cli/tally
 
 [ -n "$directory" ] && mkdir -p "$directory"
 work=$(mktemp -d "${directory:-/var/tmp}/tally-bench-XXXXXX")

@@ -54,7 +54,7 @@ class Programs:
     def __init__(self, build):
         self.build = os.path.abspath(build)
         self.tallyd = os.path.join(self.build, "server", "tallyd")
-        self.tally = os.path.join(self.build, "client", "tally")
+        self.tally = os.path.join(self.build, "client", "cli", "tally")
         for program in (self.tallyd, self.tally):
             if not os.access(program, os.X_OK):
                 raise Failure("%s is not there: build it first, or give --build" % program)
