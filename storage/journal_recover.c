@@ -32,7 +32,6 @@ struct recovery {
     size_t count;      /* segments with a sound header: numbers[0 .. count) */
     bool spare_exists; /* numbers[count] is unused */
     bool spare_blank;
-    bool spare_damaged; /* its page is neither blank nor a header */
     uint64_t spare_size;
     enum journal_walk_end end; /* of the last used segment */
     uint64_t cut;
@@ -95,11 +94,6 @@ static enum status sort_out(struct recovery *recovery)
     enum status status = journal_walk_list(recovery->files, &recovery->numbers, &recovery->count);
     if (status != STATUS_OK)
         return status;
-    for (size_t i = 1; i < recovery->count; i++) {
-        if (recovery->numbers[i] != recovery->numbers[i - 1] + 1)
-            return damage_at(recovery, recovery->numbers[i - 1] + 1, STATUS_CORRUPT, 0,
-                             "the segment file is missing, those around it are there");
-    }
     const uint64_t number = recovery->numbers[recovery->count - 1];
     struct file *file;
     uint64_t size;
@@ -137,6 +131,15 @@ static enum status check_identity(struct recovery *recovery, uint64_t number,
         return damage_at(recovery, number, STATUS_WRONG_CLUSTER, 0,
                          "the segment belongs to another cluster");
     return STATUS_OK;
+}
+
+/* Numbers run without gap, the spare's included. */
+static enum status check_number(struct recovery *recovery, size_t position)
+{
+    if (position == 0 || recovery->numbers[position] == recovery->numbers[position - 1] + 1)
+        return STATUS_OK;
+    return damage_at(recovery, recovery->numbers[position - 1] + 1, STATUS_CORRUPT, 0,
+                     "the segment file is missing, those around it are there");
 }
 
 static enum status walk_one(struct recovery *recovery, size_t position)
@@ -352,8 +355,13 @@ static void hand_over(struct recovery *recovery)
 static enum status recover(struct recovery *recovery)
 {
     enum status status = sort_out(recovery);
-    for (size_t i = 0; status == STATUS_OK && i < recovery->count; i++)
-        status = walk_one(recovery, i);
+    for (size_t i = 0; status == STATUS_OK && i < recovery->count; i++) {
+        status = check_number(recovery, i);
+        if (status == STATUS_OK)
+            status = walk_one(recovery, i);
+    }
+    if (status == STATUS_OK && recovery->spare_exists)
+        status = check_number(recovery, recovery->count);
     if (status == STATUS_OK)
         status = settle(recovery);
     if (status != STATUS_OK)

@@ -253,7 +253,8 @@ static enum journal_walk_end judge_end(struct journal_walk *walk, uint64_t offse
     const uint64_t expected = position->sequence + 1;
     uint64_t proven = position->synced_to;
     uint64_t last = offset;
-    for (uint64_t at = offset; at < walk->header.size; at += JOURNAL_RECORD_ALIGN) {
+    for (uint64_t at = offset; at < walk->header.size && proven < expected;
+         at += JOURNAL_RECORD_ALIGN) {
         const uint8_t *bytes;
         const enum status status =
             journal_window_get(&walk->window, at, JOURNAL_RECORD_ALIGN, &bytes);

@@ -108,7 +108,9 @@ void rig_start(struct rig *rig)
 uint32_t rig_payload(const struct rig *rig, uint64_t index, uint64_t term, uint8_t *out)
 {
     uint64_t state = mix(index * 1000003 + term);
-    const uint32_t size = (uint32_t)(state % (rig->payload_max + 1ull));
+    uint32_t size = (uint32_t)(state % (rig->payload_max + 1ull));
+    if (rig->payload_fixed > 0)
+        size = rig->payload_fixed;
     for (uint32_t i = 0; i < size; i += 8) {
         state += 0x9e3779b97f4a7c15ull;
         const uint64_t word = mix(state);

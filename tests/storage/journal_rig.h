@@ -20,6 +20,7 @@ struct rig {
     uint64_t clock;
     uint64_t random;
     uint32_t payload_max;         /* sizes are 0 .. this, by (index, term) */
+    uint32_t payload_fixed;       /* unless this is set: then it is the size */
     struct rig_request *requests; /* not yet called back */
     /* the model */
     uint64_t appended; /* highest index handed over */

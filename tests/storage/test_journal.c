@@ -352,6 +352,32 @@ Test(journal, the_queue_is_bounded_and_all_that_was_accepted_is_written)
     reopen();
 }
 
+/* Records that end at each place near the segment's end: seal and stop always find room behind
+ * them, without turning to the next segment. */
+Test(journal, a_record_never_takes_the_room_of_the_marks_behind_it)
+{
+    for (uint32_t left = 0; left < 8; left++) {
+        rig_init(&rig, 16, 64 * KIB, 60 * KIB);
+        rig_start(&rig);
+        rig.payload_fixed = 20000;
+        rig_fill(&rig, 1);
+        /* Behind header, stop, start and the first record; what is left, less `left` steps. */
+        const uint32_t used =
+            4096 + 64 + 64 + (uint32_t)journal_record_size(JOURNAL_COMMAND, 20000);
+        rig.payload_fixed = 64 * KIB - 64 - used - 64 - 32 - left * 64;
+        rig_fill(&rig, 1);
+        const uint64_t segments = position().segment_count;
+        cr_assert_eq(segments, left < 2 ? 2 : 1, "left %u", left);
+        cr_assert(rig_idle(&rig));
+        cr_assert_eq(position().segment_count, segments);
+        rig_stop(&rig);
+        cr_assert_eq(verified().segment_count, segments);
+        cr_assert_eq(rig_open(&rig), STATUS_OK);
+        rig_deinit(&rig);
+    }
+    rig.memory = NULL;
+}
+
 /* After stop: no appends, the queue is finished first. */
 Test(journal, stopping_finishes_what_is_queued)
 {
