@@ -209,7 +209,9 @@ static enum status configure(struct tls_context *context, struct net_error *erro
     SSL_CTX_set_session_cache_mode(handle, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(handle, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                     SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode(handle, SSL_MODE_RELEASE_BUFFERS); /* idle connections keep no 34 KiB */
+    /* Idle connections keep no 34 KiB; and only the configured chain is sent, not the root that
+     * OpenSSL would find among the authorities. */
+    SSL_CTX_set_mode(handle, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_max_cert_list(handle, CHAIN_SIZE_MAX);
     SSL_CTX_set_verify_depth(handle, CHAIN_DEPTH_MAX);
     if (context->side == TLS_SERVER) {
