@@ -73,7 +73,7 @@ class Client:
         while True:
             if time.monotonic() > end:
                 raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
-            answer = self.api.raw(method, body, timeout=CALL_SECONDS, wait=False)
+            answer = self.api.raw(method, body, timeout=CALL_SECONDS)
             outcome = answer.trailers.get("tally-outcome", "")
             if answer.code.name == "OK":
                 self.write("answer", nonce=nonce, body=answer.body.hex())
@@ -107,7 +107,7 @@ class Client:
     def question(self, nonce, identity, method="GetRequest"):
         """What became of it? Writes down what it was told; None when nothing final was said."""
         body = self.api.message(method, identity=identity).SerializeToString()
-        answer = self.api.raw(method, body, timeout=CALL_SECONDS, wait=False)
+        answer = self.api.raw(method, body, timeout=CALL_SECONDS)
         if answer.code.name != "OK":
             return None
         told = self.api.methods[method][2].FromString(answer.body)

@@ -39,9 +39,13 @@ class Refused(Exception):
 
 
 def transport(port, authority=None, certificate=None, options=()):
-    """A channel of its own (never a pooled connection) to a node on this machine."""
+    """A channel of its own (never a pooled connection) to a node on this machine.
+
+    The library polls an idle connection every 5 s only, so that without a waiting call (wait=False)
+    a connection attempt may take that long: the "min" below, which is its time limit, allows it.
+    """
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 50),
-               ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500),
+               ("grpc.min_reconnect_backoff_ms", 8000), ("grpc.max_reconnect_backoff_ms", 500),
                ("grpc.max_send_message_length", -1),
                ("grpc.max_receive_message_length", -1)] + list(options)
     target = "127.0.0.1:%d" % port
