@@ -8,10 +8,50 @@
 
 typedef Tally__V1__RequestIdentity identity;
 
-/* What protobuf-c's message shows of the reasons for which ours refuses. */
+/* What protobuf-c's message shows of the reasons for which ours refuses. `merged`: several
+ * identities became one, and what the first ones had may be gone. */
 struct shown {
-    bool unknown, range, length, missing, many;
+    bool unknown, range, length, missing, many, merged;
 };
+
+static uint64_t varint(const uint8_t **at, const uint8_t *end)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80))
+            break;
+    }
+    return value;
+}
+
+/* Of a message that protobuf-c has accepted: is field 1 there more than once? */
+static bool identity_is_repeated(const uint8_t *message, size_t size)
+{
+    const uint8_t *at = message, *end = message + size;
+    uint32_t count = 0;
+    while (at < end) {
+        uint64_t tag = varint(&at, end), skip = 0;
+        switch (tag & 7) {
+        case 0:
+            (void)varint(&at, end);
+            break;
+        case 1:
+            skip = 8;
+            break;
+        case 2:
+            skip = varint(&at, end);
+            count += (uint32_t)tag >> 3 == 1;
+            break;
+        default:
+            skip = 4;
+        }
+        at = skip > (uint64_t)(end - at) ? end : at + skip;
+    }
+    return count > 1;
+}
 
 static void show_identity(const identity *given, struct shown *shown)
 {
@@ -174,7 +214,7 @@ static const char *judge(bool accepted, enum wire_fault fault, const void *their
                        : "ours accepts what it must refuse";
     if (!theirs)
         return NULL;
-    if (fault == WIRE_BAD_TAG)
+    if (fault == WIRE_BAD_TAG || shown->merged)
         return NULL;
     if (is_structural(fault))
         return "ours calls it broken, protobuf-c accepts it";
@@ -187,6 +227,7 @@ static const char *judge(bool accepted, enum wire_fault fault, const void *their
         if (theirs) {                                                                              \
             shown.unknown |= theirs->base.n_unknown_fields != 0;                                   \
             show_identity(theirs->identity, &shown);                                               \
+            shown.merged = identity_is_repeated(message, size);                                    \
             shown.missing |= theirs->n_##member == 0;                                              \
             shown.many |= theirs->n_##member > count_max;                                          \
             for (size_t i = 0; i < theirs->n_##member; i++)                                        \
@@ -260,6 +301,7 @@ const char *wire_reference_compare(uint16_t operation, const uint8_t *message, s
         if (theirs) {
             shown.unknown |= theirs->base.n_unknown_fields != 0;
             show_identity(theirs->identity, &shown);
+            shown.merged = identity_is_repeated(message, size);
         }
         difference = judge(accepted, error.fault, theirs, &shown);
         if (!difference && accepted && !equal_header(request, theirs->identity, 0, operation))

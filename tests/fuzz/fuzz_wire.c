@@ -1,0 +1,29 @@
+/*
+ * The wire decoder against protobuf-c on whatever libFuzzer thinks of. The first byte chooses the
+ * message type, the rest is the message. A difference that is not one of the documented reasons for
+ * being stricter stops the run (see tests/server/wire_reference.h).
+ */
+#include "core/command.h"
+#include "wire_reference.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    bool accepted = false;
+    const uint8_t *message = data + 1;
+    uint16_t operation = (uint16_t)(OPERATION_CREATE_LEDGERS + data[0] % 6);
+    const char *difference = operation <= OPERATION_SET_PRINCIPALS
+                                 ? wire_reference_compare(operation, message, size - 1, &accepted)
+                                 : wire_reference_compare_lookup(message, size - 1, &accepted);
+    if (difference) {
+        fprintf(stderr, "message type %u: %s\n", operation, difference);
+        abort();
+    }
+    return 0;
+}
