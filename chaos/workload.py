@@ -155,7 +155,9 @@ class Client:
             return event
         few, many = self.config["accounts"], self.config["accounts_max"]
         debit, credit = draw.sample(range(1, (few if draw.random() < 0.9 else many) + 1), 2)
-        event = [draw.randbytes(16), debit, credit, int(draw.expovariate(0.001)) + 1, 1,
+        # Small amounts meet limits exactly, large ones jump over them.
+        amount = draw.randint(1, 3) if draw.random() < 0.5 else int(draw.expovariate(0.001)) + 1
+        event = [draw.randbytes(16), debit, credit, amount, 1,
                  draw.randint(1, 9), draw.getrandbits(32)]
         if draw.random() < 0.01:
             event[3] = 0
