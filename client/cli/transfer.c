@@ -146,18 +146,36 @@ int transfer_create_command(struct cli *cli, int argc, char **argv)
 
 /* ---- show, list, export ---- */
 
+static bool is_zero(const struct tally_id *id)
+{
+    static const struct tally_id zero;
+    return memcmp(id, &zero, sizeof zero) == 0;
+}
+
+/* The account of a transfer; null when it was refused because there is no such account. */
+static json_t *account_json(const struct tally_id *id)
+{
+    return is_zero(id) ? json_null() : output_id(id);
+}
+
+static const char *account_text(const struct tally_id *id, char out[TALLY_ID_TEXT_SIZE])
+{
+    if (is_zero(id))
+        return "not found";
+    tally_id_format(id, out);
+    return out;
+}
+
 static json_t *transfer_json(const struct tally_transfer *transfer,
                              const struct tally_ledger *ledger)
 {
-    static const struct tally_id zero;
     char date[16];
-    bool known = memcmp(&transfer->debit_account_id, &zero, sizeof zero) != 0;
     json_t *json = json_pack(
         "{s:o, s:s, s:o, s:o, s:o, s:I, s:s?, s:I, s:o, s:o, s:I, s:o}", "id",
         output_id(&transfer->id), "result", tally_result_name(transfer->refused),
-        "debit_account_id", known ? output_id(&transfer->debit_account_id) : json_null(),
-        "credit_account_id", known ? output_id(&transfer->credit_account_id) : json_null(),
-        "amount", output_amount(&transfer->amount, ledger), "ledger", (json_int_t)transfer->ledger,
+        "debit_account_id", account_json(&transfer->debit_account_id), "credit_account_id",
+        account_json(&transfer->credit_account_id), "amount",
+        output_amount(&transfer->amount, ledger), "ledger", (json_int_t)transfer->ledger,
         "currency", ledger != NULL ? ledger->currency : NULL, "code", (json_int_t)transfer->code,
         "user_data_128", output_id(&transfer->user_data_128), "user_data_64",
         output_u64(transfer->user_data_64), "user_data_32", (json_int_t)transfer->user_data_32,
@@ -189,10 +207,8 @@ static void print_transfer(const struct tally_transfer *transfer, const struct t
     else
         printf("state        refused: %s: %s\n", tally_result_name(transfer->refused),
                tally_result_explanation(transfer->refused));
-    tally_id_format(&transfer->debit_account_id, id);
-    printf("debit        %s\n", id);
-    tally_id_format(&transfer->credit_account_id, id);
-    printf("credit       %s\n", id);
+    printf("debit        %s\n", account_text(&transfer->debit_account_id, id));
+    printf("credit       %s\n", account_text(&transfer->credit_account_id, id));
     printf("amount       %s\n", output_money(&transfer->amount, ledger, money));
     printf("ledger       %u %s\n", transfer->ledger, ledger != NULL ? ledger->name : "");
     printf("code         %u\n", transfer->code);
@@ -309,11 +325,11 @@ static void print_page(const struct tally_transfer *rows, size_t count,
                                        7);
     for (size_t i = 0; i < count; i++) {
         tally_id_format(&rows[i].id, id);
-        tally_id_format(&rows[i].debit_account_id, debit);
-        tally_id_format(&rows[i].credit_account_id, credit);
         table_row(table,
                   (const char *[]){
-                      output_number(rows[i].sequence, sequence), id, debit, credit,
+                      output_number(rows[i].sequence, sequence), id,
+                      account_text(&rows[i].debit_account_id, debit),
+                      account_text(&rows[i].credit_account_id, credit),
                       output_money(&rows[i].amount,
                                    cli_find_ledger(ledgers, ledger_count, rows[i].ledger), money),
                       output_number(rows[i].code, code),
