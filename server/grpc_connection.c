@@ -214,6 +214,11 @@ static void stream_data_cb(struct stream *stream, const uint8_t *bytes, size_t s
     ssize_t taken = nghttp2_session_mem_recv(connection->session, bytes, size);
     if (taken >= 0 && (size_t)taken == size)
         return;
+    if (taken == NGHTTP2_ERR_FLOODED) {
+        /* Too many acknowledgements wait to be sent; what can be sent is intact. */
+        grpc_connection_cut(connection, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_frames");
+        return;
+    }
     connection->input_was_fatal = true;
     grpc_server_event(connection->server, "connection_cut", grpc_connection_principal(connection),
                       "%s: %s", stream->peer, nghttp2_strerror((int)taken));

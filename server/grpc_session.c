@@ -38,6 +38,18 @@ static void take_or_cut(struct grpc_connection *connection, struct grpc_bucket *
 
 /* ---- in ---- */
 
+/* Frames that nghttp2 skips without another word: PRIORITY, and types it does not know. */
+static int on_begin_frame_cb(nghttp2_session *session, const nghttp2_frame_hd *header,
+                             void *context)
+{
+    (void)session;
+    struct grpc_connection *connection = context;
+    if ((header->type == NGHTTP2_PRIORITY || header->type > NGHTTP2_CONTINUATION) &&
+        !connection->cut)
+        take_or_cut(connection, &connection->idle_frames, "too_many_empty_frames");
+    return 0;
+}
+
 static int on_begin_headers_cb(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct grpc_connection *connection = context;
@@ -150,9 +162,6 @@ static int on_frame_recv_cb(nghttp2_session *session, const nghttp2_frame *frame
         grpc_connection_greeted(connection);
         take_or_cut(connection, &connection->settings, "too_many_settings");
         break;
-    case NGHTTP2_PRIORITY:
-        take_or_cut(connection, &connection->idle_frames, "too_many_empty_frames");
-        break;
     default:
         break;
     }
@@ -209,6 +218,7 @@ enum status grpc_session_prepare(struct grpc_server *server)
         nghttp2_option_new(&server->option) != 0)
         return STATUS_NO_MEMORY; /* grpc_server_free takes what there is */
     nghttp2_session_callbacks *callbacks = server->callbacks;
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame_cb);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers_cb);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header_cb);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk_cb);
