@@ -107,8 +107,10 @@ enum status stream_tls_expect(struct stream *stream, const char *server_name,
     } else {
         SSL_set_hostflags(stream->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
                                            X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+        /* OpenSSL copies the name; its macro takes no const. */
+        char *name = (char *)(uintptr_t)server_name;
         set = SSL_set1_host(stream->ssl, server_name) == 1 &&
-              SSL_set_tlsext_host_name(stream->ssl, server_name) == 1;
+              SSL_set_tlsext_host_name(stream->ssl, name) == 1;
     }
     if (!set) {
         ERR_clear_error();
