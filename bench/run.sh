@@ -125,7 +125,7 @@ memory_mib()
     awk -v name="$1" '$1 == name ":" { printf "%.0f", $2 / 1024 }' "/proc/$pid/status"
 }
 
-"$tally" pki init "$work/pki" >/dev/null
+"$tally" pki init "$work/pki" >/dev/null 2>&1
 root=()
 [ "$(id -u)" -ne 0 ] || root=(--allow-root)
 "$tally" node init "$work/node" --pki "$work/pki" --listen 127.0.0.1:0 --ops 127.0.0.1:0 \

@@ -2,6 +2,8 @@
 import http.client
 import json
 import re
+import signal
+import time
 
 from client import account, ledger, transfer
 
@@ -28,6 +30,55 @@ def test_probes(t):
         answer.read()
         t.equal(answer.status, 405, method)
     connection.close()
+
+
+# While the journal is replayed the node is alive and not ready, and says why; once it is ready it
+# stays so. (A fast machine may be ready before it is first asked: the claims hold all the same.)
+def test_readiness_during_replay(t):
+    node = t.fresh_node({"checkpoint": {"interval_ms": 3600000, "transfers": 1 << 20}})
+    prepare(node)
+    channel = node.api("channel")
+    for _ in range(40):
+        channel.create_transfers([transfer(A, B, 1) for _ in range(8190)], timeout=60)
+    node.kill()
+    node.spawn()
+    told = []
+    while not told or told[-1][0] != 200:
+        t.true(node.process.poll() is None, "tallyd ended\n" + node.log_tail())
+        t.true(len(told) < 20000, "not ready: %s" % told[-1:])
+        node.ports = node.ports or node.read_ports()
+        if node.ports:
+            told.append(node.get("/readyz"))
+            t.equal(node.get("/livez")[0], 200, "alive")
+        time.sleep(0.002)
+    for status, text in told[:-1]:
+        t.equal(status, 503, "before it is ready")
+        t.true("replaying" in text or "opening" in text, "the reason: %s" % text)
+    t.equal(node.get("/readyz")[0], 200, "afterwards")
+    t.equal(node.api("channel").posted(A)[0], 40 * 8190, "replayed")
+
+
+# Asked to stop, with a call still in flight: not ready, with the reason; nothing new is taken; the
+# call in flight ends in order, and so does the process.
+def test_readiness_during_drain(t):
+    node = t.fresh_node()
+    prepare(node)
+    channel = node.api("channel")
+    far = channel.message("ListLedgers", min_index=10 ** 12).SerializeToString()
+    waiting = channel.start("ListLedgers", far, timeout=4)
+    t.eventually(lambda: node.status()["load"]["calls"] >= 1, text="the call is there")
+    node.signal(signal.SIGTERM)
+    status, text = t.eventually(lambda: [a for a in [node.get("/readyz")] if a[0] != 200],
+                                text="not ready")[0]
+    t.equal(status, 503)
+    t.contains(text, "stopping")
+    t.equal(node.get("/livez")[0], 200, "alive")
+    late = node.api("channel")
+    answer = late.raw("CreateTransfers", late.write_body(
+        "CreateTransfers", "transfers", [transfer(A, B, 1)]), timeout=5, wait=False)
+    t.code(answer, "UNAVAILABLE", "a new request")
+    t.true(channel.outcome(waiting).code.name in ("DEADLINE_EXCEEDED", "UNAVAILABLE"), "the call")
+    t.equal(node.wait_exit(), 0, "exit status")
 
 
 # Metrics are Prometheus text: every sample belongs to a declared family, counters count what was
