@@ -186,7 +186,8 @@ printf '%-52s %10s ms\n' "ready again after kill -9" "$killed_ms" \
     "ready again after SIGTERM" "$clean_ms"
 printf '%-52s %10s B\n' \
     "disk per transfer, journal kept and store (allocated)" $((disk_bytes / posted)) \
-    "  of it store" $((store_bytes / posted)) "  of it journal" $((journal_bytes / posted))
+    "  of it store" $((store_bytes / posted)) "  of it journal" $((journal_bytes / posted)) \
+    "  of it the reserve and the rest" $(((disk_bytes - store_bytes - journal_bytes) / posted))
 printf '%-52s %10s MiB\n' "memory (VmRSS) with 10000 accounts, before the load" "$empty_mib" \
     "memory after the load" "$full_mib" "its peak (VmHWM)" "$peak_mib" \
     "memory after the restart" "$after_mib"

@@ -36,6 +36,8 @@ EXCEEDS_CREDITS, EXCEEDS_DEBITS = 67, 68
 DEBITS_MUST_NOT_EXCEED_CREDITS, CREDITS_MUST_NOT_EXCEED_DEBITS = 1, 2
 
 SHOWN_PER_KIND = 5
+COUNTED = {"again": "requests repeated", "unknown": "calls without an answer",
+           "not_accepted": "calls not accepted", "fence": "fences sent"}
 FINAL = ("EXECUTED", "REQUEST_FENCED", "NONCE_REUSED", "BEYOND_WINDOW", "NOT_PERMITTED")
 
 
@@ -100,6 +102,8 @@ class Judge:
         self.violations = {}
         self.counts = {}
         self.requests = {}
+        # Rows as exported: [kind, id, ...] by id. A transfer is a tuple without the kind: sequence,
+        # id, debit, credit, amount, ledger, code, user data, stamp, refused.
         self.ledgers, self.accounts, self.transfers, self.trials = {}, {}, [], {}
 
     def violation(self, kind, text, *values):
@@ -140,8 +144,7 @@ class Judge:
                 elif event in ("again", "unknown", "not_accepted", "fence"):
                     request = self.requests[line["nonce"]]
                     request.fenced = request.fenced or event == "fence"
-                    self.count({"again": "requests repeated", "unknown": "calls without an answer",
-                                "not_accepted": "calls not accepted", "fence": "fences sent"}[event])
+                    self.count(COUNTED[event])
                 elif event == "answer":
                     self.take_answer(self.requests[line["nonce"]], line["body"], "answer")
                 elif event == "refused":
