@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_COUNT 65536u
+#define HEAD_COUNT 8192u
 
 static void fail(const char *what)
 {
@@ -42,8 +42,6 @@ void past_memory_init(struct past_memory *past)
     *past = (struct past_memory){
         .transfer_heads = allocate(HEAD_COUNT, sizeof(uint64_t)),
         .request_heads = allocate(HEAD_COUNT, sizeof(uint64_t)),
-        .ledgers = allocate(LEDGERS_MAX, sizeof(struct ledger_record)),
-        .principals = allocate(PRINCIPALS_MAX, sizeof(struct principal_record)),
     };
 }
 
@@ -194,7 +192,10 @@ void past_memory_take(struct past_memory *past, const struct epoch *epoch)
     take_transfers(past, epoch);
     take_requests(past, epoch);
     take_accounts(past, epoch);
+    past->ledgers = resize(past->ledgers, (size_t)epoch->ledger_count + 1, sizeof past->ledgers[0]);
     memcpy(past->ledgers, epoch->ledgers, epoch->ledger_count * sizeof past->ledgers[0]);
+    past->principals =
+        resize(past->principals, (size_t)epoch->principal_count + 1, sizeof past->principals[0]);
     memcpy(past->principals, epoch->principals,
            epoch->principal_count * sizeof past->principals[0]);
     past->window = *epoch->request_window;

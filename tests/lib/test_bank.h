@@ -30,7 +30,7 @@ enum test_principal {
     TEST_PRINCIPAL_COUNT
 };
 
-#define TEST_ANSWERS_MAX 64
+#define TEST_ANSWERS_MAX 8
 
 struct test_answer {
     struct answer answer;
