@@ -10,11 +10,15 @@
  * padding, reserved bytes zero, so the bytes are the logical value.
  *
  * What is in the sum, and when it leaves it:
- *   transfers, requests   added when made, never subtracted: a request stays in the digest after
- * the window has forgotten it, since when storage drops it is local to a node accounts, principals
- * as they are now; a changed row is subtracted and added again balances              as they are
- * now; the old contribution is kept beside the balance ledgers               as they are now, added
- * at the moment of asking: few, and their totals change with every transfer
+ *
+ *   transfers   added when made, never subtracted
+ *   requests    likewise: a request stays in the digest after the window has forgotten it, since
+ *               the moment at which storage drops its record is local to a node
+ *   accounts    added when opened; they never change
+ *   balances    as they are now; the old contribution is kept beside the balance
+ *   principals  as they are now; a changed row is subtracted and added again
+ *   ledgers     as they are now, added at the moment of asking: they are few, and their totals
+ *               change with every transfer
  */
 #include "core/digest.h"
 

@@ -231,6 +231,20 @@ static void add_to(uint64_t *low, uint64_t *high, u128 amount)
     *high = u128_high(sum);
 }
 
+/* The limits once more, after the change: what the ladder let through must be within them. */
+static void transfer_check_limits(const struct account_hot *account)
+{
+    const struct balance_record *balance = &account->balance;
+    if ((account->flags & ACCOUNT_DEBITS_MUST_NOT_EXCEED_CREDITS) != 0)
+        invariant_values(debits_of(account) <=
+                             u128_make(balance->credits_posted_low, balance->credits_posted_high),
+                         balance->debits_posted_low, balance->credits_posted_low);
+    if ((account->flags & ACCOUNT_CREDITS_MUST_NOT_EXCEED_DEBITS) != 0)
+        invariant_values(credits_of(account) <=
+                             u128_make(balance->debits_posted_low, balance->debits_posted_high),
+                         balance->credits_posted_low, balance->debits_posted_low);
+}
+
 /* The account's balance was changed by the transfer `sequence`: link it, digest it, mark it. */
 static void transfer_touch(struct machine *machine, uint32_t ordinal, uint64_t sequence)
 {
@@ -258,6 +272,8 @@ static void transfer_post(struct machine *machine, const struct transfer_parties
                      ledger->debits_posted_low, ledger->credits_posted_low);
     invariant_values(ledger->debits_posted_high == ledger->credits_posted_high,
                      ledger->debits_posted_high, ledger->credits_posted_high);
+    transfer_check_limits(parties->debit);
+    transfer_check_limits(parties->credit);
     transfer_touch(machine, parties->debit_ordinal, sequence);
     transfer_touch(machine, parties->credit_ordinal, sequence);
 }
