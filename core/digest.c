@@ -32,13 +32,13 @@ enum digest_kind {
     DIGEST_ANSWER = 7,
 };
 
-/* Random odd numbers with half of their bits set, as such hashes use. */
-#define K0 0xa0761d6478bd642fu
-#define K1 0xe7037ed1a0b428dbu
-#define K2 0x8ebc6af09c88c6e3u
-#define K3 0x589965cc75374cc3u
-#define K4 0x1d8e4e27c47d124fu
-#define K5 0xeb44accab455d165u
+/* The first 384 bits of the fraction of pi: numbers with nothing up their sleeve. */
+#define K0 0x243f6a8885a308d3u
+#define K1 0x13198a2e03707344u
+#define K2 0xa4093822299f31d0u
+#define K3 0x082efa98ec4e6c89u
+#define K4 0x452821e638d01377u
+#define K5 0xbe5466cf34e90c6cu
 
 struct lane {
     uint64_t low;
@@ -112,6 +112,6 @@ u128 digest_principal(uint32_t ordinal, const struct principal_record *record)
 u128 digest_request(const struct request_record *record, const uint8_t *answer)
 {
     u128 of_answer = digest_bytes(DIGEST_ANSWER, 0, answer, record->answer_size);
-    uint64_t place = u128_low(of_answer) ^ (u128_high(of_answer) * K1);
+    uint64_t place = u128_low(of_answer) ^ (u128_high(of_answer) * K3);
     return digest_bytes(DIGEST_REQUEST, place, record, sizeof *record);
 }

@@ -6,16 +6,16 @@
 uint64_t hash_bytes(uint64_t seed, const void *bytes, size_t size)
 {
     const uint8_t *next = bytes;
-    uint64_t hash = hash_mix(seed ^ 0xa0761d6478bd642fu, size ^ 0xe7037ed1a0b428dbu);
+    uint64_t hash = hash_mix(seed ^ HASH_K0, size ^ HASH_K1);
     while (size > 0) {
         size_t step = size < sizeof(uint64_t) ? size : sizeof(uint64_t);
         uint64_t word = 0;
         memcpy(&word, next, step);
-        hash = hash_mix(hash ^ word, 0x8ebc6af09c88c6e3u);
+        hash = hash_mix(hash ^ word, HASH_K2);
         next += step;
         size -= step;
     }
-    return hash_mix(hash, 0x589965cc75374cc3u);
+    return hash_mix(hash, HASH_K3);
 }
 
 void hash_index_add(struct hash_index *index, uint64_t hash, uint32_t ordinal)

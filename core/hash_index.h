@@ -20,6 +20,12 @@
 
 #define HASH_INDEX_END UINT32_MAX
 
+/* Odd numbers from the fraction of pi. */
+#define HASH_K0 0xc0ac29b7c97c50ddu
+#define HASH_K1 0x9216d5d98979fb1bu
+#define HASH_K2 0x452821e638d01377u
+#define HASH_K3 0x243f6a8885a308d3u
+
 struct hash_index {
     uint64_t *slots; /* zeroed; room for the capacity at `count_max` */
     uint64_t capacity;
@@ -50,8 +56,8 @@ static inline uint64_t hash_id(uint64_t seed, const struct id128 *id)
 {
     uint64_t word[2];
     memcpy(word, id->bytes, sizeof word);
-    uint64_t half = hash_mix(word[0] ^ seed ^ 0x9e3779b97f4a7c15u, word[1] ^ 0xe7037ed1a0b428dbu);
-    return hash_mix(half ^ seed, 0x8ebc6af09c88c6e3u);
+    uint64_t half = hash_mix(word[0] ^ seed ^ HASH_K0, word[1] ^ HASH_K1);
+    return hash_mix(half ^ seed, HASH_K2);
 }
 
 /* Of `size` bytes: names and URIs. */

@@ -10,7 +10,7 @@
 
 static uint64_t ledger_hash(const struct ledger_table *table, uint32_t id)
 {
-    return hash_mix(table->hash_seed ^ id ^ 0x9e3779b97f4a7c15u, 0x8ebc6af09c88c6e3u);
+    return hash_mix(table->hash_seed ^ id ^ HASH_K0, HASH_K2);
 }
 
 uint32_t ledger_table_find(const struct ledger_table *table, uint32_t id)
