@@ -39,6 +39,7 @@ struct variant {
     uint8_t *kept[ENTRIES + 1]; /* entries behind the checkpoint, for replay */
     size_t kept_size[ENTRIES + 1];
     uint32_t kept_count;
+    const struct epoch *frozen; /* handed out, and not yet in the past */
 };
 
 struct world {
@@ -463,10 +464,15 @@ static void variant_disturb(struct world *world, struct variant *variant)
 {
     switch (variant->kind) {
     case FREEZING:
-        if (!machine_is_frozen(variant->machine) && chance(world, 3))
-            past_memory_take(&variant->past, machine_freeze(variant->machine));
-        else if (machine_is_frozen(variant->machine) && chance(world, 3))
+        if (!machine_is_frozen(variant->machine) && chance(world, 3)) {
+            variant->frozen = machine_freeze(variant->machine);
+        } else if (variant->frozen != NULL && chance(world, 3)) {
+            past_memory_take(&variant->past, variant->frozen);
+            variant->frozen = NULL; /* in both places until released */
+        } else if (machine_is_frozen(variant->machine) && variant->frozen == NULL &&
+                   chance(world, 3)) {
             machine_release_epoch(variant->machine);
+        }
         break;
     case RESTARTING:
         if (chance(world, 9))

@@ -121,6 +121,33 @@ Test(machine, room_is_what_the_current_memtable_can_still_take)
     test_bank_deinit(&bank);
 }
 
+/* Epoch after epoch filled to the last record: nothing of a released one is left in its memtable.
+ */
+Test(machine, a_released_memtable_can_be_filled_again)
+{
+    struct test_bank bank;
+    test_bank_init(&bank);
+    test_bank_open_accounts(&bank, 2);
+    past_memory_checkpoint(&bank.past, bank.machine);
+    struct transfer_event *events = calloc(REQUEST_EVENTS_MAX, sizeof *events);
+    uint64_t id = 1;
+    for (uint32_t epoch = 0; epoch < 6; epoch++) {
+        for (uint32_t batch = 0; batch < 2; batch++) {
+            for (uint32_t i = 0; i < REQUEST_EVENTS_MAX; i++)
+                events[i] = transfer_of(id++, 1, 2, 1, 1);
+            cr_assert_eq(test_bank_send(&bank, OPERATION_CREATE_TRANSFERS, TEST_CHANNEL, events,
+                                        REQUEST_EVENTS_MAX),
+                         OUTCOME_EXECUTED);
+            cr_expect_eq(bank.answers[0].results[REQUEST_EVENTS_MAX - 1], RESULT_OK);
+        }
+        cr_expect_not(machine_room_for(bank.machine, 1, 1));
+        past_memory_checkpoint(&bank.past, bank.machine);
+    }
+    cr_expect(test_balance_debits(&bank, 1) == 6 * 2 * REQUEST_EVENTS_MAX);
+    free(events);
+    test_bank_deinit(&bank);
+}
+
 /* Event k has stamp + k, on through the requests of an entry; ledger time is the last of them. */
 Test(machine, stamps_run_through_the_entry)
 {
