@@ -31,8 +31,9 @@
 #define REQUESTS_MAX             (200ull * 1000 * 1000)
 #define REQUEST_ANSWER_BYTES_MAX (64ull << 30)
 
-/* Accounts: 256 B of RAM each (hot line, cold line, hash slot). The table is reserved as address
- * space and touched as it fills. Agreed, since a full table is a replicated result. */
+/* Accounts: about 300 B of RAM each (hot line 128, record 64, copy of the balance for a freeze 84,
+ * hash slots 16 to 32). The table is reserved as address space and touched as it fills. Agreed,
+ * since a full table is a replicated result. */
 #define ACCOUNTS_MAX (16u * 1024 * 1024)
 
 /* --- local to a node --- */

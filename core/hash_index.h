@@ -56,7 +56,10 @@ static inline uint64_t hash_id(uint64_t seed, const struct id128 *id)
 {
     uint64_t word[2];
     memcpy(word, id->bytes, sizeof word);
-    uint64_t half = hash_mix(word[0] ^ seed ^ HASH_K0, word[1] ^ HASH_K1);
+    /* Both factors hide behind the seed: whoever knew one could make it zero, and with it the
+     * product, whatever the other. */
+    uint64_t turned = (seed << 32 | seed >> 32) * HASH_K3;
+    uint64_t half = hash_mix(word[0] ^ seed ^ HASH_K0, word[1] ^ turned ^ HASH_K1);
     return hash_mix(half ^ seed, HASH_K2);
 }
 

@@ -52,8 +52,9 @@ struct machine_options {
 };
 
 /* STATUS_NO_MEMORY, or STATUS_INVALID when a size is zero or smaller than one entry needs
- * (REQUEST_EVENTS_MAX transfers, ENTRY_REQUESTS_MAX requests and their answers). `past` is copied;
- * its context must outlive the machine. */
+ * (REQUEST_EVENTS_MAX transfers, ENTRY_REQUESTS_MAX requests and their answers), or beyond the
+ * bounds. `past` is copied, all its functions but the prefetch are set (invariant), and its context
+ * must outlive the machine. */
 enum status machine_create(const struct machine_options *options, const struct ledger_past *past,
                            struct machine **out_machine);
 void machine_destroy(struct machine *machine);

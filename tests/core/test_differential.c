@@ -17,6 +17,7 @@
 #include "core/result.h"
 #include "oracle.h"
 #include "test_bank.h"
+#include "workload.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -44,338 +45,21 @@ struct variant {
 
 struct world {
     uint64_t seed;
-    uint64_t random;
-    uint64_t stamp;
     uint32_t entry_count;
+    struct workload workload;
     struct command_builder builder;
     struct oracle *oracle;
     struct variant variants[KIND_COUNT];
-    struct oracle_request history[64]; /* sent before: to be repeated as they are or nearly so */
-    uint32_t history_count;
 };
 
 static uint64_t result_seen[256];
 static uint64_t outcome_seen[OUTCOME_COUNT];
 
-static uint64_t draw(struct world *world, uint64_t below)
-{
-    uint64_t z = world->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % below;
-}
-
-static bool chance(struct world *world, uint64_t one_in)
-{
-    return draw(world, one_in) == 0;
-}
-
-/* ---- events ---- */
-
-static struct id128 draw_id(struct world *world, uint64_t below)
-{
-    struct id128 id = id_of(1 + draw(world, below));
-    if (chance(world, 60))
-        memset(&id, chance(world, 2) ? 0 : 0xff, sizeof id);
-    return id;
-}
-
-static struct ledger_event draw_ledger(struct world *world)
-{
-    struct ledger_event event =
-        ledger_of((uint32_t)draw(world, 7), chance(world, 9) ? "EUR" : "CNY",
-                  chance(world, 9) ? 3 : 2, chance(world, 9) ? "other" : "name");
-    switch (draw(world, 40)) {
-    case 0:
-        event.flags = 1;
-        break;
-    case 1:
-        event.reserved = 1;
-        break;
-    case 2:
-        event.name[63] = 'x';
-        break;
-    case 3:
-        event.currency[1] = '1';
-        break;
-    case 4:
-        event.exponent = 19;
-        break;
-    case 5:
-        event.name_size = (uint8_t)(chance(world, 2) ? 0 : 200);
-        break;
-    default:
-        break;
-    }
-    return event;
-}
-
-static struct account_event draw_account(struct world *world)
-{
-    struct account_event event = account_of(0, (uint32_t)(1 + draw(world, 4)), 1, 0);
-    event.id = draw_id(world, 45);
-    /* What belongs to an id is mostly a function of it, so that repeats are often equal. */
-    event.flags = event.id.bytes[0] % 8 == 1 ? 1 : event.id.bytes[0] % 8 == 2 ? 2 : 0;
-    if (!chance(world, 6))
-        event.ledger = 1 + event.id.bytes[0] % 3;
-    switch (draw(world, 60)) {
-    case 0:
-        event.flags = (uint16_t)draw(world, 8);
-        break;
-    case 1:
-        event.reserved_0 = 1;
-        break;
-    case 2:
-        event.reserved_1 = 1;
-        break;
-    case 3:
-        event.ledger = (uint32_t)draw(world, 8);
-        break;
-    case 4:
-        event.code = (uint16_t)draw(world, 3);
-        break;
-    case 5:
-        event.user_data_128 = id_of(1);
-        break;
-    case 6:
-        event.user_data_64 = 1;
-        break;
-    case 7:
-        event.user_data_32 = 1;
-        break;
-    default:
-        break;
-    }
-    return event;
-}
-
-static void draw_amount(struct world *world, struct transfer_event *event)
-{
-    u128 amount = 1 + draw(world, 100);
-    if (event->ledger == 3 && chance(world, 6))
-        amount = U128_MAX - draw(world, 50);
-    if (event->ledger == 2 && chance(world, 4))
-        amount = ((u128)draw(world, 4) << 64) + UINT64_MAX - draw(world, 3);
-    if (chance(world, 60))
-        amount = 0;
-    event->amount_low = u128_low(amount);
-    event->amount_high = u128_high(amount);
-}
-
-static struct transfer_event draw_transfer(struct world *world)
-{
-    struct transfer_event event = transfer_of(0, 0, 0, 0, (uint32_t)(1 + draw(world, 3)));
-    const struct oracle *oracle = world->oracle;
-    if (oracle->transfer_count > 0 && chance(world, 8)) {
-        /* An old one again, equal in all fields. */
-        const struct transfer_record *old = &oracle->transfers[draw(world, oracle->transfer_count)];
-        event.id = old->id;
-        event.ledger = old->ledger;
-        event.amount_low = old->amount_low;
-        event.amount_high = old->amount_high;
-        event.debit_account_id = old->debit_ordinal == ORDINAL_NONE
-                                     ? id_of(99)
-                                     : oracle->accounts[old->debit_ordinal].id;
-        event.credit_account_id = old->credit_ordinal == ORDINAL_NONE
-                                      ? id_of(99)
-                                      : oracle->accounts[old->credit_ordinal].id;
-    } else {
-        event.id = draw_id(world, 50 + 4 * oracle->transfer_count);
-        /* Accounts of one ledger have ids that are equal modulo 3. */
-        event.debit_account_id = draw_id(world, 45);
-        event.credit_account_id = draw_id(world, 45);
-        if (!chance(world, 8)) {
-            uint64_t rest = (event.ledger + 2) % 3;
-            event.debit_account_id = id_of(3 * draw(world, 15) + rest);
-            event.credit_account_id = id_of(3 * draw(world, 15) + rest);
-        }
-        draw_amount(world, &event);
-    }
-    switch (draw(world, 80)) {
-    case 0:
-        event.flags = (uint16_t)(1u << draw(world, 16));
-        break;
-    case 1:
-        event.reserved = 1;
-        break;
-    case 2:
-        event.ledger = (uint32_t)draw(world, 8);
-        break;
-    case 3:
-        event.code = (uint16_t)draw(world, 3);
-        break;
-    case 4:
-        event.pending_id = id_of(1);
-        break;
-    case 5:
-        event.timeout_s = 1;
-        break;
-    case 6:
-        event.value_date = (uint32_t)(20260200 + draw(world, 40));
-        break;
-    case 7:
-        event.user_data_128 = id_of(1);
-        break;
-    case 8:
-        event.user_data_64 = 1;
-        break;
-    case 9:
-        event.user_data_32 = 1;
-        break;
-    case 10:
-        event.amount_low++;
-        break;
-    case 11:
-        event.debit_account_id = draw_id(world, 45);
-        break;
-    case 12:
-        event.credit_account_id = draw_id(world, 45);
-        break;
-    default:
-        break;
-    }
-    return event;
-}
-
-static struct principal_event draw_principal(struct world *world)
-{
-    char uri[16];
-    char name[16];
-    uint64_t number = draw(world, 14);
-    snprintf(uri, sizeof uri, "t:%llu", (unsigned long long)number);
-    snprintf(name, sizeof name, "p%llu", (unsigned long long)(chance(world, 9) ? 1 : number / 2));
-    struct principal_event event = principal_of(name, uri, (uint8_t)(1 + number % 3));
-    event.in_flight_max = (uint32_t)draw(world, 3);
-    switch (draw(world, 24)) {
-    case 0:
-    case 1:
-        event.role = (uint8_t)draw(world, ROLE_COUNT + 2);
-        break;
-    case 2:
-        event.reserved_0 = 1;
-        break;
-    case 3:
-        event.uri[200] = 'x';
-        break;
-    case 4:
-        event.name[0] = 1;
-        break;
-    case 5:
-        event.uri[0] = '1';
-        break;
-    case 6:
-    case 7:
-        event.role = ROLE_NONE;
-        break;
-    default:
-        break;
-    }
-    return event;
-}
-
-/* ---- requests and entries ---- */
-
-/* Six rows of the roles that may write. */
-static void genesis_request(struct oracle_request *request)
-{
-    memset(request, 0, sizeof *request);
-    request->operation = OPERATION_SET_PRINCIPALS;
-    request->event_count = 6;
-    for (uint32_t i = 0; i < 6; i++) {
-        char uri[16];
-        char name[16];
-        snprintf(uri, sizeof uri, "t:%u", i);
-        snprintf(name, sizeof name, "p%u", i / 2);
-        request->events.principal[i] = principal_of(name, uri, (uint8_t)(1 + i % 3));
-    }
-}
-
-/* Mostly somebody who may do it. */
-static uint32_t draw_caller(struct world *world, uint16_t operation)
-{
-    const struct oracle *oracle = world->oracle;
-    for (int tries = 0; tries < 8 && oracle->principal_count > 0; tries++) {
-        uint32_t row = (uint32_t)draw(world, oracle->principal_count);
-        uint8_t role = oracle->principals[row].role;
-        if ((operation == OPERATION_CREATE_TRANSFERS && role == ROLE_CHANNEL) ||
-            (operation == OPERATION_SET_PRINCIPALS && role == ROLE_SITE_OPERATOR) ||
-            (operation <= OPERATION_CREATE_ACCOUNTS && role == ROLE_BUSINESS_OPERATOR) ||
-            operation == OPERATION_FENCE_REQUEST)
-            return row;
-    }
-    return (uint32_t)draw(world, 16);
-}
-
-static void draw_request(struct world *world, struct oracle_request *request)
-{
-    static const uint16_t operations[] = {OPERATION_CREATE_LEDGERS,   OPERATION_CREATE_ACCOUNTS,
-                                          OPERATION_CREATE_ACCOUNTS,  OPERATION_CREATE_TRANSFERS,
-                                          OPERATION_CREATE_TRANSFERS, OPERATION_CREATE_TRANSFERS,
-                                          OPERATION_CREATE_TRANSFERS, OPERATION_CREATE_TRANSFERS,
-                                          OPERATION_FENCE_REQUEST,    OPERATION_SET_PRINCIPALS};
-    if (world->history_count > 0 && chance(world, 5)) {
-        *request = world->history[draw(world, world->history_count)];
-        request->malformed = false;
-        if (chance(world, 4))
-            request->operation = OPERATION_FENCE_REQUEST;
-        if (chance(world, 6))
-            request->issued_at_ns = world->stamp;
-        if (chance(world, 6))
-            request->events.transfer[0].code++;
-        if (request->operation == OPERATION_FENCE_REQUEST)
-            request->event_count = 0;
-        return;
-    }
-    memset(request, 0, sizeof *request);
-    request->operation = operations[draw(world, sizeof operations / sizeof operations[0])];
-    request->principal = draw_caller(world, request->operation);
-    request->nonce = draw(world, 400);
-    request->issued_at_ns = world->stamp - draw(world, 10 * TEST_SECOND);
-    if (chance(world, 20))
-        request->issued_at_ns = world->stamp - REQUEST_WINDOW_NS + draw(world, 3) - 1;
-    if (chance(world, 20))
-        request->issued_at_ns = world->stamp + REQUEST_AHEAD_NS + draw(world, 3) - 1;
-    if (chance(world, 50))
-        request->issued_at_ns = chance(world, 2) ? 0 : UINT64_MAX;
-    if (request->operation == OPERATION_FENCE_REQUEST)
-        return;
-    request->event_count = 1 + (uint32_t)draw(world, chance(world, 10) ? ORACLE_EVENTS_MAX : 4);
-    for (uint32_t i = 0; i < request->event_count; i++) {
-        if (request->operation == OPERATION_CREATE_LEDGERS)
-            request->events.ledger[i] = draw_ledger(world);
-        if (request->operation == OPERATION_CREATE_ACCOUNTS)
-            request->events.account[i] = draw_account(world);
-        if (request->operation == OPERATION_CREATE_TRANSFERS)
-            request->events.transfer[i] = draw_transfer(world);
-        if (request->operation == OPERATION_SET_PRINCIPALS)
-            request->events.principal[i] = draw_principal(world);
-    }
-}
-
-static void draw_time(struct world *world)
-{
-    switch (draw(world, 40)) {
-    case 0:
-        world->stamp += draw(world, 30) * TEST_HOUR;
-        break;
-    case 1:
-        world->stamp += 10 * TEST_HOUR;
-        break;
-    case 2: /* stands still */
-        break;
-    case 3:
-        world->stamp -= draw(world, TEST_MINUTE);
-        break;
-    default:
-        world->stamp += draw(world, 20 * TEST_SECOND);
-    }
-}
-
 /* The bytes of an entry with these requests; *out_digests are those of its headers. */
 static const uint8_t *build_entry(struct world *world, const struct oracle_request *requests,
                                   uint32_t count, uint8_t (*out_digests)[32], size_t *out_size)
 {
-    command_builder_entry(&world->builder, world->stamp);
+    command_builder_entry(&world->builder, world->workload.stamp);
     size_t offsets[ORACLE_REQUESTS_MAX];
     for (uint32_t i = 0; i < count; i++) {
         offsets[i] = world->builder.size;
@@ -464,20 +148,20 @@ static void variant_disturb(struct world *world, struct variant *variant)
 {
     switch (variant->kind) {
     case FREEZING:
-        if (!machine_is_frozen(variant->machine) && chance(world, 3)) {
+        if (!machine_is_frozen(variant->machine) && workload_chance(&world->workload, 3)) {
             variant->frozen = machine_freeze(variant->machine);
-        } else if (variant->frozen != NULL && chance(world, 3)) {
+        } else if (variant->frozen != NULL && workload_chance(&world->workload, 3)) {
             past_memory_take(&variant->past, variant->frozen);
             variant->frozen = NULL; /* in both places until released */
         } else if (machine_is_frozen(variant->machine) && variant->frozen == NULL &&
-                   chance(world, 3)) {
+                   workload_chance(&world->workload, 3)) {
             machine_release_epoch(variant->machine);
         }
         break;
     case RESTARTING:
-        if (chance(world, 9))
+        if (workload_chance(&world->workload, 9))
             variant_checkpoint(variant);
-        if (chance(world, 9))
+        if (workload_chance(&world->workload, 9))
             variant_restart(variant, world->oracle);
         break;
     default:
@@ -589,8 +273,6 @@ static void run_seed(uint64_t seed)
     static struct world world;
     memset(&world, 0, sizeof world);
     world.seed = seed;
-    world.random = seed;
-    world.stamp = TEST_START;
     world.oracle = calloc(1, sizeof *world.oracle);
     cr_assert_not_null(world.oracle);
     world.oracle->account_count_max = 40;
@@ -598,6 +280,7 @@ static void run_seed(uint64_t seed)
     world.oracle->principal_count_max = 12;
     world.oracle->request_count_max = 200;
     world.oracle->request_answer_bytes_max = 400;
+    workload_init(&world.workload, seed, world.oracle);
     command_builder_init(&world.builder);
     for (int kind = 0; kind < KIND_COUNT; kind++) {
         struct variant *variant = &world.variants[kind];
@@ -610,19 +293,10 @@ static void run_seed(uint64_t seed)
         static struct oracle_request requests[ORACLE_REQUESTS_MAX];
         static struct oracle_answer expected[ORACLE_REQUESTS_MAX];
         uint8_t digests[ORACLE_REQUESTS_MAX][32];
-        draw_time(&world);
-        uint32_t count = 1 + (uint32_t)draw(&world, ORACLE_REQUESTS_MAX);
-        for (uint32_t i = 0; i < count; i++) {
-            draw_request(&world, &requests[i]);
-            if (world.entry_count == 0 && i == 0)
-                genesis_request(&requests[i]);
-            requests[i].malformed = world.entry_count > 0 && chance(&world, 200);
-            world.history[world.history_count < 64 ? world.history_count++ : draw(&world, 64)] =
-                requests[i];
-        }
+        uint32_t count = workload_entry(&world.workload, requests);
         size_t size;
         const uint8_t *entry = build_entry(&world, requests, count, digests, &size);
-        oracle_apply(world.oracle, world.stamp, requests, count, digests, expected);
+        oracle_apply(world.oracle, world.workload.stamp, requests, count, digests, expected);
         for (uint32_t i = 0; i < count; i++) {
             outcome_seen[expected[i].outcome]++;
             for (uint32_t e = 0; e < expected[i].event_count && !expected[i].repeated; e++)

@@ -187,6 +187,23 @@ Test(hash_index, sequential_ids_spread)
     cr_expect_lt(hit, COUNT * 64 / 100);
 }
 
+/* Ids chosen so that one factor of the multiplication is zero for seed 0: with a secret seed they
+ * are ids like any other. */
+Test(hash_index, ids_aimed_at_a_zero_factor_do_not_collide)
+{
+    enum { COUNT = 1 << 12 };
+    static uint64_t hashes[COUNT];
+    const uint64_t seed = 0x1234567890abcdefu;
+    for (uint64_t i = 0; i < COUNT; i++) {
+        uint64_t word[2] = {i % 2 == 0 ? i : HASH_K0, i % 2 == 0 ? HASH_K1 : i};
+        struct id128 id;
+        memcpy(id.bytes, word, sizeof id.bytes);
+        hashes[i] = hash_id(seed, &id);
+        for (uint64_t j = 0; j < i; j++)
+            cr_assert_neq(hashes[i], hashes[j]);
+    }
+}
+
 /* ---- digest ---- */
 
 /* Any single bit of any record changes its contribution, and about half of its bits. */

@@ -1,4 +1,5 @@
 /* CreateLedgers, CreateAccounts, SetPrincipals: every rung of their ladders; trial balance. */
+#include "core/machine_state.h"
 #include "core/result.h"
 #include "test_bank.h"
 
@@ -342,5 +343,40 @@ Test(trial_balance, sums_by_code_within_one_ledger)
         cr_expect(rows.row[i].debits_pending == 0 && rows.row[i].credits_pending == 0);
     }
     cr_expect_not(machine_trial_balance(bank.machine, 3, keep_row, &rows, &balanced));
+    test_bank_deinit(&bank);
+}
+
+/* A total that went wrong behind the machine's back, in each of its fields. */
+Test(trial_balance, a_total_that_does_not_match_is_reported)
+{
+    struct test_bank bank;
+    test_bank_init(&bank);
+    test_bank_open_accounts(&bank, 2);
+    struct transfer_event event = transfer_of(1, 1, 2, 70, 1);
+    cr_assert_eq(test_bank_transfer(&bank, &event), RESULT_OK);
+    struct ledger_record *ledger = &bank.machine->ledgers.records[0];
+    uint64_t *const fields[] = {
+        &ledger->debits_posted_low,
+        &ledger->debits_posted_high,
+        &ledger->credits_posted_low,
+        &ledger->credits_posted_high,
+        &ledger->debits_pending_low,
+        &ledger->credits_pending_high,
+        &bank.machine->accounts.hot[0].balance.debits_posted_low,
+        &bank.machine->accounts.hot[2].balance.credits_posted_low,
+        &bank.machine->accounts.hot[0].balance.credits_pending_low,
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        struct rows rows = {0};
+        bool balanced = true;
+        (*fields[i])++;
+        cr_assert(machine_trial_balance(bank.machine, 1, keep_row, &rows, &balanced));
+        cr_expect_not(balanced, "field %zu", i);
+        (*fields[i])--;
+    }
+    struct rows rows = {0};
+    bool balanced = false;
+    cr_assert(machine_trial_balance(bank.machine, 1, keep_row, &rows, &balanced));
+    cr_expect(balanced);
     test_bank_deinit(&bank);
 }
