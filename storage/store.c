@@ -146,15 +146,15 @@ static void store_stats_refresh(struct store *store)
     stats->request_count = head->request_count;
     stats->id_run_count =
         store->view->transfer_runs.run_count + store->view->request_runs.run_count;
-    uint64_t pages = 0;
+    uint64_t bytes = 0;
     for (int table = 0; table < STORE_TABLE_COUNT; table++) {
         MDB_stat s;
         int code = mdb_stat(store->read.txn, store->read.dbi[table], &s);
         if (code != 0)
             store_stop_process(store_table_name(table), mdb_strerror(code));
-        pages += s.ms_branch_pages + s.ms_leaf_pages + s.ms_overflow_pages;
+        bytes += (s.ms_branch_pages + s.ms_leaf_pages + s.ms_overflow_pages) * s.ms_psize;
     }
-    stats->bytes_used = pages * 4096;
+    stats->bytes_used = bytes;
     mdb_filehandle_t fd;
     struct stat file;
     if (mdb_env_get_fd(store->env, &fd) == 0 && fstat(fd, &file) == 0)

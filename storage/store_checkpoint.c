@@ -23,8 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_SIZE_BYTES 4096ull
-#define CHUNK_PAGES     16ull
+#define CHUNK_PAGES 16ull
 
 /* Upkeep allowed per epoch beside what its own size allows, so that small epochs make progress. */
 #define UPKEEP_ENTRIES_MIN (16ull * ID_CHUNK_ENTRIES)
@@ -71,14 +70,17 @@ static enum status reserve_space(struct store *store, const struct epoch *epoch)
 {
     struct store_txn *t = &store->write;
     MDB_envinfo info;
+    MDB_stat s;
     mdb_filehandle_t fd;
     int code = mdb_env_info(store->env, &info);
+    if (code == 0)
+        code = mdb_env_stat(store->env, &s);
     if (code == 0)
         code = mdb_env_get_fd(store->env, &fd);
     if (code != 0)
         return store_fail_code(t, code, STORE_TABLE_COUNT, 0, "cannot be measured");
     const uint64_t step = 1ull << 20;
-    uint64_t end = (info.me_last_pgno + 1 + growth_pages(store, epoch)) * PAGE_SIZE_BYTES;
+    uint64_t end = (info.me_last_pgno + 1 + growth_pages(store, epoch)) * s.ms_psize;
     if (end <= store->file_reserved)
         return STATUS_OK;
     end = (end + step - 1) / step * step;

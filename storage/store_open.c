@@ -222,6 +222,9 @@ enum status store_environment_open(const struct store_options *options, bool rea
             if (errno != ENOENT)
                 return note_code(t, errno, data.text, "cannot be reached");
             status = create(t, options, unfinished.text, data.text);
+        } else {
+            /* A kill between the rename and its sync leaves a name that a power loss would take. */
+            status = sync_directory(t, options->path);
         }
     }
     if (status == STATUS_OK)
