@@ -81,6 +81,9 @@ _Static_assert(sizeof(struct id_entry) == 16, "format");
 _Static_assert(sizeof(struct id_run) == 24, "format");
 _Static_assert(sizeof(struct id_merge) == 152, "format");
 _Static_assert(sizeof(struct id_removal) == 16, "format");
+_Static_assert(offsetof(struct id_run_list, merges) == 6160, "format");
+_Static_assert(offsetof(struct id_run_list, removals) == 8592, "format");
+_Static_assert(sizeof(struct id_run_list) == 12688, "format");
 _Static_assert(ID_CHUNK_ENTRIES * sizeof(struct id_entry) == ID_CHUNK_SUMS_AT, "format");
 
 /* Ascending by hash; equal hashes keep their order. `scratch` is as large as `entries`. */

@@ -1,5 +1,5 @@
 /* The LMDB implementation of `struct checkpoint`: one environment, one large synced write
- * transaction per epoch. The schema is drawn in docs/formats.md. */
+ * transaction per epoch. The format is drawn in docs/formats/store.md. */
 #ifndef TALLY_STORAGE_STORE_H
 #define TALLY_STORAGE_STORE_H
 

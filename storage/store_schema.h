@@ -70,6 +70,10 @@ struct store_head {
     uint32_t reserved_1;
     uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
 };
+_Static_assert(offsetof(struct store_head, applied_index) == 48, "format");
+_Static_assert(offsetof(struct store_head, transfer_count) == 88, "format");
+_Static_assert(offsetof(struct store_head, head) == 144, "format");
+_Static_assert(offsetof(struct store_head, configuration) == 184, "format");
 _Static_assert(sizeof(struct store_head) == 184 + JOURNAL_CONFIGURATION_SIZE_MAX, "format");
 
 /* ---- chunks ---- */

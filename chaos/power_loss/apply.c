@@ -28,6 +28,7 @@ static const char *log_directory;
 static struct {
     unsigned files, pages_lost, pages_kept, pages_torn, cuts, names_lost, names_kept;
 } counts;
+static bool lose_all;
 static unsigned loss_percent; /* drawn per run: little, half or everything is lost */
 
 static _Noreturn void fail(const char *what, const char *path)
@@ -203,7 +204,7 @@ static void restore_page(int fd, const char *path, const struct version *version
         return;
     size_t length = size - offset < UNDO_PAGE ? (size_t)(size - offset) : UNDO_PAGE;
     memcpy(page, version->data, version->size);
-    bool torn = chance(25);
+    bool torn = !lose_all && chance(25);
     counts.pages_torn += torn;
     for (size_t from = 0; from < length; from += SECTOR) {
         size_t part = length - from < SECTOR ? length - from : SECTOR;
@@ -255,7 +256,7 @@ static void apply_file(const char *path, const struct stat *info)
     counts.files++;
     bool grow_back = size < durable && chance(loss_percent);
     if (grow_back || (size > durable && chance(loss_percent))) {
-        if (!grow_back && chance(50)) { /* part of the growth made it */
+        if (!grow_back && !lose_all && chance(50)) { /* part of the growth made it */
             uint64_t pages = (size - durable) / UNDO_PAGE + 1;
             uint64_t end = durable / UNDO_PAGE * UNDO_PAGE + draw() % pages * UNDO_PAGE;
             durable = end > durable ? end : durable;
@@ -273,7 +274,7 @@ static void apply_file(const char *path, const struct stat *info)
         if (grow_back) {
             restore_page(fd, path, &versions[i], size); /* what was cut off is there again */
         } else if (chance(loss_percent)) {
-            restore_page(fd, path, &versions[i + draw() % (end - i)], size);
+            restore_page(fd, path, &versions[lose_all ? i : i + draw() % (end - i)], size);
             counts.pages_lost++;
         } else {
             counts.pages_kept++;
@@ -320,7 +321,8 @@ int main(int argc, char **argv)
     static const unsigned percents[] = {10, 50, 90, 100};
     log_directory = argv[1];
     random_state = strtoull(argv[3], NULL, 10);
-    loss_percent = percents[draw() % 4];
+    lose_all = strcmp(argv[3], "ALL") == 0;
+    loss_percent = lose_all ? 100 : percents[draw() % 4];
     apply_names();
     if (nftw(argv[2], visit, 16, FTW_PHYS) != 0)
         fail("cannot be walked", argv[2]);
