@@ -33,7 +33,7 @@
 #define client_of(handle, member)                                                                  \
     ((struct http2_client *)((char *)(handle)-offsetof(struct http2_client, member)))
 
-void call_list_add(struct call_list *list, struct http2_call *call)
+void http2_client_list_add(struct http2_call_list *list, struct http2_call *call)
 {
     call->next = NULL;
     call->previous = list->last;
@@ -44,7 +44,7 @@ void call_list_add(struct call_list *list, struct http2_call *call)
     list->last = call;
 }
 
-void call_list_remove(struct call_list *list, struct http2_call *call)
+void http2_client_list_remove(struct http2_call_list *list, struct http2_call *call)
 {
     if (call->previous)
         call->previous->next = call->next;
@@ -64,7 +64,7 @@ static void turn_cb(uv_idle_t *idle)
     struct http2_client *client = client_of(idle, turn);
     for (uint32_t due = client->finished_count; due > 0; due--) {
         struct http2_call *call = client->finished.first;
-        call_list_remove(&client->finished, call);
+        http2_client_list_remove(&client->finished, call);
         client->finished_count--;
         client->call_count--;
         call->state = CALL_OVER;
@@ -80,15 +80,15 @@ static void turn_cb(uv_idle_t *idle)
     for (struct http2_client_connection *c = client->connections; c; c = next) {
         next = c->next; /* pumping may fail c, which stays linked until its stream is closed */
         if (c->pump_wanted)
-            connection_pump(c);
+            http2_client_connection_pump(c);
         more = more || c->pump_wanted;
     }
     if (!more && client->finished_count == 0)
         (void)uv_idle_stop(&client->turn); /* cannot fail */
-    client_stop_step(client);
+    http2_client_stop_step(client);
 }
 
-void client_wake(struct http2_client *client)
+void http2_client_wake(struct http2_client *client)
 {
     if (!client->handles_closing)
         (void)uv_idle_start(&client->turn, turn_cb); /* fails only without a callback */
@@ -133,10 +133,10 @@ static void end_early(struct http2_call *call, int grpc_status, const char *mess
 {
     enum http2_fate fate = HTTP2_NOT_SENT;
     if (call->state == CALL_ACTIVE) {
-        fate = session_fate(call);
-        session_reset(call->connection, call);
+        fate = http2_client_session_fate(call);
+        http2_client_session_reset(call->connection, call);
     }
-    client_finish_call(call, fate, grpc_status, message);
+    http2_client_finish_call(call, fate, grpc_status, message);
 }
 
 static void deadline_timer_cb(uv_timer_t *timer)
@@ -159,15 +159,15 @@ static void deadline_timer_cb(uv_timer_t *timer)
 
 /* ---- calls ---- */
 
-void client_finish_call(struct http2_call *call, enum http2_fate fate, int grpc_status,
-                        const char *message)
+void http2_client_finish_call(struct http2_call *call, enum http2_fate fate, int grpc_status,
+                              const char *message)
 {
     struct http2_client *client = call->client;
     invariant_values(call->state == CALL_WAITING || call->state == CALL_ACTIVE, call->state, fate);
     if (call->state == CALL_WAITING) {
-        call_list_remove(&client->waiting, call);
+        http2_client_list_remove(&client->waiting, call);
     } else {
-        call_list_remove(&call->connection->calls, call);
+        http2_client_list_remove(&call->connection->calls, call);
         call->connection->call_count--;
     }
     deadline_heap_remove(&client->deadlines, &call->deadline);
@@ -183,15 +183,15 @@ void client_finish_call(struct http2_call *call, enum http2_fate fate, int grpc_
     if (message)
         (void)snprintf(call->grpc_message, sizeof call->grpc_message, "%s",
                        message); /* cut: fine */
-    call_list_add(&client->finished, call);
+    http2_client_list_add(&client->finished, call);
     client->finished_count++;
-    client_wake(client);
+    http2_client_wake(client);
 }
 
-void client_fail_waiting(struct http2_client *client, const char *why)
+void http2_client_fail_waiting(struct http2_client *client, const char *why)
 {
     while (client->waiting.first)
-        client_finish_call(client->waiting.first, HTTP2_NOT_SENT, GRPC_UNAVAILABLE, why);
+        http2_client_finish_call(client->waiting.first, HTTP2_NOT_SENT, GRPC_UNAVAILABLE, why);
 }
 
 static void reset_outcome(struct http2_client *client, struct http2_call *call)
@@ -207,8 +207,7 @@ static void reset_outcome(struct http2_client *client, struct http2_call *call)
     call->previous = call->next = NULL;
     memset(&call->deadline, 0, sizeof call->deadline);
     call->stream_id = -1;
-    call->headers_seen = call->trailers_seen = call->status_seen = false;
-    call->ended = call->prefix_wrong = false;
+    call->status_seen = call->ended = false;
     call->http_status = 0;
     call->prefix_size = 0;
     call->request_sent = 0;
@@ -218,6 +217,7 @@ static void reset_outcome(struct http2_client *client, struct http2_call *call)
 
 enum status http2_client_call(struct http2_client *client, struct http2_call *call)
 {
+    invariant_values(call->state == CALL_OVER, call->state, 0);
     if (client->stopping)
         return STATUS_STOPPING;
     if (!call->path || call->path[0] != '/' || strlen(call->path) > PATH_SIZE_MAX ||
@@ -239,11 +239,11 @@ enum status http2_client_call(struct http2_client *client, struct http2_call *ca
     /* From here on `done` will be called, and nothing fails. */
     client->call_count++;
     call->state = CALL_WAITING;
-    call_list_add(&client->waiting, call);
+    http2_client_list_add(&client->waiting, call);
     if (client->current && client->current->state == CONNECTION_READY)
-        connection_ready(client->current);
+        http2_client_connection_ready(client->current);
     else
-        client_connect_start(client);
+        http2_client_connect_start(client);
     return STATUS_OK;
 }
 
@@ -262,7 +262,7 @@ bool http2_client_is_connected(const struct http2_client *client)
 void http2_client_connect(struct http2_client *client)
 {
     if (!client->stopping && !http2_client_is_connected(client))
-        client_connect_start(client);
+        http2_client_connect_start(client);
 }
 
 /* ---- beginning and end ---- */
@@ -271,17 +271,17 @@ static void tick_cb(uv_timer_t *timer)
 {
     struct http2_client *client = client_of(timer, tick_timer);
     uint64_t now_ns = uv_hrtime();
-    client_connect_tick(client, now_ns);
+    http2_client_connect_tick(client, now_ns);
     struct http2_client_connection *next;
     for (struct http2_client_connection *c = client->connections; c; c = next) {
         next = c->next;
-        connection_tick(c, now_ns);
+        http2_client_connection_tick(c, now_ns);
     }
     if (!client->connections && client->attempt == ATTEMPT_NONE)
         (void)uv_timer_stop(&client->tick_timer); /* cannot fail; connecting starts it again */
 }
 
-void client_start_ticking(struct http2_client *client)
+void http2_client_start_ticking(struct http2_client *client)
 {
     if (!client->handles_closing && !uv_is_active((uv_handle_t *)&client->tick_timer))
         (void)uv_timer_start(&client->tick_timer, tick_cb, TICK_MS, TICK_MS); /* has a callback */
@@ -389,7 +389,7 @@ static void turn_closed_cb(uv_handle_t *handle)
 }
 
 /* The last step of stopping, once nothing of ours is in anybody else's hands. */
-void client_stop_step(struct http2_client *client)
+void http2_client_stop_step(struct http2_client *client)
 {
     if (!client->stopping || client->handles_closing || client->connections ||
         client->resolver_busy || client->call_count > 0)
@@ -409,15 +409,15 @@ void http2_client_stop(struct http2_client *client, void (*cb)(void *context), v
     client->stopped_context = context;
     while (client->waiting.first)
         end_early(client->waiting.first, GRPC_CANCELLED, "the client is stopping");
-    client_connect_give_up(client);
+    http2_client_connect_give_up(client);
     struct http2_client_connection *next;
     for (struct http2_client_connection *c = client->connections; c; c = next) {
         next = c->next;
         while (c->calls.first)
             end_early(c->calls.first, GRPC_CANCELLED, "the client is stopping");
-        connection_leave(c);
+        http2_client_connection_leave(c);
     }
-    client_wake(client); /* its end is the first chance to finish the stop */
+    http2_client_wake(client); /* its end is the first chance to finish the stop */
 }
 
 void http2_client_destroy(struct http2_client *client)

@@ -60,7 +60,8 @@ struct http2_trailer {
     char value[128];
 };
 
-/* One call; embedded by the caller, who keeps it in place from http2_client_call until `done`. */
+/* One call; embedded by the caller, who zeroes it before its first use and keeps it in place from
+ * http2_client_call until `done`. */
 struct http2_call {
     /* Filled in by the caller. All borrowed until `done`. */
     const char *path;       /* "/tally.v1.Ledger/CreateTransfers" */
@@ -92,7 +93,7 @@ struct http2_call {
     struct deadline deadline;
     int32_t stream_id;
     uint8_t state;
-    bool headers_seen, trailers_seen, status_seen, ended, prefix_wrong;
+    bool status_seen, ended;
     uint16_t http_status;
     uint8_t prefix[5];
     uint8_t prefix_size;

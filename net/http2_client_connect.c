@@ -33,7 +33,7 @@ static void attempt_over(struct http2_client *client, const char *why)
     forget_addresses(client);
     client->attempt = ATTEMPT_NONE;
     if (why)
-        client_fail_waiting(client, why);
+        http2_client_fail_waiting(client, why);
 }
 
 static void resolver_cb(uv_getaddrinfo_t *request, int result, struct addrinfo *addresses)
@@ -48,7 +48,7 @@ static void resolver_cb(uv_getaddrinfo_t *request, int result, struct addrinfo *
                           uv_strerror(result));
             attempt_over(client, client->last_error.text);
         }
-        client_wake(client); /* a stop may wait for this */
+        http2_client_wake(client); /* a stop may wait for this */
         return;
     }
     client->addresses = client->address_next = addresses;
@@ -107,8 +107,8 @@ static void try_next_address(struct http2_client *client)
 {
     struct sockaddr_storage address;
     while (take_address(client, &address)) {
-        enum status status = connection_create(client, (const struct sockaddr *)&address,
-                                               &client->current, &client->last_error);
+        enum status status = http2_client_connection_create(
+            client, (const struct sockaddr *)&address, &client->current, &client->last_error);
         if (status == STATUS_OK)
             return;
         client->current = NULL;
@@ -116,15 +116,15 @@ static void try_next_address(struct http2_client *client)
     attempt_over(client, client->last_error.text);
 }
 
-void client_connect_start(struct http2_client *client)
+void http2_client_connect_start(struct http2_client *client)
 {
     if (client->attempt != ATTEMPT_NONE)
         return;
     if (client->connection_count > LEAVING_MAX) {
-        client_fail_waiting(client, "still leaving too many connections; try again later");
+        http2_client_fail_waiting(client, "still leaving too many connections; try again later");
         return;
     }
-    client_start_ticking(client);
+    http2_client_start_ticking(client);
     client->attempt_started_ns = uv_hrtime();
     net_error_set(&client->last_error, "%.100s did not answer", client->authority);
     if (!parse_literal(client)) {
@@ -136,7 +136,7 @@ void client_connect_start(struct http2_client *client)
     try_next_address(client);
 }
 
-void client_connect_failed(struct http2_client *client, const char *why)
+void http2_client_connect_failed(struct http2_client *client, const char *why)
 {
     client->current = NULL;
     if (why != client->last_error.text)
@@ -145,7 +145,7 @@ void client_connect_failed(struct http2_client *client, const char *why)
         try_next_address(client);
 }
 
-void client_connect_tick(struct http2_client *client, uint64_t now_ns)
+void http2_client_connect_tick(struct http2_client *client, uint64_t now_ns)
 {
     if (client->attempt == ATTEMPT_NONE)
         return;
@@ -158,7 +158,7 @@ void client_connect_tick(struct http2_client *client, uint64_t now_ns)
         client->current = NULL;
         attempt_over(client, why.text);
         if (connection)
-            connection_fail(connection, why.text);
+            http2_client_connection_fail(connection, why.text);
         return;
     }
     /* Its share of the time is over, and others are left to try. */
@@ -167,12 +167,17 @@ void client_connect_tick(struct http2_client *client, uint64_t now_ns)
         now_ns - connection->started_ns >= timeout_ns / (client->address_count + 1)) {
         net_error_set(&client->last_error, "%s did not answer in its share of the time",
                       connection->stream.peer);
-        connection_fail(connection, client->last_error.text);
+        http2_client_connection_fail(connection, client->last_error.text);
     }
 }
 
+void http2_client_connect_done(struct http2_client *client)
+{
+    attempt_over(client, NULL);
+}
+
 /* Stopping: nothing is wanted any more. */
-void client_connect_give_up(struct http2_client *client)
+void http2_client_connect_give_up(struct http2_client *client)
 {
     if (client->resolver_busy)
         (void)uv_cancel((uv_req_t *)&client->resolver); /* refused when it runs: its end comes */

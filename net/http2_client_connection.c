@@ -28,12 +28,12 @@ static struct http2_client_connection *connection_of(struct stream *stream)
 static void stream_open_cb(struct stream *stream)
 {
     struct http2_client_connection *connection = connection_of(stream);
-    if (session_create(connection) != STATUS_OK) {
-        connection_fail(connection, "out of memory while opening an HTTP/2 session");
+    if (http2_client_session_create(connection) != STATUS_OK) {
+        http2_client_connection_fail(connection, "out of memory while opening an HTTP/2 session");
         return;
     }
     connection->state = CONNECTION_GREETING;
-    connection_pump(connection);
+    http2_client_connection_pump(connection);
 }
 
 static void stream_data_cb(struct stream *stream, const uint8_t *bytes, size_t size)
@@ -46,19 +46,19 @@ static void stream_data_cb(struct stream *stream, const uint8_t *bytes, size_t s
     struct net_error why;
     net_error_set(&why, "HTTP/2 with %s: %s", stream->peer, nghttp2_strerror((int)taken));
     (void)nghttp2_session_terminate_session(connection->session, NGHTTP2_PROTOCOL_ERROR);
-    connection_pump(connection); /* the GOAWAY that says so; it fails or it leaves */
-    connection_fail(connection, why.text);
+    http2_client_connection_pump(connection); /* the GOAWAY that says so; it fails or it leaves */
+    http2_client_connection_fail(connection, why.text);
 }
 
 static void stream_read_done_cb(struct stream *stream)
 {
-    connection_pump(connection_of(stream));
+    http2_client_connection_pump(connection_of(stream));
 }
 
 static void stream_ended_cb(struct stream *stream, enum status status, const char *why)
 {
     (void)status; /* the words say more, and the fate of each call does not depend on it */
-    connection_fail(connection_of(stream), why);
+    http2_client_connection_fail(connection_of(stream), why);
 }
 
 static void stream_closed_cb(struct stream *stream)
@@ -72,7 +72,7 @@ static void stream_closed_cb(struct stream *stream)
     client->connection_count--;
     nghttp2_session_del(connection->session); /* NULL is allowed */
     free(connection);
-    client_wake(client); /* a stop may wait for this */
+    http2_client_wake(client); /* a stop may wait for this */
 }
 
 static const struct stream_handlers stream_handlers = {
@@ -84,9 +84,10 @@ static const struct stream_handlers stream_handlers = {
     .closed = stream_closed_cb,
 };
 
-enum status connection_create(struct http2_client *client, const struct sockaddr *address,
-                              struct http2_client_connection **out_connection,
-                              struct net_error *out_error)
+enum status http2_client_connection_create(struct http2_client *client,
+                                           const struct sockaddr *address,
+                                           struct http2_client_connection **out_connection,
+                                           struct net_error *out_error)
 {
     struct http2_client_connection *connection = calloc(1, sizeof *connection);
     if (!connection) {
@@ -116,21 +117,21 @@ enum status connection_create(struct http2_client *client, const struct sockaddr
 }
 
 /* Submits what waits. */
-void connection_ready(struct http2_client_connection *connection)
+void http2_client_connection_ready(struct http2_client_connection *connection)
 {
     struct http2_client *client = connection->client;
     connection->state = CONNECTION_READY;
     while (client->waiting.first && connection->state == CONNECTION_READY) {
         struct http2_call *call = client->waiting.first;
-        if (session_submit(connection, call) != STATUS_OK)
-            client_finish_call(call, HTTP2_NOT_SENT, GRPC_UNAVAILABLE,
-                               "the request could not be put on the connection");
+        if (http2_client_session_submit(connection, call) != STATUS_OK)
+            http2_client_finish_call(call, HTTP2_NOT_SENT, GRPC_UNAVAILABLE,
+                                     "the request could not be put on the connection");
     }
     connection->pump_wanted = true;
-    client_wake(client);
+    http2_client_wake(client);
 }
 
-void connection_leave(struct http2_client_connection *connection)
+void http2_client_connection_leave(struct http2_client_connection *connection)
 {
     struct http2_client *client = connection->client;
     if (client->current == connection)
@@ -138,15 +139,15 @@ void connection_leave(struct http2_client_connection *connection)
     if (connection->state == CONNECTION_CLOSED)
         return;
     if (connection->state != CONNECTION_READY && connection->state != CONNECTION_LEAVING) {
-        connection_fail(connection, "the client is stopping");
+        http2_client_connection_fail(connection, "the client is stopping");
         return;
     }
     connection->state = CONNECTION_LEAVING;
     connection->pump_wanted = true; /* closes it once it is empty */
-    client_wake(client);
+    http2_client_wake(client);
 }
 
-void connection_fail(struct http2_client_connection *connection, const char *why)
+void http2_client_connection_fail(struct http2_client_connection *connection, const char *why)
 {
     if (connection->state == CONNECTION_CLOSED)
         return;
@@ -156,16 +157,16 @@ void connection_fail(struct http2_client_connection *connection, const char *why
     connection->pump_wanted = false;
     while (connection->calls.first) {
         struct http2_call *call = connection->calls.first;
-        client_finish_call(call, session_fate(call), GRPC_UNAVAILABLE, why);
+        http2_client_finish_call(call, http2_client_session_fate(call), GRPC_UNAVAILABLE, why);
     }
     if (client->current == connection)
         client->current = NULL;
     stream_close(&connection->stream);
     if (was_attempt)
-        client_connect_failed(client, why);
+        http2_client_connect_failed(client, why);
 }
 
-void connection_pump(struct http2_client_connection *connection)
+void http2_client_connection_pump(struct http2_client_connection *connection)
 {
     connection->pump_wanted = false;
     if (connection->state == CONNECTION_CLOSED || connection->state == CONNECTION_CONNECTING)
@@ -175,29 +176,29 @@ void connection_pump(struct http2_client_connection *connection)
     if (status != STATUS_OK) {
         struct net_error why;
         net_error_set(&why, "sending to %s: %s", connection->stream.peer, status_text(status));
-        connection_fail(connection, why.text);
+        http2_client_connection_fail(connection, why.text);
         return;
     }
     if (connection->state == CONNECTION_LEAVING && connection->call_count == 0) {
         stream_finish(&connection->stream);
-        connection_fail(connection, "left"); /* without calls: nobody reads it */
+        http2_client_connection_fail(connection, "left"); /* without calls: nobody reads it */
         return;
     }
     if (!nghttp2_session_want_read(connection->session) &&
         !nghttp2_session_want_write(connection->session)) {
         struct net_error why;
         net_error_set(&why, "%s ended the HTTP/2 session", connection->stream.peer);
-        connection_fail(connection, why.text);
+        http2_client_connection_fail(connection, why.text);
         return;
     }
     if (more) {
         connection->pump_wanted = true;
-        client_wake(connection->client);
+        http2_client_wake(connection->client);
     }
 }
 
 /* A silent peer is asked for a sign of life while calls wait for it. */
-void connection_tick(struct http2_client_connection *connection, uint64_t now_ns)
+void http2_client_connection_tick(struct http2_client_connection *connection, uint64_t now_ns)
 {
     if (connection->state != CONNECTION_READY && connection->state != CONNECTION_LEAVING)
         return;
@@ -206,7 +207,7 @@ void connection_tick(struct http2_client_connection *connection, uint64_t now_ns
             return;
         struct net_error why;
         net_error_set(&why, "%s did not answer a PING for 10 s", connection->stream.peer);
-        connection_fail(connection, why.text);
+        http2_client_connection_fail(connection, why.text);
         return;
     }
     uint64_t interval_ns = (uint64_t)connection->client->ping_interval_ms * 1000000;
@@ -216,5 +217,5 @@ void connection_tick(struct http2_client_connection *connection, uint64_t now_ns
         return; /* out of memory: the next tick tries again */
     connection->ping_waiting = true;
     connection->ping_ns = now_ns;
-    connection_pump(connection);
+    http2_client_connection_pump(connection);
 }

@@ -23,7 +23,7 @@ enum call_state {
     CALL_FINISHED, /* the outcome is set, `done` is due */
 };
 
-struct call_list {
+struct http2_call_list {
     struct http2_call *first, *last;
 };
 
@@ -42,7 +42,7 @@ struct http2_client_connection {
     struct nghttp2_session *session;
     enum connection_state state;
     struct http2_client_connection *next; /* in client->connections */
-    struct call_list calls;
+    struct http2_call_list calls;
     uint32_t call_count;
     bool pump_wanted, ping_waiting;
     uint64_t started_ns, heard_ns, ping_ns;
@@ -60,7 +60,7 @@ struct http2_client {
     uv_idle_t turn; /* active while something waits for the next turn of the loop */
     struct deadline_heap deadlines;
 
-    struct call_list waiting, finished;
+    struct http2_call_list waiting, finished;
     uint32_t call_count, finished_count;
     uint8_t *taken; /* the answer that the `done` being called has kept */
 
@@ -84,37 +84,41 @@ struct http2_client {
 };
 
 /* http2_client.c */
-void call_list_add(struct call_list *list, struct http2_call *call);
-void call_list_remove(struct call_list *list, struct http2_call *call);
+void http2_client_list_add(struct http2_call_list *list, struct http2_call *call);
+void http2_client_list_remove(struct http2_call_list *list, struct http2_call *call);
 /* Sets the outcome and queues `done`. The call's stream, if any, is the caller's to reset. */
-void client_finish_call(struct http2_call *call, enum http2_fate fate, int grpc_status,
-                        const char *message);
-void client_wake(struct http2_client *client); /* run the turn */
-void client_fail_waiting(struct http2_client *client, const char *why);
-void client_start_ticking(struct http2_client *client);
-void client_stop_step(struct http2_client *client);
+void http2_client_finish_call(struct http2_call *call, enum http2_fate fate, int grpc_status,
+                              const char *message);
+void http2_client_wake(struct http2_client *client); /* run the turn */
+void http2_client_fail_waiting(struct http2_client *client, const char *why);
+void http2_client_start_ticking(struct http2_client *client);
+void http2_client_stop_step(struct http2_client *client);
 
 /* http2_client_connect.c */
-void client_connect_start(struct http2_client *client);
-void client_connect_failed(struct http2_client *client, const char *why); /* this address */
-void client_connect_tick(struct http2_client *client, uint64_t now_ns);
-void client_connect_give_up(struct http2_client *client);
+void http2_client_connect_start(struct http2_client *client);
+void http2_client_connect_failed(struct http2_client *client, const char *why); /* this address */
+void http2_client_connect_tick(struct http2_client *client, uint64_t now_ns);
+void http2_client_connect_done(struct http2_client *client); /* the server has greeted */
+void http2_client_connect_give_up(struct http2_client *client);
 
 /* http2_client_connection.c */
-enum status connection_create(struct http2_client *client, const struct sockaddr *address,
-                              struct http2_client_connection **out_connection,
-                              struct net_error *out_error);
-void connection_ready(struct http2_client_connection *connection);
-void connection_leave(struct http2_client_connection *connection);
-void connection_fail(struct http2_client_connection *connection, const char *why);
-void connection_pump(struct http2_client_connection *connection);
-void connection_tick(struct http2_client_connection *connection, uint64_t now_ns);
+enum status http2_client_connection_create(struct http2_client *client,
+                                           const struct sockaddr *address,
+                                           struct http2_client_connection **out_connection,
+                                           struct net_error *out_error);
+void http2_client_connection_ready(struct http2_client_connection *connection);
+void http2_client_connection_leave(struct http2_client_connection *connection);
+void http2_client_connection_fail(struct http2_client_connection *connection, const char *why);
+void http2_client_connection_pump(struct http2_client_connection *connection);
+void http2_client_connection_tick(struct http2_client_connection *connection, uint64_t now_ns);
 
 /* http2_client_session.c */
-enum status session_create(struct http2_client_connection *connection);
-enum status session_submit(struct http2_client_connection *connection, struct http2_call *call);
-void session_reset(struct http2_client_connection *connection, struct http2_call *call);
+enum status http2_client_session_create(struct http2_client_connection *connection);
+enum status http2_client_session_submit(struct http2_client_connection *connection,
+                                        struct http2_call *call);
+void http2_client_session_reset(struct http2_client_connection *connection,
+                                struct http2_call *call);
 /* The fate of a call that ends without the server's word. */
-enum http2_fate session_fate(const struct http2_call *call);
+enum http2_fate http2_client_session_fate(const struct http2_call *call);
 
 #endif

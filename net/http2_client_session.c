@@ -29,7 +29,7 @@
 
 enum { STATUS_2_UNKNOWN = 2, STATUS_8_EXHAUSTED = 8, STATUS_13_INTERNAL = 13, STATUS_14_DOWN = 14 };
 
-enum http2_fate session_fate(const struct http2_call *call)
+enum http2_fate http2_client_session_fate(const struct http2_call *call)
 {
     return call->request_sent == call->request_size + GRPC_PREFIX_SIZE ? HTTP2_UNKNOWN
                                                                        : HTTP2_NOT_SENT;
@@ -40,14 +40,14 @@ static struct http2_call *call_of(nghttp2_session *session, int32_t stream_id)
     return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 
-void session_reset(struct http2_client_connection *connection, struct http2_call *call)
+void http2_client_session_reset(struct http2_client_connection *connection, struct http2_call *call)
 {
     /* Both fail only without memory or when the stream has gone; then there is nothing to reset. */
     (void)nghttp2_session_set_stream_user_data(connection->session, call->stream_id, NULL);
     (void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, call->stream_id,
                                     NGHTTP2_CANCEL);
     connection->pump_wanted = true;
-    client_wake(connection->client);
+    http2_client_wake(connection->client);
 }
 
 /* ---- requests ---- */
@@ -97,7 +97,8 @@ static nghttp2_nv field(const char *name, const char *value)
     };
 }
 
-enum status session_submit(struct http2_client_connection *connection, struct http2_call *call)
+enum status http2_client_session_submit(struct http2_client_connection *connection,
+                                        struct http2_call *call)
 {
     char timeout[GRPC_TIMEOUT_TEXT_SIZE];
     nghttp2_nv fields[8] = {
@@ -120,11 +121,11 @@ enum status session_submit(struct http2_client_connection *connection, struct ht
     int32_t stream_id =
         nghttp2_submit_request(connection->session, NULL, fields, count, &body, call);
     if (stream_id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE)
-        connection_leave(connection); /* 2^30 calls: time for a new connection */
+        http2_client_connection_leave(connection); /* 2^30 calls: time for a new connection */
     if (stream_id < 0)
         return stream_id == NGHTTP2_ERR_NOMEM ? STATUS_NO_MEMORY : STATUS_UNAVAILABLE;
-    call_list_remove(&connection->client->waiting, call);
-    call_list_add(&connection->calls, call);
+    http2_client_list_remove(&connection->client->waiting, call);
+    http2_client_list_add(&connection->calls, call);
     connection->call_count++;
     call->state = CALL_ACTIVE;
     call->connection = connection;
@@ -200,10 +201,10 @@ static void finish_with(struct http2_client_connection *connection, struct http2
 {
     bool reset = !call->ended;
     if (reset)
-        session_reset(connection, call);
+        http2_client_session_reset(connection, call);
     else
         (void)nghttp2_session_set_stream_user_data(connection->session, call->stream_id, NULL);
-    client_finish_call(call, fate, grpc_status, message);
+    http2_client_finish_call(call, fate, grpc_status, message);
 }
 
 /* The stream's last frame has come: is it an answer? */
@@ -217,12 +218,12 @@ static void finish_answered(struct http2_client_connection *connection, struct h
         (void)snprintf(text, sizeof text, "not a gRPC answer: HTTP status %u, content-type %s",
                        call->http_status,
                        call->content_type_wrong[0] ? call->content_type_wrong : "application/grpc");
-        finish_with(connection, call, session_fate(call), STATUS_2_UNKNOWN, text);
+        finish_with(connection, call, http2_client_session_fate(call), STATUS_2_UNKNOWN, text);
     } else if (!call->status_seen) {
-        finish_with(connection, call, session_fate(call), STATUS_2_UNKNOWN,
+        finish_with(connection, call, http2_client_session_fate(call), STATUS_2_UNKNOWN,
                     "the answer ended without grpc-status");
     } else if (call->grpc_status == 0 && !complete) {
-        finish_with(connection, call, session_fate(call), STATUS_13_INTERNAL,
+        finish_with(connection, call, http2_client_session_fate(call), STATUS_13_INTERNAL,
                     "the answer says OK but its message is missing or cut");
     } else {
         finish_with(connection, call, HTTP2_ANSWERED, call->grpc_status, NULL);
@@ -300,8 +301,8 @@ static int on_frame_cb(nghttp2_session *session, const nghttp2_frame *frame, voi
     switch (frame->hd.type) {
     case NGHTTP2_SETTINGS:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK) && connection->state == CONNECTION_GREETING) {
-            connection->client->attempt = ATTEMPT_NONE;
-            connection_ready(connection);
+            http2_client_connect_done(connection->client);
+            http2_client_connection_ready(connection);
         }
         break;
     case NGHTTP2_GOAWAY:
@@ -312,10 +313,10 @@ static int on_frame_cb(nghttp2_session *session, const nghttp2_frame *frame, voi
             net_error_set(&why, "%s sent GOAWAY (%s): %.*s", connection->stream.peer,
                           nghttp2_http2_strerror(frame->goaway.error_code),
                           (int)(size < 100 ? size : 100), (const char *)frame->goaway.opaque_data);
-            connection_fail(connection, why.text);
+            http2_client_connection_fail(connection, why.text);
             break;
         }
-        connection_leave(connection);
+        http2_client_connection_leave(connection);
         break;
     case NGHTTP2_PING:
         if (frame->hd.flags & NGHTTP2_FLAG_ACK)
@@ -361,10 +362,10 @@ static int on_stream_close_cb(nghttp2_session *session, int32_t stream_id, uint3
     char text[128];
     (void)snprintf(text, sizeof text, "%s reset the call: %s", connection->stream.peer,
                    nghttp2_http2_strerror(error_code));
-    enum http2_fate fate = session_fate(call);
+    enum http2_fate fate = http2_client_session_fate(call);
     if (fate == HTTP2_UNKNOWN && error_code == NGHTTP2_REFUSED_STREAM)
         fate = HTTP2_NOT_PROCESSED;
-    client_finish_call(call, fate, status_of_reset(error_code), text);
+    http2_client_finish_call(call, fate, status_of_reset(error_code), text);
     return 0;
 }
 
@@ -379,7 +380,7 @@ static enum status make_callbacks(nghttp2_session_callbacks **out_callbacks)
     return STATUS_OK;
 }
 
-enum status session_create(struct http2_client_connection *connection)
+enum status http2_client_session_create(struct http2_client_connection *connection)
 {
     nghttp2_session_callbacks *callbacks;
     if (make_callbacks(&callbacks) != STATUS_OK)

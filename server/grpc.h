@@ -115,12 +115,14 @@ bool grpc_call_is_gone(const struct grpc_call *call);
 /* Per-call state of the service. */
 void grpc_call_set_data(struct grpc_call *call, void *data);
 void *grpc_call_data(const struct grpc_call *call);
-/* Trailing metadata; copied. At most 8, each value up to 127 bytes of printable ASCII: longer ones
- * are cut, other bytes become a question mark. Refusals by the engine carry tally-outcome:
- * NOT_ACCEPTED (no handler saw the call) and, when worth it, tally-retry-ms. */
+/* Trailing metadata; copied. At most 8; names of at most 31 bytes, values of up to 127 bytes of
+ * printable ASCII: longer ones are cut, other bytes become a question mark. Refusals by the engine
+ * carry tally-outcome: NOT_ACCEPTED (no handler saw the call) and, when worth it, tally-retry-ms.
+ */
 void grpc_call_add_trailer(struct grpc_call *call, const char *name, const char *value);
 /* Room for one answer message of exactly `size` bytes, to be filled before grpc_call_finish or the
- * next grpc_call_send; NULL when the client is gone (go on without). */
+ * next grpc_call_send; NULL when the client is gone, or there is no room for the answer (go on
+ * without: finish then says UNAVAILABLE instead of OK). */
 uint8_t *grpc_call_reserve(struct grpc_call *call, size_t size);
 void grpc_call_send(struct grpc_call *call); /* server streaming: the reserved message may leave */
 /* Ends the call, once; message may be NULL; percent-encoded by the engine. Drops the reference. */

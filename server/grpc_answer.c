@@ -51,7 +51,8 @@ static const char *code_text(enum grpc_code code)
 void grpc_answer_trailer(struct grpc_call *call, const char *name, const char *value)
 {
     size_t name_size = strlen(name);
-    size_t value_size = strnlen(value, 127); /* ours are numbers and short names */
+    size_t value_size = strnlen(value, TRAILER_VALUE_MAX);
+    invariant_values(name_size <= TRAILER_NAME_MAX, name_size, 0);
     invariant_values(call->trailer_count < TRAILERS_MAX, call->trailer_count, 0);
     invariant_values(call->trailers_size + name_size + value_size + 2 <= TRAILERS_SIZE_MAX,
                      call->trailers_size, name_size + value_size);

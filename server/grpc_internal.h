@@ -60,7 +60,9 @@
 #define METHODS_MAX            64
 #define SMALL_MESSAGE_SIZE     512
 #define TRAILERS_MAX           10 /* 8 of the service, 2 of ours */
-#define TRAILERS_SIZE_MAX      768
+#define TRAILER_NAME_MAX       31
+#define TRAILER_VALUE_MAX      127
+#define TRAILERS_SIZE_MAX      1408       /* 8 x (32 + 128) and twice 32 + 32 */
 #define DRAIN_PING             "tallydrn" /* 8 bytes */
 #define EVENTS_BURST           100
 #define EVENTS_PER_SECOND      10
@@ -134,14 +136,13 @@ struct grpc_call {
     struct grpc_call *previous, *next;           /* connection->calls */
     struct grpc_call *link_previous, *link_next; /* receiving or waiting */
     bool in_receiving, in_waiting;
-    bool counted;      /* in principal->calls */
-    bool handler_has;  /* from the first message (or half close) until finish */
-    bool half_closed;  /* the client has sent all */
-    bool decided;      /* the status is settled: by the handler, or by us */
-    bool started;      /* response headers are submitted */
-    bool deferred;     /* nghttp2 waits for more of the answer */
-    bool answer_lost;  /* no room for the answer: finish must not say OK */
-    bool send_pending; /* `reserved` is to be sent */
+    bool counted;     /* in principal->calls */
+    bool handler_has; /* from the first message (or half close) until finish */
+    bool half_closed; /* the client has sent all */
+    bool decided;     /* the status is settled: by the handler, or by us */
+    bool started;     /* response headers are submitted */
+    bool deferred;    /* nghttp2 waits for more of the answer */
+    bool answer_lost; /* no room for the answer: finish must not say OK */
     struct grpc_head head;
     struct deadline deadline;
     uint64_t deadline_ns;

@@ -220,6 +220,13 @@ Test(http2_client, a_name_is_resolved_and_its_addresses_tried)
     start(named, &probe, "/ok");
     wait_for(&probe.done);
     cr_assert_eq(probe.call.fate, HTTP2_ANSWERED, "%s", probe.call.grpc_message);
+    /* And again, after the server asked to leave. */
+    struct probe leaver = {0}, next = {0};
+    start(named, &leaver, "/goaway-at");
+    wait_for(&leaver.done);
+    start(named, &next, "/ok");
+    wait_for(&next.done);
+    cr_assert_eq(next.call.fate, HTTP2_ANSWERED, "%s", next.call.grpc_message);
     stop(named);
 }
 
