@@ -27,9 +27,9 @@ enum exit_code {
 };
 
 struct cli {
-    /* From flags, profile file or environment; NULL or 0 = not given. Strings live as long as the
-     * process. */
+    /* From flags, profile file or environment; NULL or 0 = not given. */
     const char *server, *ca, *certificate, *key, *profile;
+    char *owned[4]; /* those of them that came from the profile */
     bool json;
     uint32_t deadline_ms;
     struct tally_client *client; /* after cli_connect() */
@@ -54,6 +54,8 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* Fills what flags left open from the profile file, then from the environment. EXIT_USAGE or
  * EXIT_LOCAL after a message. */
 int cli_resolve(struct cli *cli);
+/* Frees what cli_resolve() and cli_connect() made. */
+void cli_deinit(struct cli *cli);
 /* cli_resolve(), then a client. */
 int cli_connect(struct cli *cli, uint32_t in_flight_max);
 

@@ -125,7 +125,7 @@ int main(int argc, char **argv)
     char **arguments = argv + index + words - 1;
     arguments[0] = name;
     int code = command->run(&cli, argc - index - words + 1, arguments);
-    tally_client_destroy(cli.client);
+    cli_deinit(&cli);
     if (!output_finish() && code == EXIT_OK)
         code = cli_error(EXIT_LOCAL, "the output could not be written");
     return code;

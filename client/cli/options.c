@@ -37,9 +37,10 @@ uint64_t cli_number(struct argp_state *state, const char *option, const char *te
     uint64_t value = 0;
     bool valid = text[0] != '\0';
     for (const char *at = text; *at != '\0' && valid; at++) {
-        valid = *at >= '0' && *at <= '9' && value <= (UINT64_MAX - 9) / 10;
+        uint64_t digit = (uint64_t)(unsigned char)*at - '0';
+        valid = digit <= 9 && value <= (UINT64_MAX - digit) / 10;
         if (valid)
-            value = value * 10 + (uint64_t)(*at - '0');
+            value = value * 10 + digit;
     }
     if (!valid || value < low || value > high)
         argp_error(state, "%s: \"%s\" is not a whole number of %" PRIu64 " to %" PRIu64, option,
@@ -188,8 +189,9 @@ static int take_setting(struct cli *cli, const char *path, unsigned line, char *
             continue;
         if (*settings[i].place != NULL)
             return EXIT_OK;
-        *settings[i].place = i == 0 ? strdup(value) : beside(path, value);
-        return *settings[i].place != NULL ? EXIT_OK : cli_error(EXIT_LOCAL, "out of memory");
+        cli->owned[i] = i == 0 ? strdup(value) : beside(path, value);
+        *settings[i].place = cli->owned[i];
+        return cli->owned[i] != NULL ? EXIT_OK : cli_error(EXIT_LOCAL, "out of memory");
     }
     return cli_error(EXIT_USAGE,
                      "%s:%u: key \"%s\" is not known; keys are server, ca, cert, key, deadline",
@@ -242,6 +244,14 @@ int cli_resolve(struct cli *cli)
     if (cli->key == NULL)
         cli->key = getenv("TALLY_KEY");
     return EXIT_OK;
+}
+
+void cli_deinit(struct cli *cli)
+{
+    tally_client_destroy(cli->client);
+    for (size_t i = 0; i < sizeof cli->owned / sizeof cli->owned[0]; i++)
+        free(cli->owned[i]);
+    *cli = (struct cli){0};
 }
 
 int cli_connect(struct cli *cli, uint32_t in_flight_max)

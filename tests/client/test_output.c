@@ -104,8 +104,7 @@ Test(output, settings_come_from_flag_then_profile_then_environment)
     cr_assert_str_eq(cli.key, "flag.key");
     cr_assert_str_eq(cli.certificate, "env.pem");
     cr_assert_eq(cli.deadline_ms, 2500);
-    free((void *)(uintptr_t)cli.server); /* otherwise they live as long as the process */
-    free((void *)(uintptr_t)cli.ca);
+    cli_deinit(&cli);
     unlink(path);
 }
 
@@ -128,7 +127,7 @@ Test(output, a_profile_that_is_wrong_is_refused_with_its_line)
         fclose(file);
         struct cli cli = {.profile = path};
         cr_assert_eq(cli_resolve(&cli), EXIT_USAGE);
-        free((void *)(uintptr_t)cli.server);
+        cli_deinit(&cli);
         unlink(path);
     }
     char said[2048] = "";
