@@ -249,6 +249,9 @@ Test(node, tiny_epochs_push_back_and_lose_nothing)
         cr_assert_eq(requests[finished]->results[0], RESULT_OK);
         request_destroy(requests[finished]);
         finished++;
+        struct node_status now = pump_status(&pump);
+        cr_assert_leq(now.journal.first_index, now.durable_index + 1,
+                      "pruned only what is durable");
     }
     struct node_status status = pump_status(&pump);
     cr_assert_geq(pump_event_count(&pump, "checkpoint_done"), BATCHES / 2 - 2);
