@@ -96,8 +96,8 @@ static inline enum status consensus_start(struct consensus *c, uint64_t applied_
 }
 /* STATUS_OK: proposal->index and term are set and it will end in committed() or lost().
  * STATUS_NOT_READY (does not lead), STATUS_BUSY (journal's queue, or the next segment is not
- * prepared yet), STATUS_READ_ONLY (no room for a further segment): nothing was done. Any other is
- * fail-stop. Never calls back inside. */
+ * prepared yet), STATUS_READ_ONLY (no room for a further segment), STATUS_NO_MEMORY: nothing was
+ * done, try again later. Any other is fail-stop. Never calls back inside. */
 static inline enum status consensus_propose(struct consensus *c,
                                             struct consensus_proposal *proposal)
 {

@@ -177,7 +177,7 @@ static void solo_append_barrier(struct consensus_solo *solo)
         solo->barrier_appended = true;
         return;
     }
-    if (status == STATUS_BUSY || status == STATUS_READ_ONLY)
+    if (status == STATUS_BUSY || status == STATUS_READ_ONLY || status == STATUS_NO_MEMORY)
         return;
     solo->failed = true;
     solo->options.sink.failed(solo->options.sink.context, status,

@@ -129,7 +129,8 @@ void disk_guard_reason(const struct disk_guard *guard, char *out, size_t size)
                  " MiB: free some space",
                  guard->free_bytes / mib, guard->watermark_bytes / mib);
     else if (guard->reserve_missing)
-        snprintf(out, size, "no room for the disk reserve of %" PRIu64 " MiB: free some space",
+        snprintf(out, size,
+                 "the disk reserve of %" PRIu64 " MiB cannot be rebuilt: free some space",
                  guard->reserve_bytes / mib);
     else if (guard->journal_full)
         snprintf(out, size, "no room for a further journal segment: free some space");

@@ -61,22 +61,33 @@ static void apply_command(struct fsm *fsm, const struct journal_entry *entry)
     proposer_release(fsm->proposer, slot);
 }
 
+static bool refuse_version(struct fsm *fsm, const struct journal_entry *entry, const char *what)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "entry %" PRIu64
+             " is %s that this build does not know; install the version that wrote "
+             "it, or a newer one, and start again",
+             entry->index, what);
+    notify_fail(fsm->notify, STATUS_VERSION, text);
+    return false;
+}
+
 bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry)
 {
-    if (entry->type != JOURNAL_COMMAND) {
+    struct command_cursor cursor;
+    switch (entry->type) {
+    case JOURNAL_COMMAND:
+        if (command_cursor_init(&cursor, entry->payload, entry->size) == STATUS_VERSION)
+            return refuse_version(fsm, entry, "written in a command version");
+        apply_command(fsm, entry);
+        return true;
+    case JOURNAL_BARRIER:
+    case JOURNAL_CONFIGURATION:
+    case JOURNAL_DURABILITY:
         machine_apply_other(fsm->machine, entry->index, entry->term);
         return true;
+    default:
+        return refuse_version(fsm, entry, "of a type");
     }
-    struct command_cursor cursor;
-    if (command_cursor_init(&cursor, entry->payload, entry->size) == STATUS_VERSION) {
-        char text[256];
-        snprintf(text, sizeof text,
-                 "entry %" PRIu64 " is written in a command version that this build does not know; "
-                 "install the version that wrote it, or a newer one, and start again",
-                 entry->index);
-        notify_fail(fsm->notify, STATUS_VERSION, text);
-        return false;
-    }
-    apply_command(fsm, entry);
-    return true;
 }

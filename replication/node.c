@@ -389,20 +389,6 @@ static void turn(struct node *node)
     process_drain(node);
 }
 
-void node_process(struct node *node)
-{
-    invariant(!node->processing);
-    if (node->phase == NODE_OPENING || node->phase == NODE_STOPPED)
-        return;
-    node->processing = true;
-    node->wake_asked = false;
-    if (node->phase != NODE_FAILED)
-        turn(node);
-    if (node->phase == NODE_FAILED)
-        abandon_all(node);
-    node->processing = false;
-}
-
 /* Whether another turn right now would get further without any event from outside. */
 static bool has_work(const struct node *node)
 {
@@ -416,7 +402,24 @@ static bool has_work(const struct node *node)
     if (proposer->waiting_count > 0 && proposer->free_first != NULL && !proposer->room_wanted &&
         !proposer->journal_refused && !is_stuck(node) && !proposer_is_holding(proposer))
         return true;
-    return proposer->room_wanted && node->epochs.frozen == NULL;
+    return proposer->room_wanted && node->epochs.frozen == NULL &&
+           !epochs_are_settled(&node->epochs);
+}
+
+void node_process(struct node *node)
+{
+    invariant(!node->processing);
+    if (node->phase == NODE_OPENING || node->phase == NODE_STOPPED)
+        return;
+    node->processing = true;
+    node->wake_asked = false;
+    if (node->phase != NODE_FAILED)
+        turn(node);
+    if (node->phase == NODE_FAILED)
+        abandon_all(node);
+    node->processing = false;
+    if (has_work(node))
+        ask_wake(node);
 }
 
 static uint64_t until_ms(uint64_t at_ns, uint64_t now)

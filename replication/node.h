@@ -101,13 +101,17 @@ enum status node_open(const struct node_options *options, struct node **out_node
 /* Starts the job threads and the replay, which node_process() drives in slices. */
 enum status node_start(struct node *node, struct node_error *out_error);
 /* Call when woken and at least every node_wait_ms(): finishes appends, applies, answers,
- * checkpoints. Work per call is bounded. */
+ * checkpoints. Work per call is bounded; when there is more it wakes the loop again. Never from a
+ * callback of the node. */
 void node_process(struct node *node);
 uint64_t node_wait_ms(const struct node *node);
 /* Refuse new writes, finish the rest, write a last checkpoint and a seal; phase ends NODE_STOPPED.
  */
 void node_drain(struct node *node);
-void node_close(struct node *node); /* invariant: STOPPED, FAILED or never started */
+/* Invariant: STOPPED, FAILED or never started; not from a callback. Everybody who still waits is
+ * called back. If a thread does not come back from the disk within 5 s (event stop_hung), the
+ * node's memory and lock are left to the end of the process, which should follow. */
+void node_close(struct node *node);
 
 /* ---- writing ---- */
 struct node_request;

@@ -268,7 +268,8 @@ static bool propose_one(struct proposer *proposer)
         return true;
     }
     proposer->journal_refused = true;
-    if (status != STATUS_BUSY && status != STATUS_READ_ONLY && status != STATUS_NOT_READY)
+    if (status != STATUS_BUSY && status != STATUS_READ_ONLY && status != STATUS_NOT_READY &&
+        status != STATUS_NO_MEMORY)
         notify_fail(proposer->options.notify, status, "the journal refused an entry");
     return false;
 }
