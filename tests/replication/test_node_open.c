@@ -2,6 +2,9 @@
 #include "tests/replication/pump.h"
 #include "tests/replication/requests.h"
 
+#include "replication/directory.h"
+#include "storage/journal.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -368,6 +371,170 @@ Test(node_open, refuses_a_lost_or_older_hard_state)
     cr_assert_eq(rename(saved, path), 0);
     assert_refused(&pump, STATUS_CORRUPT, "hard_state");
     pump_deinit(&early);
+    pump_deinit(&pump);
+}
+
+/* ---- entries of another build, torn tails ---- */
+
+static uint64_t clock_zero(void *context)
+{
+    (void)context;
+    return 0;
+}
+
+static void real_random(void *context, void *out, size_t size)
+{
+    (void)context;
+    environment_real()->random(NULL, out, size);
+}
+
+static void no_wake(void *context)
+{
+    (void)context;
+}
+
+static void appended(struct journal_append *append, enum status status)
+{
+    (void)append;
+    cr_assert_eq(status, STATUS_OK);
+}
+
+/* Puts one entry at the end of a closed node's journal, as another build might. */
+static void append_entry(const struct pump *pump, const void *payload, uint32_t size)
+{
+    char path[2 * PUMP_PATH_MAX];
+    path_in(pump, "journal", path);
+    struct files files;
+    cr_assert_eq(files_posix_open(path, &files), STATUS_OK);
+    struct journal_options options = {.files = &files,
+                                      .segment_size = PUMP_SEGMENT_BYTES,
+                                      .clock_ns = clock_zero,
+                                      .random = real_random,
+                                      .wake_writer = no_wake,
+                                      .wake_preparer = no_wake,
+                                      .wake_loop = no_wake};
+    struct files directory;
+    struct identity identity;
+    cr_assert_eq(files_posix_open(pump->directory, &directory), STATUS_OK);
+    cr_assert_eq(identity_read(&directory, &identity), STATUS_OK);
+    files_posix_close(&directory);
+    memcpy(options.cluster_id, identity.cluster_id, 16);
+    struct journal *journal;
+    struct journal_damage damage;
+    uint64_t cut;
+    cr_assert_eq(journal_open(&options, &journal, &damage, &cut), STATUS_OK);
+    struct journal_position position;
+    journal_position(journal, &position);
+    const struct journal_entry entry = {.index = position.last_index + 1,
+                                        .term = position.last_term,
+                                        .type = JOURNAL_COMMAND,
+                                        .size = size,
+                                        .payload = payload};
+    struct journal_append append = {.entries = &entry, .entry_count = 1, .cb = appended};
+    cr_assert_eq(journal_append(journal, &append), STATUS_OK);
+    uint64_t wait_ns;
+    cr_assert_eq(journal_writer_step(journal, &wait_ns), JOB_AGAIN);
+    journal_process(journal);
+    journal_stop(journal);
+    while (journal_writer_step(journal, &wait_ns) != JOB_DONE)
+        continue;
+    while (journal_preparer_step(journal, &wait_ns) != JOB_DONE)
+        continue;
+    journal_close(journal);
+    files_posix_close(&files);
+}
+
+/* The node stops before an entry of a newer command version, and says what to install. */
+Test(node_open, stops_before_an_entry_of_an_unknown_version)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    const struct entry_header newer = {.version = COMMAND_VERSION + 1, .size = sizeof newer};
+    append_entry(&pump, &newer, sizeof newer);
+    cr_assert_eq(pump_open(&pump), STATUS_OK, "%s", pump.error.text);
+    cr_assert_eq(node_start(pump.node, &pump.error), STATUS_OK);
+    cr_assert(pump_until_phase(&pump, NODE_FAILED));
+    struct node_status status = pump_status(&pump);
+    cr_assert_eq(status.error.status, STATUS_VERSION);
+    cr_assert_not_null(strstr(status.error.text, "install"), "%s", status.error.text);
+    cr_assert_eq(status.applied_index, 1, "stopped before it");
+    pump_deinit(&pump);
+}
+
+/* Bytes of a known version that no proposer writes are applied like anything else: they change
+ * nothing and stop nobody. */
+Test(node_open, replays_over_an_entry_that_cannot_be_read)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    uint64_t garbage[20];
+    memset(garbage, 0xee, sizeof garbage);
+    ((struct entry_header *)garbage)->version = COMMAND_VERSION;
+    append_entry(&pump, garbage, sizeof garbage);
+    pump_serve(&pump);
+    cr_assert_eq(pump_status(&pump).applied_index, 3);
+    create_ledger_and_accounts(&pump);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
+/* Flips a byte of the transfer's id wherever the journal holds it; how often it was found. */
+static int damage_transfer(const struct pump *pump, struct id128 id)
+{
+    char path[2 * PUMP_PATH_MAX];
+    path_in(pump, "journal", path);
+    DIR *stream = opendir(path);
+    cr_assert_not_null(stream);
+    int found = 0;
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        char name[3 * PUMP_PATH_MAX];
+        snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(name, "r+");
+        if (file == NULL)
+            continue;
+        static uint8_t bytes[PUMP_SEGMENT_BYTES];
+        size_t size = fread(bytes, 1, sizeof bytes, file);
+        uint8_t *at = size > 0 ? memmem(bytes, size, id.bytes, sizeof id.bytes) : NULL;
+        if (at != NULL) {
+            found++;
+            cr_assert_eq(fseek(file, at - bytes, SEEK_SET), 0);
+            cr_assert_eq(fputc(*at ^ 1, file), *at ^ 1);
+        }
+        fclose(file);
+    }
+    closedir(stream);
+    return found;
+}
+
+/* The last record, unsealed: a torn write, cut and reported. An earlier one: corruption, refused.
+ */
+Test(node_open, cuts_a_torn_tail_and_refuses_a_damaged_middle)
+{
+    struct pump pump, torn, corrupt;
+    pump_init(&pump, true); /* its clock stands still, so nothing is sealed */
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    for (uint64_t i = 0; i < 2; i++) {
+        struct test_request *request = request_transfers(i * 100, 10);
+        request_run(&pump, request);
+        request_destroy(request);
+    }
+    pump_init_copy(&torn, &pump, "torn", false);
+    cr_assert_eq(damage_transfer(&torn, transfer_id(105)), 1);
+    pump_serve(&torn);
+    cr_assert_eq(pump_event_count(&torn, "journal_torn_tail_cut"), 1);
+    cr_assert_gt(pump_status(&torn).torn_bytes_cut, 0);
+    cr_assert(transfers_exist(&torn, 0, 10));
+    cr_assert_not(transfers_exist(&torn, 100, 1));
+    pump_stop(&torn);
+    pump_deinit(&torn);
+
+    pump_init_copy(&corrupt, &pump, "corrupt", false);
+    cr_assert_eq(damage_transfer(&corrupt, transfer_id(5)), 1);
+    assert_refused(&corrupt, STATUS_CORRUPT, "journal");
+    pump_deinit(&corrupt);
+    pump_stop(&pump);
     pump_deinit(&pump);
 }
 
