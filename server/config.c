@@ -23,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <yaml.h>
 
@@ -567,44 +566,5 @@ enum status config_load(const char *file, struct config *out_config, struct conf
         status = check_together(&loader);
     if (status == STATUS_OK)
         *out_config = config;
-    return status;
-}
-
-static enum status check_file(const char *name, const char *path, bool secret,
-                              struct config_error *out_error)
-{
-    struct stat about;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) {
-        int error = errno;
-        snprintf(out_error->text, sizeof out_error->text,
-                 "%s: %.400s cannot be opened: %s; the node's user must be able to read it", name,
-                 path, strerror(error));
-        return open_status(error);
-    }
-    enum status status = STATUS_OK;
-    if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
-        snprintf(out_error->text, sizeof out_error->text, "%s: %.400s is not a file", name, path);
-        status = STATUS_INVALID;
-    } else if (secret && (about.st_mode & S_IRWXO)) {
-        snprintf(out_error->text, sizeof out_error->text,
-                 "%s: %.400s may be read by every user of this machine (mode %04o); run chmod "
-                 "o-rwx on it",
-                 name, path, (unsigned)(about.st_mode & 07777));
-        status = STATUS_PERMISSION;
-    }
-    close(descriptor);
-    return status;
-}
-
-enum status config_check_files(const struct config *config, struct config_error *out_error)
-{
-    enum status status = check_file("tls.certificate", config->certificate, false, out_error);
-    if (status == STATUS_OK)
-        status = check_file("tls.key", config->key, true, out_error);
-    if (status == STATUS_OK)
-        status = check_file("tls.ca", config->ca, false, out_error);
-    if (status == STATUS_OK && config->crl[0])
-        status = check_file("tls.crl", config->crl, false, out_error);
     return status;
 }

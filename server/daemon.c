@@ -31,17 +31,14 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/ops_http.h"
+#include "server/ports_file.h"
 #include "server/privilege.h"
 #include "server/probe.h"
 #include "server/reflection.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #ifndef TALLY_VERSION
@@ -422,26 +419,14 @@ static enum status start_ports(struct daemon *daemon)
     return STATUS_OK;
 }
 
-/* <directory>/ports.json: where tools find a node whose ports were chosen by the system. Written
- * once the directory is locked, whole or not at all. */
 static enum status write_ports(struct daemon *daemon)
 {
-    char path[CONFIG_PATH_SIZE + 32], temporary[CONFIG_PATH_SIZE + 32], text[256];
-    snprintf(path, sizeof path, "%s/ports.json", daemon->config->directory);
-    snprintf(temporary, sizeof temporary, "%s/ports.json.new", daemon->config->directory);
-    int size = snprintf(text, sizeof text, "{\"pid\": %ld, \"grpc\": %u, \"ops\": %u}\n",
-                        (long)getpid(), daemon->grpc_port, daemon->ops_port);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool written = fd >= 0 && write(fd, text, (size_t)size) == size;
-    int error = errno;
-    if (fd >= 0 && close(fd) != 0)
-        written = false;
-    if (written && rename(temporary, path) == 0)
-        return STATUS_OK;
-    char reason[CONFIG_PATH_SIZE + 128];
-    snprintf(reason, sizeof reason, "%s cannot be written: %s", path, strerror(error));
-    report_start_failure(daemon, STATUS_IO, reason);
-    return STATUS_IO;
+    struct ports_file_error error;
+    enum status status =
+        ports_file_write(daemon->config->directory, daemon->grpc_port, daemon->ops_port, &error);
+    if (status != STATUS_OK)
+        report_start_failure(daemon, status, error.text);
+    return status;
 }
 
 static enum status open_node(struct daemon *daemon)

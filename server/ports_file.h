@@ -1,0 +1,18 @@
+/* <data directory>/ports.json: where tools find a node whose ports the system has chosen. */
+#ifndef TALLY_SERVER_PORTS_FILE_H
+#define TALLY_SERVER_PORTS_FILE_H
+
+#include "core/status.h"
+
+#include <stdint.h>
+
+struct ports_file_error {
+    char text[1280];
+};
+
+/* {"pid": N, "grpc": PORT, "ops": PORT}; replaces an earlier file whole or not at all. Only for who
+ * holds the directory's lock. Not synced: after a crash the ports mean nothing. STATUS_IO. */
+enum status ports_file_write(const char *directory, uint16_t grpc_port, uint16_t ops_port,
+                             struct ports_file_error *out_error);
+
+#endif
