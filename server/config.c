@@ -192,10 +192,10 @@ static bool parse_number(const char *text, bool is_size, uint64_t *out)
     return !__builtin_mul_overflow((uint64_t)value, unit, out);
 }
 
+/* "request_bytes", "bytes_per_principal": sizes may carry a unit. */
 static bool key_is_size(const struct config_key *key)
 {
-    size_t size = strlen(key->name);
-    return size > 5 && strcmp(key->name + size - 5, "bytes") == 0;
+    return strstr(key->name, "bytes") != NULL;
 }
 
 static enum status set_number(struct loader *loader, const struct config_key *key, const char *text,
@@ -403,6 +403,9 @@ static enum status load_section(struct loader *loader, yaml_document_t *document
                       name->type == YAML_SCALAR_NODE ? node_text(name) : node_kind(name), allowed);
     }
     const char *section = node_text(name);
+    if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0 &&
+        value->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
+        return STATUS_OK; /* a section whose keys are all commented out */
     if (value->type != YAML_MAPPING_NODE) {
         list_allowed(section, allowed, sizeof allowed);
         return refuse(loader, node_line(value), "%s is %s; it must be a mapping of: %s", section,

@@ -122,6 +122,7 @@ static const struct bad bads[] = {
     {"just words\n", {":1:", "a single value"}},
     {BASE "nodes:\n  x: 1\n", {":7:", "unknown section \"nodes\"", "node, listen, tls"}},
     {BASE "log:\n  levle: info\n", {":8:", "unknown key \"levle\" in log", "level"}},
+    {BASE "log: \"\"\n", {":7:", "log is a single value"}},
     {BASE "log: info\n", {":7:", "log is a single value", "level"}},
     {BASE "log:\n  level: [info]\n", {":8:", "log.level is a list"}},
     {BASE "log:\n  level: loud\n", {":8:", "loud", "debug, info, warning and error"}},
@@ -195,6 +196,53 @@ Test(config, bytes_that_are_no_text_are_refused)
     cr_assert_eq(load_bytes(large, CONFIG_FILE_SIZE_MAX + 1, &config, &error), STATUS_INVALID);
     cr_expect(strstr(error.text, "larger than"), "%s", error.text);
     free(large);
+}
+
+static char *sample_text(void)
+{
+    FILE *in = fopen(TALLY_SOURCE_ROOT "/ops/tallyd.yaml.sample", "r");
+    cr_assert_not_null(in);
+    char *text = calloc(1, CONFIG_FILE_SIZE_MAX);
+    cr_assert_gt(fread(text, 1, CONFIG_FILE_SIZE_MAX - 1, in), 1000);
+    cr_assert_eq(fclose(in), 0);
+    return text;
+}
+
+/* The sample is valid as it is; and every default that it shows behind a "#" is the real one. */
+Test(config, sample_shows_every_key_and_its_default)
+{
+    struct config as_it_is, uncommented;
+    struct config_error error;
+    char *text = sample_text();
+    cr_assert_eq(load(text, &as_it_is, &error), STATUS_OK, "%s", error.text);
+    uint32_t shown = 0;
+    for (char *at = text; (at = strstr(at, "\n  # ")) != NULL; at += 5) {
+        size_t word = strspn(at + 5, "abcdefghijklmnopqrstuvwxyz_");
+        if (at[5 + word] != ':')
+            continue;
+        memcpy(at + 1, "    ", 4);
+        memmove(at + 3, at + 5, strlen(at + 5) + 1); /* two spaces, as the others have */
+        shown++;
+    }
+    cr_expect_gt(shown, 15);
+    cr_assert_eq(load(text, &uncommented, &error), STATUS_OK, "%s", error.text);
+    char *crl = uncommented.crl; /* has no default: shown as an example */
+    cr_expect_str_eq(crl, "/etc/tallystick/pki/ca.crl");
+    memset(crl, 0, sizeof uncommented.crl);
+    memset(as_it_is.crl, 0, sizeof as_it_is.crl);
+    cr_expect_eq(memcmp(&as_it_is, &uncommented, sizeof as_it_is), 0);
+    free(text);
+}
+
+/* A section without keys is as if it were not there. */
+Test(config, empty_section_changes_nothing)
+{
+    struct config with, without;
+    struct config_error error;
+    cr_assert_eq(load(BASE "limits:\n  # connections: 1\nlog:\n", &with, &error), STATUS_OK, "%s",
+                 error.text);
+    cr_assert_eq(load(BASE, &without, &error), STATUS_OK);
+    cr_expect_eq(memcmp(&with, &without, sizeof with), 0);
 }
 
 /* A path that would not fit is refused, not cut. */
