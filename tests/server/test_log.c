@@ -149,3 +149,21 @@ Test(log, event_names_are_unique_and_found)
     cr_expect_eq(log_level_by_name("warning"), LOG_LEVEL_WARNING);
     cr_expect_eq(log_level_by_name("Warning"), LOG_LEVEL_COUNT);
 }
+
+/* The operator's table lists every event with its level. */
+Test(log, every_event_is_documented)
+{
+    static char text[64 * 1024];
+    FILE *in = fopen(TALLY_SOURCE_ROOT "/docs/operations-node.md", "r");
+    cr_assert_not_null(in);
+    cr_assert_lt(fread(text, 1, sizeof text - 1, in), sizeof text - 1);
+    cr_assert_eq(fclose(in), 0);
+    for (int event = 0; event < EVENT_COUNT; event++) {
+        if (event == EVENT_NODE || event == EVENT_GRPC)
+            continue; /* explained below the table */
+        char row[128];
+        snprintf(row, sizeof row, "| `%s` | %s |", event_name((enum event)event),
+                 log_level_name(event_level((enum event)event)));
+        cr_expect(strstr(text, row), "%s", row);
+    }
+}

@@ -1,0 +1,33 @@
+/*
+ * A node without journal and store: the functions of replication/node.h that services call, over a
+ * machine of its own (tests/lib/test_bank.h). What is proposed waits until the test says what
+ * becomes of it. Linked instead of replication/node.c.
+ */
+#ifndef TALLY_TESTS_SERVER_FAKE_NODE_H
+#define TALLY_TESTS_SERVER_FAKE_NODE_H
+
+#include "replication/node.h"
+#include "test_bank.h"
+
+#define FAKE_WAITING_MAX 64
+
+struct node {
+    struct test_bank bank;
+    enum node_phase phase;
+    enum status propose_status, read_status; /* other than OK: refused at once */
+    struct node_request *requests[FAKE_WAITING_MAX];
+    struct node_read *reads[FAKE_WAITING_MAX];
+    uint32_t request_count, read_count, cancelled_count;
+    struct node_status shown; /* what node_status() gives, but for phase and applied index */
+};
+
+void fake_node_init(struct node *node);
+void fake_node_deinit(struct node *node);
+/* Commits and applies the oldest waiting request and answers it. */
+void fake_node_commit(struct node *node);
+/* Answers the oldest waiting request with a status. */
+void fake_node_refuse(struct node *node, enum status status);
+/* Calls back the oldest waiting read. */
+void fake_node_read_done(struct node *node, enum status status);
+
+#endif
