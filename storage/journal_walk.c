@@ -109,11 +109,14 @@ enum status journal_walk_look(struct journal_walk *walk, uint64_t number, struct
     journal_window_set(&walk->window, file, file_size);
     memset(&walk->header, 0, sizeof walk->header);
     const uint64_t page_end = file_size < JOURNAL_PAGE_SIZE ? file_size : JOURNAL_PAGE_SIZE;
-    const uint8_t *page;
-    enum status status = journal_window_get(&walk->window, 0, (size_t)page_end, &page);
-    if (status != STATUS_OK)
-        return status;
-    memcpy(&walk->header, page, (size_t)page_end);
+    enum status status = STATUS_OK;
+    if (page_end > 0) {
+        const uint8_t *page;
+        status = journal_window_get(&walk->window, 0, (size_t)page_end, &page);
+        if (status != STATUS_OK)
+            return status;
+        memcpy(&walk->header, page, (size_t)page_end);
+    }
     const enum status sound = journal_segment_header_check(&walk->header);
     if (sound != STATUS_CORRUPT) {
         *out_look = sound == STATUS_OK ? JOURNAL_HEADER_SOUND : JOURNAL_HEADER_VERSION;

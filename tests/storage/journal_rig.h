@@ -11,6 +11,18 @@
 
 #define RIG_ENTRIES_MAX 4096
 
+/* Long searches take fewer steps under sanitizers, which make each several times slower. */
+#if defined(__SANITIZE_ADDRESS__)
+#define RIG_UNDER_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RIG_UNDER_SANITIZER 1
+#endif
+#endif
+#ifndef RIG_UNDER_SANITIZER
+#define RIG_UNDER_SANITIZER 0
+#endif
+
 struct rig_request;
 
 struct rig {

@@ -10,7 +10,7 @@
 
 #define SEGMENT (64u * 1024)
 
-TestSuite(journal_faults, .timeout = 250);
+TestSuite(journal_faults, .timeout = 500);
 
 static void fail_words(const char *what, uint64_t seed, uint64_t n, int64_t sectors,
                        const char *wrong, const struct rig *rig)
@@ -219,7 +219,7 @@ static const char *lose_power(uint64_t seed, bool sync, uint64_t *out_cut)
 Test(journal_faults, power_lost_at_any_moment_loses_nothing_acknowledged)
 {
     uint64_t cut = 0;
-    for (uint64_t seed = 1000; seed < 5000; seed++)
+    for (uint64_t seed = 1000; seed < (RIG_UNDER_SANITIZER ? 1600 : 4000); seed++)
         (void)lose_power(seed, true, &cut);
     cr_assert(cut > 0, "some tails were torn, or the test tests nothing");
 }
