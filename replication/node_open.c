@@ -406,8 +406,8 @@ enum status node_open(const struct node_options *options, struct node **out_node
     }
     if (node->torn_bytes_cut > 0)
         notify_event(&node->notify, "journal_torn_tail_cut",
-                     "the journal ended in a write that was never acknowledged; it was cut",
-                     node->torn_bytes_cut, node->replay.last);
+                     "the journal ended in an unfinished write; it was cut", node->torn_bytes_cut,
+                     node->replay.last);
     if (node->replay.first == 1 && node->replay.last > 1)
         notify_event(&node->notify, "store_rebuilding",
                      "the store holds no checkpoint: everything is replayed from the journal", 1,
