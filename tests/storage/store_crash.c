@@ -2,6 +2,7 @@
  * Power failures against the store, as a command:
  *
  *   store_crash loop LIBPOWERLOSS POWERLOSS_APPLY ROUNDS SEED [no-sync]
+ *   store_crash threads EPOCHS SEED
  *
  * Each round runs a writer (this program again, under the preloaded shim) that writes epochs on a
  * flusher thread, looks up what it wrote meanwhile, and notes each durable epoch outside the
@@ -84,7 +85,8 @@ static void epoch_done(void *context, enum status status, uint64_t durable_index
     *(int *)context = -1;
 }
 
-static int writer(const char *path, const char *acks_path, uint64_t seed)
+/* Writes epochs for as long as it may live, or `epochs` of them. */
+static int writer(const char *path, const char *acks_path, uint64_t seed, uint64_t epochs)
 {
     struct store_error error;
     struct checkpoint_meta meta;
@@ -106,7 +108,7 @@ static int writer(const char *path, const char *acks_path, uint64_t seed)
         die("cannot start", "flusher");
     checkpoint_past(store, &past);
     time_t end = time(NULL) + WRITER_LIFE_MAX_S;
-    for (uint64_t probe = 0; time(NULL) < end;) {
+    for (uint64_t probe = 0; time(NULL) < end && epoch_maker_epochs(maker) < epochs;) {
         struct epoch_plan plan = epoch_maker_plan(maker, TRANSFERS_MAX);
         const struct epoch *epoch = epoch_maker_next(maker, &plan, &meta);
         int done = acks;
@@ -124,6 +126,12 @@ static int writer(const char *path, const char *acks_path, uint64_t seed)
             checkpoint_process(store);
         }
     }
+    checkpoint_stop(store);
+    if (pthread_join(thread, NULL) != 0)
+        die("cannot join", "flusher");
+    checkpoint_close(store);
+    epoch_maker_destroy(maker);
+    (void)close(acks); /* each note was one write */
     return 0;
 }
 
@@ -356,13 +364,33 @@ static int loop(char *self, const char *library, char *apply, unsigned rounds, u
     return right ? 0 : 1;
 }
 
+/* No failure at all: flusher and loop at work on two threads, for the thread sanitizer to watch. */
+static int threads(uint64_t epochs, uint64_t seed)
+{
+    struct place place;
+    uint64_t index;
+    place_make(&place);
+    (void)writer(place.store, place.acks, seed, epochs);
+    uint64_t acked = last_ack(place.acks);
+    const char *wrong = judge(place.store, acked, seed, &index);
+    place_remove(&place);
+    if (wrong == NULL && index != epochs * 10)
+        wrong = "not all epochs were written in time";
+    printf("%s\n%d passed, %d failed\n", wrong == NULL ? "ok" : wrong, wrong == NULL,
+           wrong != NULL);
+    return wrong == NULL ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "write") == 0)
-        return writer(argv[2], argv[3], strtoull(argv[4], NULL, 10));
+        return writer(argv[2], argv[3], strtoull(argv[4], NULL, 10), UINT64_MAX);
+    if (argc == 4 && strcmp(argv[1], "threads") == 0)
+        return threads(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
     if (argc >= 6 && strcmp(argv[1], "loop") == 0)
         return loop(argv[0], argv[2], argv[3], (unsigned)strtoul(argv[4], NULL, 10),
                     strtoull(argv[5], NULL, 10), argc == 7 && strcmp(argv[6], "no-sync") == 0);
-    fprintf(stderr, "usage: store_crash loop LIBPOWERLOSS POWERLOSS_APPLY ROUNDS SEED [no-sync]\n");
+    fprintf(stderr, "usage: store_crash loop LIBPOWERLOSS POWERLOSS_APPLY ROUNDS SEED [no-sync]\n"
+                    "       store_crash threads EPOCHS SEED\n");
     return 2;
 }
