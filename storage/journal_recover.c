@@ -9,7 +9,9 @@
  * cannot tear.
  *
  * A torn tail is overwritten with zeros, durably, before anything is appended, so that no stale
- * record can ever be found behind a new one. A crash in the middle finds a torn tail again.
+ * record can ever be found behind a new one. A crash in the middle finds a torn tail again. For the
+ * same reason as above this is done after every start that was not preceded by a clean stop, zeros
+ * to be seen there or not: an earlier cut may have failed to reach the disk.
  *
  * The file after the last used segment is the spare: blank, or with a half written header (the
  * writer was about to begin it) and nothing behind. If the last segment is closed, the spare is
@@ -214,18 +216,15 @@ static enum status rewrite(struct recovery *recovery, struct file *file, uint64_
     return STATUS_OK;
 }
 
-/* Zeros over everything from `from` on that is not zero. */
+/* Zeros, whether or not zeros are read there: what is read may be in memory only. */
 static enum status wipe(struct recovery *recovery, struct file *file, uint64_t from, uint64_t to)
 {
-    static const uint8_t zeros[JOURNAL_PAGE_SIZE];
+    static const uint8_t zeros[64 * 1024];
     const struct files *files = recovery->files;
     while (from < to) {
-        const uint64_t left = JOURNAL_PAGE_SIZE - from % JOURNAL_PAGE_SIZE;
-        const size_t size = (size_t)(left < to - from ? left : to - from);
-        const uint8_t *bytes;
-        enum status status = journal_window_get(&recovery->walk.window, from, size, &bytes);
-        if (status == STATUS_OK && !journal_is_zero(bytes, size))
-            status = files->write(files->context, file, zeros, size, from);
+        const uint64_t left = to - from;
+        const size_t size = left < sizeof zeros ? (size_t)left : sizeof zeros;
+        const enum status status = files->write(files->context, file, zeros, size, from);
         if (status != STATUS_OK)
             return status;
         from += size;
@@ -233,7 +232,8 @@ static enum status wipe(struct recovery *recovery, struct file *file, uint64_t f
     return STATUS_OK;
 }
 
-/* The last used segment: header and unproven tail written again, torn tail zeroed, synced. */
+/* The last used segment: header and unproven tail written again, everything behind it zeroed,
+ * synced. Only a clean stop proves that zeros were there, and durable. */
 static enum status settle_last(struct recovery *recovery)
 {
     struct journal_walk *walk = &recovery->walk;
@@ -247,10 +247,10 @@ static enum status settle_last(struct recovery *recovery)
     status = rewrite(recovery, writer->file, 0, JOURNAL_PAGE_SIZE);
     if (status == STATUS_OK)
         status = rewrite(recovery, writer->file, walk->unsynced_offset, walk->end_offset);
-    if (status == STATUS_OK && recovery->end == JOURNAL_WALK_TORN) {
+    if (status == STATUS_OK && recovery->end != JOURNAL_WALK_CLOSED &&
+        walk->position.last_type != JOURNAL_STOP)
         status = wipe(recovery, writer->file, walk->end_offset, size);
-        recovery->cut = walk->torn_bytes;
-    }
+    recovery->cut = walk->torn_bytes;
     if (status == STATUS_OK)
         status = recovery->files->sync(recovery->files->context, writer->file);
     if (status != STATUS_OK)
@@ -280,7 +280,6 @@ static enum status settle_spare(struct recovery *recovery)
     enum status status = open_segment(recovery, number, FILE_WRITE, &file, &size);
     if (status != STATUS_OK)
         return status;
-    journal_window_set(&recovery->walk.window, file, size);
     status = wipe(recovery, file, 0, JOURNAL_PAGE_SIZE);
     if (status == STATUS_OK)
         status = files->sync(files->context, file);

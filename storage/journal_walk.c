@@ -193,6 +193,11 @@ static const char *record_misfit(const struct journal_walk *walk,
     if (position->last_type == JOURNAL_STOP && record->type != JOURNAL_START &&
         record->type != JOURNAL_CLOSE)
         return "a clean stop is not followed by a start";
+    if (record->type == JOURNAL_START && position->last_type != JOURNAL_STOP)
+        return "a start does not follow a stop";
+    if (record->type >= JOURNAL_SEAL && record->type <= JOURNAL_START &&
+        (record->index != position->index || record->term != position->term))
+        return "a mark names another last entry";
     if (entry && (record->index != position->index + 1 || record->term < position->term))
         return "the entry's index or term does not follow the entry before";
     if (record->type == JOURNAL_TRUNCATE && record->index > position->index)
