@@ -212,6 +212,24 @@ Test(http2_client, a_deadline_before_the_connection_is_not_sent)
     cr_assert_eq(probe.call.grpc_status, 4);
 }
 
+/* The server stops reading in the middle of a request of 300 kB: nobody can act on a part of it. */
+Test(http2_client, a_request_that_left_in_part_is_not_sent)
+{
+    static uint8_t request[300000];
+    struct probe warm = {0}, part = {.call.timeout_ns = 200000000};
+    run(&warm, "/ok");
+    server.is_mute = true; /* gives no window any more */
+    part.call.path = "/ok";
+    part.call.request = request;
+    part.call.request_size = sizeof request;
+    part.call.done = probe_done;
+    cr_assert_eq(http2_client_call(client, &part.call), STATUS_OK);
+    wait_for(&part.done);
+    cr_assert_eq(part.call.fate, HTTP2_NOT_SENT);
+    cr_assert_eq(part.call.grpc_status, 4);
+    cr_assert_eq(server.request_count, 1);
+}
+
 /* localhost may resolve to ::1 first, where nobody listens: the next address is tried. */
 Test(http2_client, a_name_is_resolved_and_its_addresses_tried)
 {

@@ -86,6 +86,37 @@ Test(grpc_limits, message_bytes_held_by_handlers_count)
     loopback_stop_client(&bed, client);
 }
 
+/* Four answers of 2 MiB before any is read: twice the principal's bytes hold three. The fourth says
+ * that its outcome stands, and does not say that nothing was done. */
+Test(grpc_limits, an_answer_without_room_is_unavailable_and_not_refused)
+{
+    enum { SIZE = 2 * 1024 * 1024 };
+    struct http2_client *client = loopback_client(&bed, "client");
+    struct tracked_call held[4] = {0};
+    for (int i = 0; i < 4; i++)
+        tracked_start(client, &held[i], "/test/Hold", "w", 1);
+    loopback_wait_count(&bed, &bed.held_count, 4);
+    int room_count = 0;
+    for (int i = 0; i < 4; i++) {
+        uint8_t *room = grpc_call_reserve(bed.all_held[i], SIZE);
+        room_count += room != NULL;
+        if (room)
+            memset(room, i, SIZE);
+        grpc_call_finish(bed.all_held[i], GRPC_OK, NULL);
+    }
+    cr_assert_eq(room_count, 3);
+    int lost_count = 0;
+    for (int i = 0; i < 4; i++) {
+        loopback_wait(&bed, &held[i].done);
+        cr_assert_eq(held[i].call.fate, HTTP2_ANSWERED);
+        lost_count += held[i].call.grpc_status == GRPC_UNAVAILABLE;
+        cr_assert_null(http2_call_trailer(&held[i].call, "tally-outcome"));
+        tracked_free(&held[i]);
+    }
+    cr_assert_eq(lost_count, 1);
+    loopback_stop_client(&bed, client);
+}
+
 Test(grpc_limits, a_third_connection_of_a_principal_is_told_why)
 {
     struct http2_client *clients[3];
