@@ -23,6 +23,7 @@ KILL_SECONDS = 20       # SIGKILL to reaped
 # Small files, so that a test's node is made quickly.
 SEGMENT_BYTES = 4 << 20
 RESERVE_BYTES = 1 << 20
+MAP_BYTES = 8 << 30         # the default of 1 TiB does not fit beside a thread sanitizer
 
 # Certificates by short name: URI, name of the principal, role. "stranger" has a certificate of the
 # right authority and no row in the table.
@@ -120,6 +121,7 @@ class Node:
             "tls": {"certificate": security.server.certificate, "key": security.server.key,
                     "ca": security.authority.certificate},
             "journal": {"segment_bytes": SEGMENT_BYTES},
+            "checkpoint": {"map_size_bytes": MAP_BYTES},
             "log": {"level": "info"},
         }
         if crl:
