@@ -7,7 +7,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-TestSuite(node, .timeout = 60);
+TestSuite(node, .timeout = 120);
 
 #define NS_PER_MS 1000000ull
 

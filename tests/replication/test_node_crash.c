@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(node_crash, .timeout = 300);
+TestSuite(node_crash, .timeout = 600);
 
 /* Opens a copy, and if nothing was pruned a second one without its store: both serve, and agree. */
 static void assert_copy_is_whole(const struct pump *origin, uint64_t acknowledged)

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(node_disk, .timeout = 120);
+TestSuite(node_disk, .timeout = 300);
 
 #define NS_PER_MS 1000000ull
 

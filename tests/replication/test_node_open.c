@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(node_open, .timeout = 60);
+TestSuite(node_open, .timeout = 120);
 
 static void assert_refused(struct pump *pump, enum status expected, const char *words)
 {
