@@ -225,6 +225,13 @@ void store_failure(struct checkpoint *checkpoint, struct store_error *out)
     unlock(store);
 }
 
+void store_note_failure(struct store *store, const struct store_error *error)
+{
+    lock(store);
+    store->failure = *error;
+    unlock(store);
+}
+
 /* ---- life ---- */
 
 static void store_free(struct store *store)

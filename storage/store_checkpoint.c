@@ -454,7 +454,10 @@ enum status store_write_epoch(struct store *store, const struct epoch *epoch,
         status = reserve_space(store, epoch);
     if (status != STATUS_OK)
         return status;
-    int code = mdb_txn_begin(store->env, NULL, 0, &t->txn);
+    /* A `store verify` that was killed would pin old pages and make the file grow. */
+    int dead = 0, code = mdb_reader_check(store->env, &dead);
+    if (code == 0)
+        code = mdb_txn_begin(store->env, NULL, 0, &t->txn);
     if (code != 0)
         return store_fail_code(t, code, STORE_TABLE_COUNT, epoch->applied_index,
                                "cannot begin the epoch at this index (the key here)");

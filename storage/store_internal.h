@@ -73,6 +73,9 @@ struct store {
     struct store_error failure;
 };
 
+/* What store_failure() will tell. Any thread. */
+void store_note_failure(struct store *store, const struct store_error *error);
+
 uint64_t store_transfer_hash(const struct store *store, const struct id128 *id);
 uint64_t store_request_hash(const struct store *store, uint32_t principal_name,
                             const uint8_t nonce[16]);

@@ -138,10 +138,7 @@ enum status store_restore(struct checkpoint *checkpoint, struct machine *machine
     free(principals);
     free(ledgers);
     free(window);
-    if (status != STATUS_OK) {
-        pthread_mutex_lock(&store->mutex);
-        store->failure = t->error;
-        pthread_mutex_unlock(&store->mutex);
-    }
+    if (status != STATUS_OK)
+        store_note_failure(store, &t->error);
     return status;
 }

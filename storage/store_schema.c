@@ -220,6 +220,7 @@ enum status store_status_of(int code)
         return STATUS_PERMISSION;
     case EAGAIN:
     case EBUSY:
+    case MDB_READERS_FULL:
         return STATUS_LOCKED;
     case ENOENT:
         return STATUS_NOT_FOUND;
