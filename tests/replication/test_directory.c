@@ -66,8 +66,15 @@ static void overwrite(const char *text, size_t size)
 {
     struct file *file;
     cr_assert_eq(files.open(files.context, DIRECTORY_IDENTITY, FILE_WRITE, &file), STATUS_OK);
-    cr_assert_eq(files.truncate(files.context, file, 0), STATUS_OK);
     cr_assert_eq(files.write(files.context, file, text, size, 0), STATUS_OK);
+    files.close(files.context, file);
+}
+
+static void shorten(size_t size)
+{
+    struct file *file;
+    cr_assert_eq(files.open(files.context, DIRECTORY_IDENTITY, FILE_WRITE, &file), STATUS_OK);
+    cr_assert_eq(files.truncate(files.context, file, size), STATUS_OK);
     files.close(files.context, file);
 }
 
@@ -86,10 +93,13 @@ Test(directory, any_damage_to_the_identity_is_found, .init = set_up, .fini = tea
         enum status status = identity_read(&files, &identity);
         cr_assert(status == STATUS_CORRUPT || status == STATUS_VERSION, "bit %zu: %d", bit, status);
     }
-    for (size_t shorter = 0; shorter < size; shorter++) {
-        overwrite(good, shorter);
+    overwrite(good, size);
+    for (size_t shorter = size - 1; shorter > 0; shorter--) {
+        shorten(shorter);
         cr_assert_eq(identity_read(&files, &identity), STATUS_CORRUPT, "%zu bytes", shorter);
     }
+    shorten(0);
+    cr_assert_eq(identity_read(&files, &identity), STATUS_CORRUPT);
     good[size] = '\n';
     overwrite(good, size + 1);
     cr_assert_eq(identity_read(&files, &identity), STATUS_CORRUPT);
@@ -97,6 +107,7 @@ Test(directory, any_damage_to_the_identity_is_found, .init = set_up, .fini = tea
     memset(large, 'x', sizeof large);
     overwrite(large, sizeof large);
     cr_assert_eq(identity_read(&files, &identity), STATUS_CORRUPT);
+    shorten(size);
     overwrite(good, size);
     cr_assert_eq(identity_read(&files, &identity), STATUS_OK);
 }
