@@ -520,11 +520,12 @@ enum job_state node_job_step(struct node *node, enum node_job job, uint64_t *out
     return worker_step(&node->workers[job], out_wait_ns);
 }
 
-/* True when the thread is gone, or (manual jobs) when the job has come to its end. */
+/* True when the thread is gone, or (manual jobs, or a thread that the system refused) when the job
+ * has come to its end. */
 static bool end_job(struct node *node, enum node_job job)
 {
     struct worker *worker = &node->workers[job];
-    if (!node->environment->manual_jobs)
+    if (worker->started)
         return worker_join(worker, CLOSE_JOIN_MS);
     for (int step = 0; step < 1000 && !worker_has_ended(worker, NULL); step++) {
         uint64_t wait_ns;
