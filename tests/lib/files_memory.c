@@ -1,29 +1,18 @@
 /*
- * Contents are kept twice: as the process sees them and as the disk has them, with one dirty flag a
- * page between the two. Names likewise: a table of what is seen and a table of what is durable,
- * each name on its own (harsher than a journaling file system, which keeps the order of renames).
+ * The names, the faults and the table of functions; the contents of a file are in memory_inode.c.
+ * There are two tables of names, what is seen and what is durable, each name on its own (harsher
+ * than a journaling file system, which keeps the order of renames).
  */
 #include "tests/lib/files_memory.h"
+
+#include "tests/lib/memory_inode.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE      4096u
-#define SECTOR    512u
 #define NAMES_MAX 256
-
-struct inode {
-    uint32_t references; /* names seen, names durable, open files */
-    uint8_t *bytes;      /* as seen */
-    uint8_t *disk;
-    uint8_t *dirty; /* one flag a page */
-    uint64_t size, disk_size;
-    uint64_t capacity;
-    bool size_dirty;
-    bool locked;
-};
 
 struct name {
     char text[64];
@@ -58,123 +47,7 @@ struct files_memory {
 
 static uint64_t draw(struct files_memory *memory)
 {
-    uint64_t z = (memory->random += 0x9e3779b97f4a7c15ull); /* splitmix64 */
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-static void *must(void *pointer)
-{
-    if (pointer == NULL)
-        abort();
-    return pointer;
-}
-
-/* ---- inodes ---- */
-
-static void inode_reserve(struct inode *inode, uint64_t size)
-{
-    if (size <= inode->capacity)
-        return;
-    uint64_t capacity = (size + PAGE - 1) / PAGE * PAGE;
-    if (capacity < inode->capacity * 2)
-        capacity = inode->capacity * 2;
-    inode->bytes = must(realloc(inode->bytes, capacity));
-    inode->disk = must(realloc(inode->disk, capacity));
-    inode->dirty = must(realloc(inode->dirty, capacity / PAGE));
-    memset(inode->bytes + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->disk + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->dirty + inode->capacity / PAGE, 0, (capacity - inode->capacity) / PAGE);
-    inode->capacity = capacity;
-}
-
-static struct inode *inode_copy(const struct inode *from)
-{
-    struct inode *inode = must(calloc(1, sizeof *inode));
-    *inode = (struct inode){.size = from->size,
-                            .disk_size = from->disk_size,
-                            .capacity = from->capacity,
-                            .size_dirty = from->size_dirty};
-    inode->bytes = must(malloc(from->capacity + 1));
-    inode->disk = must(malloc(from->capacity + 1));
-    inode->dirty = must(malloc(from->capacity / PAGE + 1));
-    if (from->capacity > 0) {
-        memcpy(inode->bytes, from->bytes, from->capacity);
-        memcpy(inode->disk, from->disk, from->capacity);
-        memcpy(inode->dirty, from->dirty, from->capacity / PAGE);
-    }
-    return inode;
-}
-
-static void inode_release(struct inode *inode)
-{
-    if (inode == NULL || --inode->references > 0)
-        return;
-    free(inode->bytes);
-    free(inode->disk);
-    free(inode->dirty);
-    free(inode);
-}
-
-static void point(struct inode **where, struct inode *inode)
-{
-    if (inode != NULL)
-        inode->references++;
-    inode_release(*where);
-    *where = inode;
-}
-
-static void inode_write_back(struct inode *inode, uint64_t page)
-{
-    memcpy(inode->disk + page * PAGE, inode->bytes + page * PAGE, PAGE);
-    inode->dirty[page] = 0;
-}
-
-static void inode_sync(struct inode *inode)
-{
-    for (uint64_t page = 0; page < inode->capacity / PAGE; page++)
-        if (inode->dirty[page])
-            inode_write_back(inode, page);
-    inode->disk_size = inode->size;
-    inode->size_dirty = false;
-}
-
-static void inode_set_size(struct inode *inode, uint64_t size)
-{
-    inode_reserve(inode, size);
-    if (size < inode->size) { /* what lies behind reads as zeros if the file grows again */
-        memset(inode->bytes + size, 0, inode->size - size);
-        for (uint64_t page = size / PAGE; page < inode->capacity / PAGE; page++)
-            inode->dirty[page] = 1;
-    }
-    if (size != inode->size)
-        inode->size_dirty = true;
-    inode->size = size;
-}
-
-static void inode_lose(struct files_memory *memory, struct inode *inode)
-{
-    for (uint64_t page = 0; page < inode->capacity / PAGE; page++) {
-        if (!inode->dirty[page])
-            continue;
-        for (uint64_t sector = 0; sector < PAGE / SECTOR; sector++) {
-            const uint64_t at = page * PAGE + sector * SECTOR;
-            if (draw(memory) & 1)
-                memcpy(inode->disk + at, inode->bytes + at, SECTOR);
-        }
-    }
-    if (inode->size_dirty && (draw(memory) & 1))
-        inode->disk_size = inode->size;
-    /* Behind the size nothing is kept. */
-    if (inode->disk_size < inode->capacity)
-        memset(inode->disk + inode->disk_size, 0, inode->capacity - inode->disk_size);
-    if (inode->capacity > 0) {
-        memcpy(inode->bytes, inode->disk, inode->capacity);
-        memset(inode->dirty, 0, inode->capacity / PAGE);
-    }
-    inode->size = inode->disk_size;
-    inode->size_dirty = false;
+    return memory_draw(&memory->random);
 }
 
 /* ---- names ---- */
@@ -265,8 +138,8 @@ static enum verdict begin(struct files_memory *memory, enum files_call call)
 
 static struct file *file_make(struct files_memory *memory, struct inode *inode)
 {
-    struct file *file = must(calloc(1, sizeof *file));
-    point(&file->inode, inode);
+    struct file *file = memory_must(calloc(1, sizeof *file));
+    inode_point(&file->inode, inode);
     file->next = memory->open_files;
     memory->open_files = file;
     return file;
@@ -285,7 +158,7 @@ static enum status memory_open(void *context, const char *text, enum file_mode m
     if (mode == FILE_CREATE && there)
         status = STATUS_EXISTS;
     else if (mode == FILE_CREATE)
-        point(&name->seen, must(calloc(1, sizeof(struct inode))));
+        inode_point(&name->seen, memory_must(calloc(1, sizeof(struct inode))));
     else if (!there)
         status = STATUS_NOT_FOUND;
     if (status == STATUS_OK && verdict != LAST)
@@ -311,7 +184,7 @@ static void memory_close(void *context, struct file *file)
     if (unlink_file(&memory->open_files, file)) {
         if (file->holds_lock)
             file->inode->locked = false;
-        point(&file->inode, NULL);
+        inode_point(&file->inode, NULL);
     } else if (!unlink_file(&memory->stale_files, file)) {
         abort(); /* closed twice */
     }
@@ -354,18 +227,19 @@ static void put(struct files_memory *memory, struct inode *inode, const void *bu
     if (offset + size > inode->size)
         inode_set_size(inode, offset + size);
     memcpy(inode->bytes + offset, buffer, size);
-    for (uint64_t page = offset / PAGE; page <= (offset + size - 1) / PAGE; page++)
+    for (uint64_t page = offset / MEMORY_PAGE; page <= (offset + size - 1) / MEMORY_PAGE; page++)
         inode->dirty[page] = 1;
     /* The kernel may write back at any moment, and what it wrote is then overwritten. */
     if ((draw(memory) & 15) == 0)
         inode_write_back(inode,
-                         offset / PAGE + draw(memory) % ((offset % PAGE + size - 1) / PAGE + 1));
+                         offset / MEMORY_PAGE +
+                             draw(memory) % ((offset % MEMORY_PAGE + size - 1) / MEMORY_PAGE + 1));
 }
 
 /* Bytes of a write that lie before its `sectors`-th sector boundary. */
 static uint64_t cut_at_sector(uint64_t offset, uint64_t size, uint64_t sectors)
 {
-    const uint64_t end = (offset / SECTOR + sectors) * SECTOR;
+    const uint64_t end = (offset / MEMORY_SECTOR + sectors) * MEMORY_SECTOR;
     if (end <= offset)
         return 0;
     return end - offset < size ? end - offset : size;
@@ -379,7 +253,8 @@ static enum status memory_write(void *context, struct file *file, const void *bu
     enum status status = STATUS_OK;
     if (memory->dead)
         return finish(memory, verdict, STATUS_IO);
-    const uint64_t sectors = size == 0 ? 0 : (offset % SECTOR + size + SECTOR - 1) / SECTOR;
+    const uint64_t sectors =
+        size == 0 ? 0 : (offset % MEMORY_SECTOR + size + MEMORY_SECTOR - 1) / MEMORY_SECTOR;
     memory->last_write_sectors = sectors;
     uint64_t written = size;
     if (verdict == FAIL) {
@@ -402,7 +277,8 @@ static enum status memory_sync(void *context, struct file *file)
     const enum verdict verdict = begin(memory, FILES_CALL_SYNC);
     enum status status = STATUS_OK;
     if (verdict == FAIL) {
-        for (uint64_t page = 0; !memory->dead && page < file->inode->capacity / PAGE; page++) {
+        for (uint64_t page = 0; !memory->dead && page < file->inode->capacity / MEMORY_PAGE;
+             page++) {
             if (file->inode->dirty[page] && (draw(memory) & 1))
                 inode_write_back(file->inode, page);
             file->inode->dirty[page] = 0; /* dropped: never tried again */
@@ -450,8 +326,8 @@ static enum status memory_rename(void *context, const char *from, const char *to
     if (source == NULL || source->seen == NULL)
         return finish(memory, verdict, STATUS_NOT_FOUND);
     struct name *target = name_find(memory, to, true);
-    point(&target->seen, source->seen);
-    point(&source->seen, NULL);
+    inode_point(&target->seen, source->seen);
+    inode_point(&source->seen, NULL);
     return finish(memory, verdict, status);
 }
 
@@ -466,7 +342,7 @@ static enum status memory_remove(void *context, const char *text)
     if (name == NULL || name->seen == NULL)
         status = STATUS_NOT_FOUND;
     else
-        point(&name->seen, NULL);
+        inode_point(&name->seen, NULL);
     return finish(memory, verdict, status);
 }
 
@@ -478,7 +354,7 @@ static enum status memory_sync_directory(void *context)
     if (verdict == FAIL)
         return finish(memory, verdict, refuse(memory));
     for (size_t i = 0; memory->sync_on && i < memory->name_count; i++)
-        point(&memory->names[i].durable, memory->names[i].seen);
+        inode_point(&memory->names[i].durable, memory->names[i].seen);
     return finish(memory, verdict, status);
 }
 
@@ -505,7 +381,7 @@ static enum status memory_lock(void *context, const char *text, struct file **ou
         return finish(memory, verdict, refuse(memory));
     struct name *name = name_find(memory, text, true);
     if (name->seen == NULL)
-        point(&name->seen, must(calloc(1, sizeof(struct inode))));
+        inode_point(&name->seen, memory_must(calloc(1, sizeof(struct inode))));
     if (name->seen->locked) {
         status = STATUS_LOCKED;
     } else if (verdict != LAST) {
@@ -531,7 +407,7 @@ static enum status memory_free_space(void *context, uint64_t *out_bytes)
 
 struct files_memory *files_memory_create(uint64_t seed)
 {
-    struct files_memory *memory = must(calloc(1, sizeof *memory));
+    struct files_memory *memory = memory_must(calloc(1, sizeof *memory));
     if (pthread_mutex_init(&memory->lock, NULL) != 0)
         abort();
     memory->random = seed;
@@ -561,8 +437,8 @@ void files_memory_destroy(struct files_memory *memory)
 {
     files_memory_restart(memory);
     for (size_t i = 0; i < memory->name_count; i++) {
-        point(&memory->names[i].seen, NULL);
-        point(&memory->names[i].durable, NULL);
+        inode_point(&memory->names[i].seen, NULL);
+        inode_point(&memory->names[i].durable, NULL);
     }
     if (memory->stale_files != NULL)
         abort(); /* somebody forgot to close */
@@ -598,7 +474,7 @@ struct files_memory *files_memory_clone(struct files_memory *memory, uint64_t se
         }
         if (copy == NULL)
             copy = inode_copy(original);
-        point(i % 2 == 0 ? &twin->names[i / 2].seen : &twin->names[i / 2].durable, copy);
+        inode_point(i % 2 == 0 ? &twin->names[i / 2].seen : &twin->names[i / 2].durable, copy);
     }
     pthread_mutex_unlock(&memory->lock);
     return twin;
@@ -669,7 +545,7 @@ void files_memory_restart(struct files_memory *memory)
         struct file *file = memory->open_files;
         memory->open_files = file->next;
         file->inode->locked = false;
-        point(&file->inode, NULL);
+        inode_point(&file->inode, NULL);
         file->next = memory->stale_files;
         memory->stale_files = file;
     }
@@ -685,15 +561,15 @@ void files_memory_power_loss(struct files_memory *memory)
     for (size_t i = 0; i < memory->name_count; i++) {
         struct name *name = &memory->names[i];
         if (name->seen != name->durable && (draw(memory) & 1))
-            point(&name->durable, name->seen);
+            inode_point(&name->durable, name->seen);
     }
     for (size_t i = 0; i < memory->name_count; i++) {
         struct name *name = &memory->names[i];
-        point(&name->seen, name->durable);
+        inode_point(&name->seen, name->durable);
     }
     for (size_t i = 0; i < memory->name_count; i++)
         if (memory->names[i].seen != NULL)
-            inode_lose(memory, memory->names[i].seen);
+            inode_lose(&memory->random, memory->names[i].seen);
     pthread_mutex_unlock(&memory->lock);
 }
 
@@ -719,8 +595,8 @@ void files_memory_remove(struct files_memory *memory, const char *text)
 {
     struct name *name = name_find(memory, text, false);
     if (name != NULL) {
-        point(&name->seen, NULL);
-        point(&name->durable, NULL);
+        inode_point(&name->seen, NULL);
+        inode_point(&name->durable, NULL);
     }
 }
 
@@ -736,7 +612,7 @@ void files_memory_resize(struct files_memory *memory, const char *name, uint64_t
 void files_memory_settle(struct files_memory *memory)
 {
     for (size_t i = 0; i < memory->name_count; i++) {
-        point(&memory->names[i].durable, memory->names[i].seen);
+        inode_point(&memory->names[i].durable, memory->names[i].seen);
         if (memory->names[i].seen != NULL)
             inode_sync(memory->names[i].seen);
     }

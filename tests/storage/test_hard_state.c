@@ -75,7 +75,8 @@ static void survive(int kind)
             uint64_t acknowledged = 0;
             uint64_t tried = 0;
             while (tried < 6) {
-                const struct hard_state state = {.term = ++tried, .vote = tried};
+                tried++;
+                const struct hard_state state = {.term = tried, .vote = tried};
                 if (hard_state_write(files, &state) != STATUS_OK)
                     break;
                 acknowledged = tried;
