@@ -21,107 +21,21 @@
  * Started in this order: privileges, loop and log, ports (so that a probe is answered and a taken
  * port is told before a long replay), the node's files, services, then the loop.
  */
-#include "server/daemon.h"
+#include "server/daemon_internal.h"
 
 #include "core/invariant.h"
-#include "proto/descriptors.h"
-#include "replication/node.h"
-#include "server/dispatch.h"
-#include "server/health_service.h"
-#include "server/log.h"
-#include "server/metrics.h"
-#include "server/ops_http.h"
-#include "server/ports_file.h"
-#include "server/privilege.h"
-#include "server/probe.h"
-#include "server/reflection.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#ifndef TALLY_VERSION
-#define TALLY_VERSION "unversioned"
-#endif
-
 /* Clients' time to read "unknown" after the node failed. */
 #define FAILING_GRACE_MS 300
+/* After a failure, and once everything is closed, the process ends within this, come what may. */
+#define GUARD_MS 5000
 
-enum daemon_phase {
-    DAEMON_STARTING,
-    DAEMON_REPLAYING,
-    DAEMON_SERVING,
-    DAEMON_LEAVING,
-    DAEMON_FINISHING,
-    DAEMON_FAILING,
-    DAEMON_CLOSING,
-    DAEMON_PHASE_COUNT
-};
-
-struct daemon {
-    const struct config *config;
-    const char *config_file;
-    enum daemon_phase phase;
-    int exit_code;
-
-    struct log *log;
-    struct metrics *metrics;
-    uv_loop_t loop;
-    bool loop_open;
-    struct ops_http *ops;
-    struct grpc_server *grpc;
-    bool clients_left; /* the drain of grpc has called back */
-    struct node *node;
-    struct dispatch *dispatch;
-    struct health *health;
-    struct reflection *reflection;
-    struct probe probe;
-    uint16_t grpc_port, ops_port;
-
-    uv_async_t wake;
-    uv_timer_t turn;
-    uv_signal_t signals[3];
-};
-
-static const struct {
-    int number;
-    const char *name;
-} signal_table[3] = {{SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGHUP, "SIGHUP"}};
-
-int daemon_exit_of_status(enum status status)
-{
-    switch (status) {
-    case STATUS_OK:
-        return EXIT_STOPPED;
-    case STATUS_CORRUPT:
-    case STATUS_STORE_AHEAD:
-    case STATUS_WRONG_CLUSTER:
-        return EXIT_WRONG_DATA;
-    case STATUS_NOT_FOUND:
-        return EXIT_NO_DATA;
-    case STATUS_UNAVAILABLE:
-        return EXIT_NO_ADDRESS;
-    case STATUS_NO_MEMORY:
-        return EXIT_NO_RESOURCE;
-    case STATUS_DISK_FULL:
-        return EXIT_DISK_FULL;
-    case STATUS_IO:
-        return EXIT_DISK_FAILED;
-    case STATUS_LOCKED:
-        return EXIT_TRY_AGAIN;
-    case STATUS_VERSION:
-        return EXIT_VERSION;
-    case STATUS_PERMISSION:
-        return EXIT_NO_PERMISSION;
-    case STATUS_INVALID:
-        return EXIT_WRONG_CONFIG;
-    default:
-        return EXIT_INTERNAL;
-    }
-}
-
-static void move(struct daemon *daemon, enum daemon_phase next)
+void daemon_move(struct daemon *daemon, enum daemon_phase next)
 {
     static const bool allowed[DAEMON_PHASE_COUNT][DAEMON_PHASE_COUNT] = {
         [DAEMON_STARTING] = {[DAEMON_REPLAYING] = true},
@@ -147,57 +61,6 @@ static void log_plain(struct daemon *daemon, enum event event, const char *text)
     log_end(daemon->log, &line);
 }
 
-/* From the node's threads as well. */
-static void node_event(void *context, const char *name, const char *text, uint64_t a, uint64_t b)
-{
-    struct daemon *daemon = context;
-    struct log_line line;
-    enum event event = event_by_name(name, EVENT_NODE);
-    log_begin(&line, event);
-    if (event == EVENT_NODE)
-        log_text(&line, "name", name);
-    log_text(&line, "text", text);
-    log_number(&line, "a", a);
-    log_number(&line, "b", b);
-    log_end(daemon->log, &line);
-}
-
-static void grpc_event(void *context, const char *name, const char *principal, const char *text)
-{
-    struct daemon *daemon = context;
-    struct log_line line;
-    enum event event = event_by_name(name, EVENT_GRPC);
-    log_begin(&line, event);
-    if (event == EVENT_GRPC)
-        log_text(&line, "name", name);
-    if (principal && *principal)
-        log_text(&line, "principal", principal);
-    log_text(&line, "text", text);
-    log_end(daemon->log, &line);
-}
-
-static void report_start_failure(struct daemon *daemon, enum status status, const char *text)
-{
-    struct log_line line;
-    daemon->exit_code = daemon_exit_of_status(status);
-    fprintf(stderr, "tallyd: %s\n", text);
-    log_begin(&line, EVENT_START_FAILED);
-    log_text(&line, "status", status_text(status));
-    log_text(&line, "text", text);
-    log_number(&line, "exit_code", (uint64_t)daemon->exit_code);
-    log_end(daemon->log, &line);
-}
-
-static void log_listening(struct daemon *daemon, const char *what, const char *host, uint16_t port)
-{
-    struct log_line line;
-    log_begin(&line, EVENT_LISTENING);
-    log_text(&line, "service", what);
-    log_text(&line, "host", host);
-    log_number(&line, "port", port);
-    log_end(daemon->log, &line);
-}
-
 /* ---- leaving ---- */
 
 static void try_close(struct daemon *daemon);
@@ -207,7 +70,7 @@ static void clients_left_cb(void *context)
     struct daemon *daemon = context;
     daemon->clients_left = true;
     if (daemon->phase == DAEMON_LEAVING) {
-        move(daemon, DAEMON_FINISHING);
+        daemon_move(daemon, DAEMON_FINISHING);
         node_drain(daemon->node);
         uv_async_send(&daemon->wake);
     } else {
@@ -218,7 +81,7 @@ static void clients_left_cb(void *context)
 static void leave(struct daemon *daemon, const char *reason)
 {
     log_plain(daemon, EVENT_DRAINING, reason);
-    move(daemon, DAEMON_LEAVING);
+    daemon_move(daemon, DAEMON_LEAVING);
     daemon->probe.stopping = true;
     health_stop(daemon->health);
     dispatch_set_ready(daemon->dispatch, false, "stopping");
@@ -230,10 +93,22 @@ static void hurry(struct daemon *daemon, const char *reason)
     if (daemon->phase != DAEMON_LEAVING)
         return;
     log_plain(daemon, EVENT_DRAIN_HURRIED, reason);
-    move(daemon, DAEMON_FINISHING);
+    daemon_move(daemon, DAEMON_FINISHING);
     grpc_server_drain(daemon->grpc, 0, clients_left_cb, daemon); /* only shortens the grace */
     node_drain(daemon->node);
     uv_async_send(&daemon->wake);
+}
+
+static void guard_cb(uv_timer_t *guard)
+{
+    struct daemon *daemon = guard->data;
+    log_plain(daemon, EVENT_STOP_HUNG, "the process did not end by itself and is ended now");
+    _exit(daemon->exit_code != EXIT_STOPPED ? daemon->exit_code : EXIT_INTERNAL);
+}
+
+static void start_guard(struct daemon *daemon)
+{
+    uv_timer_start(&daemon->guard, guard_cb, GUARD_MS, 0);
 }
 
 static void fail(struct daemon *daemon, const struct node_status *status)
@@ -249,7 +124,8 @@ static void fail(struct daemon *daemon, const struct node_status *status)
     log_number(&line, "applied", status->applied_index);
     log_number(&line, "exit_code", (uint64_t)daemon->exit_code);
     log_end(daemon->log, &line);
-    move(daemon, DAEMON_FAILING);
+    daemon_move(daemon, DAEMON_FAILING);
+    start_guard(daemon);
     daemon->probe.stopping = true;
     health_stop(daemon->health);
     dispatch_set_ready(daemon->dispatch, false, "the node failed");
@@ -259,9 +135,10 @@ static void fail(struct daemon *daemon, const struct node_status *status)
 
 static void close_handles(struct daemon *daemon)
 {
+    daemon->handles_open = false;
     uv_close((uv_handle_t *)&daemon->wake, NULL);
     uv_close((uv_handle_t *)&daemon->turn, NULL);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < DAEMON_SIGNAL_COUNT; i++)
         uv_close((uv_handle_t *)&daemon->signals[i], NULL);
 }
 
@@ -274,7 +151,8 @@ static void try_close(struct daemon *daemon)
     bool waits = daemon->phase == DAEMON_FINISHING || daemon->phase == DAEMON_FAILING;
     if (!waits || !node_done || !daemon->clients_left || dispatch_call_count(daemon->dispatch) > 0)
         return;
-    move(daemon, DAEMON_CLOSING);
+    daemon_move(daemon, DAEMON_CLOSING);
+    start_guard(daemon);
     grpc_server_destroy(daemon->grpc);
     daemon->grpc = NULL;
     daemon->probe.grpc = NULL;
@@ -294,7 +172,7 @@ static void follow_node(struct daemon *daemon)
     if (status.phase == NODE_FAILED && daemon->phase != DAEMON_FAILING)
         fail(daemon, &status);
     if (status.phase == NODE_SERVING && daemon->phase == DAEMON_REPLAYING) {
-        move(daemon, DAEMON_SERVING);
+        daemon_move(daemon, DAEMON_SERVING);
         dispatch_set_ready(daemon->dispatch, true, NULL);
         health_set_serving(daemon->health, true);
     }
@@ -303,12 +181,13 @@ static void follow_node(struct daemon *daemon)
 
 static void turn(struct daemon *daemon)
 {
-    if (daemon->phase == DAEMON_CLOSING)
+    if (daemon->phase == DAEMON_STARTING || daemon->phase == DAEMON_CLOSING)
         return;
+    bool reads_left = dispatch_process(daemon->dispatch);
     node_process(daemon->node);
     follow_node(daemon);
     if (daemon->phase != DAEMON_CLOSING)
-        uv_timer_start(&daemon->turn, turn_cb, node_wait_ms(daemon->node), 0);
+        uv_timer_start(&daemon->turn, turn_cb, reads_left ? 0 : node_wait_ms(daemon->node), 0);
 }
 
 static void turn_cb(uv_timer_t *timer)
@@ -316,15 +195,9 @@ static void turn_cb(uv_timer_t *timer)
     turn(timer->data);
 }
 
-static void wake_cb(uv_async_t *wake)
+void daemon_wake_cb(uv_async_t *wake)
 {
     turn(wake->data);
-}
-
-static void wake_loop(void *context)
-{
-    struct daemon *daemon = context;
-    uv_async_send(&daemon->wake);
 }
 
 /* ---- signals ---- */
@@ -341,13 +214,10 @@ static void reload(struct daemon *daemon)
         log_plain(daemon, EVENT_CERTIFICATES_REFUSED, error.text);
 }
 
-static void signal_cb(uv_signal_t *handle, int number)
+void daemon_signal_cb(uv_signal_t *handle, int number)
 {
     struct daemon *daemon = handle->data;
-    const char *name = "";
-    for (int i = 0; i < 3; i++)
-        if (signal_table[i].number == number)
-            name = signal_table[i].name;
+    const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
     if (number == SIGHUP) {
         reload(daemon);
         return;
@@ -358,221 +228,43 @@ static void signal_cb(uv_signal_t *handle, int number)
         hurry(daemon, name);
 }
 
-/* ---- start ---- */
-
-static enum status start_loop(struct daemon *daemon)
-{
-    int error = uv_loop_init(&daemon->loop);
-    if (error != 0) {
-        report_start_failure(daemon, STATUS_NO_MEMORY, uv_strerror(error));
-        return STATUS_NO_MEMORY;
-    }
-    daemon->loop_open = true;
-    error = uv_async_init(&daemon->loop, &daemon->wake, wake_cb);
-    if (error == 0)
-        error = uv_timer_init(&daemon->loop, &daemon->turn);
-    daemon->wake.data = daemon->turn.data = daemon;
-    for (int i = 0; i < 3 && error == 0; i++) {
-        daemon->signals[i].data = daemon;
-        error = uv_signal_init(&daemon->loop, &daemon->signals[i]);
-        if (error == 0)
-            error = uv_signal_start(&daemon->signals[i], signal_cb, signal_table[i].number);
-    }
-    if (error != 0) {
-        report_start_failure(daemon, STATUS_NO_MEMORY, uv_strerror(error));
-        return STATUS_NO_MEMORY;
-    }
-    return STATUS_OK;
-}
-
-static enum status start_ports(struct daemon *daemon)
-{
-    const struct config *config = daemon->config;
-    struct ops_error ops_error;
-    enum status status = ops_http_start(&daemon->loop, &config->ops, &daemon->probe, daemon->log,
-                                        &daemon->ops, &daemon->ops_port, &ops_error);
-    if (status != STATUS_OK) {
-        report_start_failure(daemon, status, ops_error.text);
-        return status;
-    }
-    struct grpc_server_options options = {
-        .loop = &daemon->loop,
-        .host = config->grpc.host,
-        .port = config->grpc.port,
-        .certificate_file = config->certificate,
-        .key_file = config->key,
-        .ca_file = config->ca,
-        .crl_file = config->crl[0] ? config->crl : NULL,
-        .limits = config->grpc_limits,
-        .event_context = daemon,
-        .event = grpc_event,
-    };
-    struct grpc_error error = {.text = ""};
-    status = grpc_server_create(&options, &daemon->grpc, &error);
-    if (status == STATUS_OK)
-        status = grpc_server_listen(daemon->grpc, &daemon->grpc_port, &error);
-    if (status != STATUS_OK) {
-        report_start_failure(daemon, status, error.text);
-        return status;
-    }
-    daemon->probe.grpc = daemon->grpc;
-    return STATUS_OK;
-}
-
-static enum status write_ports(struct daemon *daemon)
-{
-    struct ports_file_error error;
-    enum status status =
-        ports_file_write(daemon->config->directory, daemon->grpc_port, daemon->ops_port, &error);
-    if (status != STATUS_OK)
-        report_start_failure(daemon, status, error.text);
-    return status;
-}
-
-static enum status open_node(struct daemon *daemon)
-{
-    const struct config *config = daemon->config;
-    struct node_options options = {
-        .directory = config->directory,
-        .journal_segment_size = config->segment_bytes,
-        .epoch_transfer_count_max = config->checkpoint_transfers,
-        .account_count_max = ACCOUNTS_MAX,
-        .bloom_bytes = config->bloom_bytes,
-        .store_map_size_bytes = config->map_size_bytes,
-        .checkpoint_interval_ms = config->checkpoint_interval_ms,
-        .disk_watermark_bytes = config->watermark_bytes,
-        .in_flight_entries_max = config->entries_in_flight,
-        .waiting_requests_max = config->requests_max,
-        .waiting_bytes_max = config->request_bytes_max,
-        .wake_context = daemon,
-        .wake_loop = wake_loop,
-        .event_context = daemon,
-        .event = node_event,
-    };
-    struct node_error error = {.text = ""};
-    enum status status = node_open(&options, &daemon->node, &error);
-    if (status != STATUS_OK)
-        report_start_failure(daemon, status, error.text);
-    return status;
-}
-
-static char *status_json(void *context)
-{
-    return probe_status_json(context);
-}
-
-static enum status start_services(struct daemon *daemon)
-{
-    const struct config *config = daemon->config;
-    struct dispatch_options options = {
-        .node = daemon->node,
-        .log = daemon->log,
-        .metrics = daemon->metrics,
-        .requests_per_principal = config->requests_per_principal,
-        .requests_max = config->requests_max,
-        .request_bytes_max = config->request_bytes_max,
-        .read_wait_ms = config->read_wait_ms,
-        .status_json = status_json,
-        .status_context = &daemon->probe,
-    };
-    daemon->dispatch = dispatch_create(&options);
-    daemon->health = health_create();
-    enum status status =
-        reflection_create(proto_descriptors, proto_descriptors_size, &daemon->reflection);
-    invariant_values(status == STATUS_OK || status == STATUS_NO_MEMORY, status, 0);
-    if (status != STATUS_OK || !daemon->dispatch || !daemon->health) {
-        report_start_failure(daemon, STATUS_NO_MEMORY, "out of memory for the services");
-        return STATUS_NO_MEMORY;
-    }
-    dispatch_register(daemon->dispatch, daemon->grpc);
-    health_register(daemon->health, daemon->grpc);
-    reflection_register(daemon->reflection, daemon->grpc);
-    daemon->probe.node = daemon->node;
-    daemon->probe.dispatch = daemon->dispatch;
-    daemon->probe.health = daemon->health;
-    return STATUS_OK;
-}
-
-static enum status start_node(struct daemon *daemon)
-{
-    struct node_error error = {.text = ""};
-    enum status status = node_start(daemon->node, &error);
-    if (status != STATUS_OK) {
-        report_start_failure(daemon, status, error.text);
-        return status;
-    }
-    move(daemon, DAEMON_REPLAYING);
-    dispatch_set_ready(daemon->dispatch, false, "replaying the journal");
-    log_listening(daemon, "grpc", daemon->config->grpc.host, daemon->grpc_port);
-    log_listening(daemon, "ops", daemon->config->ops.host, daemon->ops_port);
-    uv_async_send(&daemon->wake);
-    return STATUS_OK;
-}
-
-static enum status start_process(struct daemon *daemon)
-{
-    struct privilege_error error;
-    bool changed;
-    enum status status =
-        privilege_drop(daemon->config->user, daemon->config->allow_root, &changed, &error);
-    if (status != STATUS_OK) {
-        report_start_failure(daemon, status, error.text);
-        return status;
-    }
-    if (changed) {
-        struct log_line line;
-        log_begin(&line, EVENT_PRIVILEGES_DROPPED);
-        log_text(&line, "user", daemon->config->user);
-        log_end(daemon->log, &line);
-    }
-    signal(SIGPIPE, SIG_IGN); /* a peer that closed is an error of the write */
-    struct config_error config_error;
-    status = config_check_files(daemon->config, &config_error);
-    if (status != STATUS_OK) {
-        report_start_failure(daemon, STATUS_INVALID, config_error.text);
-        return status;
-    }
-    return start_loop(daemon);
-}
-
-static enum status start(struct daemon *daemon)
-{
-    enum status status = start_process(daemon);
-    if (status == STATUS_OK)
-        status = start_ports(daemon);
-    if (status == STATUS_OK)
-        status = open_node(daemon);
-    if (status == STATUS_OK)
-        status = write_ports(daemon);
-    if (status == STATUS_OK)
-        status = start_services(daemon);
-    if (status == STATUS_OK)
-        status = start_node(daemon);
-    return status;
-}
-
 /* ---- the whole life ---- */
 
-static void count_left_handle(uv_handle_t *handle, void *context)
+static void abandoned_cb(void *context)
 {
-    (void)handle;
-    ++*(unsigned *)context;
+    struct daemon *daemon = context;
+    daemon->clients_left = true;
 }
 
-/* What daemon_run opened, in reverse; after the loop has ended. A start that failed leaves handles
- * in the loop: the process is about to exit, so they are left to it. */
+/* A start that failed half-way: closes what it has opened, ports included. */
+static void abandon_start(struct daemon *daemon)
+{
+    if (!daemon->handles_open)
+        return;
+    start_guard(daemon);
+    if (daemon->grpc) {
+        daemon->probe.grpc = NULL;
+        grpc_server_drain(daemon->grpc, 0, abandoned_cb, daemon);
+        while (!daemon->clients_left)
+            uv_run(&daemon->loop, UV_RUN_ONCE);
+        grpc_server_destroy(daemon->grpc);
+    }
+    ops_http_stop(daemon->ops);
+    close_handles(daemon);
+    uv_run(&daemon->loop, UV_RUN_DEFAULT);
+}
+
+/* What daemon_run opened, in reverse, after the loop has ended. */
 static void tear_down(struct daemon *daemon)
 {
-    unsigned left = 0;
-    if (daemon->node)
-        node_close(daemon->node);
     dispatch_destroy(daemon->dispatch);
     health_destroy(daemon->health);
     reflection_destroy(daemon->reflection);
     if (daemon->loop_open) {
-        uv_walk(&daemon->loop, count_left_handle, &left);
-        if (left == 0)
-            invariant(uv_loop_close(&daemon->loop) == 0);
+        uv_close((uv_handle_t *)&daemon->guard, NULL);
+        uv_run(&daemon->loop, UV_RUN_DEFAULT);
+        int error = uv_loop_close(&daemon->loop);
+        invariant_values(error == 0, error, 0);
     }
     metrics_destroy(daemon->metrics);
 }
@@ -581,16 +273,16 @@ int daemon_run(const struct config *config, const char *config_file)
 {
     struct daemon *daemon = calloc(1, sizeof *daemon);
     struct log *log = log_create(STDERR_FILENO, config->log_level);
-    if (!daemon || !log) {
+    struct metrics *metrics = metrics_create();
+    if (!daemon || !log || !metrics) {
         fprintf(stderr, "tallyd: out of memory\n");
         return EXIT_NO_RESOURCE;
     }
     daemon->config = config;
     daemon->config_file = config_file;
     daemon->log = log;
-    daemon->metrics = metrics_create();
-    daemon->probe =
-        (struct probe){.log = log, .metrics = daemon->metrics, .started_ns = uv_hrtime()};
+    daemon->metrics = metrics;
+    daemon->probe = (struct probe){.log = log, .metrics = metrics, .started_ns = uv_hrtime()};
 
     struct log_line line;
     log_begin(&line, EVENT_STARTING);
@@ -599,15 +291,21 @@ int daemon_run(const struct config *config, const char *config_file)
     log_text(&line, "directory", config->directory);
     log_end(log, &line);
 
-    if (!daemon->metrics)
-        report_start_failure(daemon, STATUS_NO_MEMORY, "out of memory");
-    else if (start(daemon) == STATUS_OK)
+    if (daemon_start(daemon) == STATUS_OK)
         uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    else
+        abandon_start(daemon);
 
     int exit_code = daemon->exit_code;
-    tear_down(daemon);
+    if (daemon->node)
+        node_close(daemon->node);
+    /* A failed node may have left a thread in a write that never returns, and that thread may still
+     * wake the loop: its memory is left to the exit. */
+    if (daemon->phase == DAEMON_CLOSING && exit_code != EXIT_STOPPED)
+        return exit_code;
     if (exit_code == EXIT_STOPPED)
         log_plain(daemon, EVENT_STOPPED, "everything is durable");
+    tear_down(daemon);
     log_destroy(log);
     free(daemon);
     return exit_code;

@@ -7,6 +7,10 @@
  * that went away costs a dropped answer. Only a read that waits for min_index is cut short then,
  * since nobody needs it any more.
  *
+ * Reads that are ready run at once while the turn's time lasts and are put off to the next turn
+ * otherwise. That keeps them linearizable: the state only moves on, and the answer has not left
+ * yet.
+ *
  * Everything here is bounded: works by requests_max, bytes by request_bytes_max, each principal by
  * its row; beyond any of them the call is pushed back with NOT_ACCEPTED and a retry hint.
  */
@@ -23,6 +27,10 @@
 /* Room for the longest answer: 8190 transfers of 208 bytes, 1.7 MB, and what surrounds them. */
 #define PAGE_SIZE_MAX (REQUEST_EVENTS_MAX * WIRE_TRANSFER_SIZE_MAX + 4096)
 
+/* Reads of one turn may take this long together; then the loop has its way first, since a node that
+ * looks up ids for a second acknowledges nothing for a second. */
+#define READ_TURN_NS (10ull * 1000 * 1000)
+
 struct dispatch_method {
     struct dispatch *dispatch;
     enum method method;
@@ -36,6 +44,8 @@ struct dispatch {
     struct work *works; /* requests_max of them */
     struct work *free_works;
     uint32_t work_count;
+    struct work *put_off_first, *put_off_last;
+    uint64_t read_ns; /* spent on reads in this turn */
     bool ready;
     const char *not_ready_reason;
     char node_text[24], epoch_text[24];
@@ -220,14 +230,68 @@ void work_finish_code(struct work *work, enum grpc_code code, const char *messag
 
 /* ---- reading ---- */
 
+/* Runs a read and charges it to the turn. */
+static void read_now(struct work *work)
+{
+    struct dispatch *dispatch = work->dispatch;
+    uint64_t begun = uv_hrtime();
+    work->reading = WORK_NOT_READING;
+    work->read_done(work);
+    dispatch_charge(dispatch, uv_hrtime() - begun);
+}
+
+void dispatch_charge(struct dispatch *dispatch, uint64_t duration_ns)
+{
+    dispatch->read_ns += duration_ns;
+}
+
+static void put_off(struct work *work)
+{
+    struct dispatch *dispatch = work->dispatch;
+    work->reading = WORK_PUT_OFF;
+    work->next = NULL;
+    if (dispatch->put_off_last)
+        dispatch->put_off_last->next = work;
+    else
+        dispatch->put_off_first = work;
+    dispatch->put_off_last = work;
+}
+
+static void take_back(struct work *work)
+{
+    struct dispatch *dispatch = work->dispatch;
+    struct work *before = NULL;
+    for (struct work *other = dispatch->put_off_first; other != work; other = other->next)
+        before = other;
+    if (before)
+        before->next = work->next;
+    else
+        dispatch->put_off_first = work->next;
+    if (dispatch->put_off_last == work)
+        dispatch->put_off_last = before;
+}
+
 static void work_read_cb(struct node_read *read, enum status status)
 {
     struct work *work = (struct work *)(void *)((char *)read - offsetof(struct work, read));
-    work->reading = false;
+    work->reading = WORK_NOT_READING;
     if (status != STATUS_OK)
         work_finish_status(work, status);
+    else if (work->dispatch->read_ns < READ_TURN_NS && !work->dispatch->put_off_first)
+        read_now(work);
     else
-        work->read_done(work);
+        put_off(work);
+}
+
+bool dispatch_process(struct dispatch *dispatch)
+{
+    dispatch->read_ns = 0;
+    while (dispatch->put_off_first && dispatch->read_ns < READ_TURN_NS) {
+        struct work *work = dispatch->put_off_first;
+        take_back(work);
+        read_now(work);
+    }
+    return dispatch->put_off_first != NULL;
 }
 
 void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work))
@@ -241,10 +305,10 @@ void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *wo
         .deadline_ns = deadline < latest ? deadline : latest,
         .cb = work_read_cb,
     };
-    work->reading = true;
+    work->reading = WORK_WAITING;
     enum status status = node_read(dispatch->options.node, &work->read);
     if (status != STATUS_OK) {
-        work->reading = false;
+        work->reading = WORK_NOT_READING;
         work_finish_status(work, status);
     }
 }
@@ -256,7 +320,7 @@ static void refuse_call(struct dispatch *dispatch, enum method method, struct gr
                         enum grpc_code code, const char *outcome, uint32_t retry_ms,
                         const char *message)
 {
-    metrics_call(dispatch->options.metrics, method, code, 0);
+    metrics_refused(dispatch->options.metrics, method, code);
     add_trailers(dispatch, call, applied_index(dispatch), outcome, retry_ms);
     grpc_call_finish(call, code, message);
 }
@@ -346,10 +410,13 @@ static void dispatch_gone(void *context, struct grpc_call *call)
 {
     (void)context;
     struct work *work = grpc_call_data(call);
-    if (!work || !work->reading)
+    if (!work || work->reading == WORK_NOT_READING)
         return;
-    work->reading = false;
-    node_read_cancel(work->dispatch->options.node, &work->read);
+    if (work->reading == WORK_WAITING)
+        node_read_cancel(work->dispatch->options.node, &work->read);
+    else
+        take_back(work);
+    work->reading = WORK_NOT_READING;
     work_finish_code(work, GRPC_CANCELLED, "the client went away");
 }
 

@@ -41,6 +41,11 @@ void dispatch_destroy(struct dispatch *dispatch);
 void dispatch_register(struct dispatch *dispatch, struct grpc_server *server);
 /* The daemon tells when requests may come; before, they are refused with `reason`. Borrowed. */
 void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reason);
+/* Once per turn of the loop: answers reads that were put off because earlier ones had used up the
+ * turn's time. True when some are left: come again at once. */
+bool dispatch_process(struct dispatch *dispatch);
+/* Counts time that was spent on reads in this turn; for tests that cannot be slow on purpose. */
+void dispatch_charge(struct dispatch *dispatch, uint64_t duration_ns);
 /* Calls that are not finished yet, and the memory they hold. */
 uint32_t dispatch_call_count(const struct dispatch *dispatch);
 uint64_t dispatch_bytes(const struct dispatch *dispatch);
@@ -60,7 +65,11 @@ struct work {
     size_t buffer_size;
     struct node_request request;
     struct node_read read;
-    bool reading; /* `read` waits: may be cancelled */
+    enum work_reading {
+        WORK_NOT_READING,
+        WORK_WAITING, /* `read` is with the node: may be cancelled there */
+        WORK_PUT_OFF, /* may be answered; stands in the dispatcher's queue */
+    } reading;
     void (*read_done)(struct work *work);
     union {
         struct wire_query query;
@@ -77,7 +86,8 @@ void ledger_read_service_begin(struct work *work);
 void admin_service_begin(struct work *work);
 
 /* Waits until the state is right to answer (min_index, or linearizable now), then calls `cb`, or
- * finishes the work with the reason why not. */
+ * finishes the work with the reason why not. In `cb` the state may be later than that, never
+ * earlier. */
 void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work));
 
 /* Ends: an answer that was written into grpc_call_reserve's room (or none, the client being gone).

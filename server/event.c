@@ -38,7 +38,7 @@ static const struct event_row event_table[EVENT_COUNT] = {
     [EVENT_REQUEST_MALFORMED] = {"request_malformed", LOG_LEVEL_WARNING, 60,
                                  "A message was refused before it reached the log."},
     [EVENT_BUSY] = {"busy", LOG_LEVEL_WARNING, 6, "Requests are pushed back: a bound is reached."},
-    [EVENT_OPS_HTTP_FAILED] = {"ops_http_failed", LOG_LEVEL_ERROR, 6,
+    [EVENT_OPS_HTTP_FAILED] = {"ops_http_failed", LOG_LEVEL_WARNING, 6,
                                "The HTTP server for probes and metrics reported an error."},
     [EVENT_JOURNAL_TORN_TAIL_CUT] =
         {"journal_torn_tail_cut", LOG_LEVEL_WARNING, 0,

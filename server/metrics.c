@@ -68,12 +68,17 @@ void metrics_destroy(struct metrics *metrics)
     free(metrics);
 }
 
-void metrics_call(struct metrics *metrics, enum method method, enum grpc_code code,
-                  uint64_t duration_ns)
+void metrics_refused(struct metrics *metrics, enum method method, enum grpc_code code)
 {
     invariant(method < METHOD_COUNT);
     invariant((unsigned)code < CODE_COUNT);
     metrics->calls[method][code]++;
+}
+
+void metrics_call(struct metrics *metrics, enum method method, enum grpc_code code,
+                  uint64_t duration_ns)
+{
+    metrics_refused(metrics, method, code);
     struct histogram *histogram = &metrics->durations[method];
     histogram->count++;
     histogram->sum_ns += duration_ns;

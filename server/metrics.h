@@ -20,6 +20,8 @@ void metrics_destroy(struct metrics *metrics);
 /* A call of `method` ended with `code` after `duration_ns`. */
 void metrics_call(struct metrics *metrics, enum method method, enum grpc_code code,
                   uint64_t duration_ns);
+/* A call was refused before anything was done for it: counted, not timed. */
+void metrics_refused(struct metrics *metrics, enum method method, enum grpc_code code);
 /* A request was answered from the log, with an outcome and, if executed, results. */
 void metrics_answer(struct metrics *metrics, const struct answer *answer);
 

@@ -416,6 +416,76 @@ Test(dispatch, lists_go_on_where_the_page_ended)
     fake_call_done(&call);
 }
 
+/* Pages of one over everything: each account and each transfer once, in order, and then the end. */
+Test(dispatch, pages_leave_nothing_out)
+{
+    struct grpc_call call;
+    for (uint64_t i = 0; i < 4; i++) {
+        struct transfer_event transfer = transfer_of(600 + i, 1, 2, 1, 1);
+        cr_assert_eq(test_bank_transfer(&node.bank, &transfer), RESULT_OK);
+    }
+    uint64_t next = 0, seen = 0;
+    do {
+        Tally__V1__ListTransfersRequest request = TALLY__V1__LIST_TRANSFERS_REQUEST__INIT;
+        request.first = next;
+        request.limit = 1;
+        struct fake_message *message = ask(&call, METHOD_LIST_TRANSFERS, AUDITOR,
+                                           tally__v1__list_transfers_request__pack(&request, body));
+        Tally__V1__ListTransfersResponse *page =
+            tally__v1__list_transfers_response__unpack(NULL, message->size, message->bytes);
+        cr_assert_eq(page->n_transfers, 1);
+        cr_expect_eq(page->transfers[0]->sequence, seen);
+        seen++;
+        next = page->next_first;
+        tally__v1__list_transfers_response__free_unpacked(page, NULL);
+        fake_call_done(&call);
+    } while (next != 0);
+    cr_expect_eq(seen, machine_transfer_count(node.bank.machine));
+
+    uint32_t first = 0, count = 0;
+    do {
+        Tally__V1__ListAccountsRequest request = TALLY__V1__LIST_ACCOUNTS_REQUEST__INIT;
+        request.first = first;
+        request.limit = 1;
+        struct fake_message *message = ask(&call, METHOD_LIST_ACCOUNTS, AUDITOR,
+                                           tally__v1__list_accounts_request__pack(&request, body));
+        Tally__V1__ListAccountsResponse *page =
+            tally__v1__list_accounts_response__unpack(NULL, message->size, message->bytes);
+        struct account expected;
+        cr_assert_eq(page->n_accounts, 1);
+        cr_assert(machine_account_at(node.bank.machine, count, &expected));
+        cr_expect_eq(memcmp(page->accounts[0]->id.data, expected.record.id.bytes, 16), 0);
+        count++;
+        first = page->next_first;
+        tally__v1__list_accounts_response__free_unpacked(page, NULL);
+        fake_call_done(&call);
+    } while (first != 0);
+    cr_expect_eq(count, machine_account_count(node.bank.machine));
+}
+
+/* A turn's time is used up by one slow read: the others stand in line, in order, one of them loses
+ * its client while it does, and the next turn answers the rest. */
+Test(dispatch, reads_beyond_a_turns_time_are_put_off)
+{
+    struct grpc_call calls[4];
+    for (int i = 0; i < 3; i++)
+        begin(&calls[i], METHOD_LIST_LEDGERS, i == 0 ? AUDITOR : CHANNEL, 0);
+    dispatch_charge(dispatch, 1000000000);
+    for (int i = 0; i < 3; i++)
+        fake_node_read_done(&node, STATUS_OK);
+    for (int i = 0; i < 3; i++)
+        cr_expect_not(calls[i].finished);
+    go_away(&calls[1], METHOD_LIST_LEDGERS);
+    cr_expect_eq(calls[1].code, GRPC_CANCELLED);
+    cr_expect_eq(node.cancelled_count, 0);
+    cr_expect_not(dispatch_process(dispatch));
+    cr_expect_eq(calls[0].code, GRPC_OK);
+    cr_expect(calls[0].finished);
+    cr_expect(calls[2].finished);
+    for (int i = 0; i < 3; i++)
+        fake_call_done(&calls[i]);
+}
+
 /* Accounts in the order asked, those that exist; a transfer that was refused says why. */
 Test(dispatch, lookups_give_what_exists_in_the_order_asked)
 {
