@@ -178,8 +178,7 @@ class Node:
         try:
             with open(os.path.join(self.data, "ports.json")) as file:
                 ports = json.load(file)
-            return {k: int(v["port"] if isinstance(v, dict) else v) for k, v in ports.items()
-                    if k != "pid"}
+            return {"grpc": int(ports["grpc"]), "ops": int(ports["ops"])}
         except (FileNotFoundError, ValueError, KeyError):
             return None
 
