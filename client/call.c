@@ -124,10 +124,10 @@ static void slot_end(struct slot *slot, enum tally_status status)
     slot->request.message = NULL;
     slot->ended_with = status;
     slot->state = SLOT_FREE;
-    if (status != TALLY_OK) {
-        call->error.status = status;
-        call->error.attempt_count = slot->attempt_count;
-    }
+    if (status == TALLY_OK) /* forget what earlier attempts met */
+        call->error = (struct tally_error){.outcome = TALLY_OUTCOME_NONE};
+    call->error.status = status;
+    call->error.attempt_count = slot->attempt_count;
     if (slot->cb == NULL)
         return;
     tally_call_cb cb = slot->cb;

@@ -255,7 +255,7 @@ struct tally_call {
     uint64_t index; /* TALLY_OK: log index that the answer reflects */
     uint64_t
         timestamp_ns; /* TALLY_OK, calls that change: commit stamp of event 0; event k has + k */
-    struct tally_error error; /* not TALLY_OK */
+    struct tally_error error; /* TALLY_OK: attempt_count alone says something */
 };
 
 /* Repeats inside the deadline, with the same identity and the same bytes, whatever was refused for

@@ -400,7 +400,7 @@ int import_run(struct cli *cli, const struct import_kind *kind,
     import_report_init(&import->report, kind->noun, &import->input, options->quiet);
     if (!input_open(options->path, &import->input, import_report_hashing, &import->report,
                     &error)) {
-        code = cli_error(EXIT_USAGE, "%s", error.text);
+        code = cli_error(error.local ? EXIT_LOCAL : EXIT_USAGE, "%s", error.text);
     } else {
         if (!import->input.ends_with_newline && !options->last_line_is_complete)
             code = cli_error(EXIT_USAGE,

@@ -21,6 +21,7 @@ static int open_spool(struct input_error *out_error)
     if (directory == NULL || directory[0] == '\0')
         directory = "/var/tmp";
     char path[4096];
+    out_error->local = true;
     snprintf(path, sizeof path, "%s/tally-import-XXXXXX", directory);
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0) {
@@ -30,6 +31,7 @@ static int open_spool(struct input_error *out_error)
         return -1;
     }
     (void)unlink(path); /* failing only leaves a file behind */
+    out_error->local = false;
     return fd;
 }
 
@@ -65,6 +67,7 @@ static bool first_pass(struct input *input, int from, int to, uint64_t total,
     struct hash_stream *stream = hash_stream_create();
     uint8_t *piece = malloc(PIECE_SIZE);
     if (stream == NULL || piece == NULL) {
+        out_error->local = true;
         snprintf(out_error->text, sizeof out_error->text, "out of memory");
         goto out;
     }
@@ -82,6 +85,7 @@ static bool first_pass(struct input *input, int from, int to, uint64_t total,
         input->size += (uint64_t)got;
         input->ends_with_newline = piece[got - 1] == '\n';
         if (to >= 0 && !write_all(to, piece, (size_t)got)) {
+            out_error->local = true;
             snprintf(out_error->text, sizeof out_error->text,
                      "cannot keep a copy of %s: %s; set TMPDIR to a directory with room",
                      input->name, strerror(errno));
@@ -106,6 +110,7 @@ bool input_open(const char *path, struct input *out_input,
     struct input input = {.name = is_stdin ? "standard input" : path, .fd = -1};
     struct stat about;
     int spool = -1;
+    out_error->local = false;
     int from = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
 
     if (from < 0 || fstat(from, &about) != 0) {
@@ -125,6 +130,7 @@ bool input_open(const char *path, struct input *out_input,
         goto fail;
     input.second = hash_stream_create();
     if (input.second == NULL) {
+        out_error->local = true;
         snprintf(out_error->text, sizeof out_error->text, "out of memory");
         goto fail;
     }

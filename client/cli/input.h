@@ -26,6 +26,7 @@ struct input {
 
 struct input_error {
     char text[512];
+    bool local; /* not the file's fault: no memory, no room for the copy */
 };
 
 /* "-" is standard input. Reads everything once. `progress` may be NULL; total 0 = not known. False

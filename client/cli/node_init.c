@@ -44,6 +44,16 @@ enum {
     KEY_ALLOW_ROOT
 };
 
+/* Only what an address can consist of, since it is written into the configuration; whether it is
+ * one is tallyd's to say. */
+static const char *address(struct argp_state *state, const char *option, const char *text)
+{
+    if (text[0] == '\0' || text[strspn(text, "0123456789abcdefABCDEF.:[]")] != '\0')
+        argp_error(state, "%s: \"%s\" is not ADDRESS:PORT (numeric; IPv6 as [address]:port)",
+                   option, text);
+    return text;
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct init_options *options = state->input;
@@ -58,10 +68,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         options->principals = argument;
         return 0;
     case KEY_LISTEN:
-        options->listen = argument;
+        options->listen = address(state, "--listen", argument);
         return 0;
     case KEY_OPS:
-        options->ops = argument;
+        options->ops = address(state, "--ops", argument);
         return 0;
     case KEY_SEGMENT:
         options->segment_bytes = cli_number(state, "--segment-bytes", argument, 2 << 20, 1 << 30);
@@ -144,8 +154,10 @@ static char *configuration(const struct init_options *options, int *out_code)
     char *text = NULL;
     snprintf(certificate_name, sizeof certificate_name, "node-%u.pem", (unsigned)options->node_id);
     snprintf(key_name, sizeof key_name, "node-%u.key", (unsigned)options->node_id);
-    char *data = absolute(options->directory, "data", out_code);
-    char *certificate = data != NULL ? absolute(options->pki, certificate_name, out_code) : NULL;
+    char *directory = absolute(options->directory, ".", out_code);
+    if (directory == NULL)
+        return NULL;
+    char *certificate = absolute(options->pki, certificate_name, out_code);
     char *key = certificate != NULL ? absolute(options->pki, key_name, out_code) : NULL;
     char *ca = key != NULL ? absolute(options->pki, "ca.pem", out_code) : NULL;
     char *user = ca != NULL ? quoted(options->user != NULL ? options->user : "") : NULL;
@@ -155,7 +167,7 @@ static char *configuration(const struct init_options *options, int *out_code)
             &text,
             "# Made by \"tally node init\". \"tallyd --check-config --config FILE\" checks it.\n"
             "node:\n"
-            "  directory: %s\n"
+            "  directory: %.*s/data\"\n"
             "%s%s%s"
             "  allow_root: %s\n"
             "listen:\n"
@@ -167,15 +179,15 @@ static char *configuration(const struct init_options *options, int *out_code)
             "  ca: %s\n"
             "journal:\n"
             "  segment_bytes: %llu\n",
-            data, options->user != NULL ? "  user: " : "", options->user != NULL ? user : "",
-            options->user != NULL ? "\n" : "", options->allow_root ? "true" : "false",
-            options->listen, options->ops, certificate, key, ca,
-            (unsigned long long)options->segment_bytes) < 0) {
+            (int)strlen(directory) - 1, directory, options->user != NULL ? "  user: " : "",
+            options->user != NULL ? user : "", options->user != NULL ? "\n" : "",
+            options->allow_root ? "true" : "false", options->listen, options->ops, certificate, key,
+            ca, (unsigned long long)options->segment_bytes) < 0) {
         text = NULL;
         *out_code = cli_error(EXIT_LOCAL, "out of memory");
     }
 out:
-    free(data);
+    free(directory);
     free(certificate);
     free(key);
     free(ca);
@@ -281,14 +293,16 @@ static int init(const struct init_options *options, struct new_files *files)
     if (mkdir(options->directory, 0755) != 0 && errno != EEXIST)
         return cli_error(EXIT_LOCAL, "cannot make directory %s: %s", options->directory,
                          strerror(errno));
-    code = make_data(options, data);
-    if (code != EXIT_OK)
-        return code;
+    /* Everything that may be wrong with what we were given is found before data is made. */
     char *text = configuration(options, &code);
     if (text == NULL)
         return code;
-    if (!new_files_add(files, options->directory, "tallyd.yaml", 0644, text) ||
-        !new_files_write(files, options->directory))
+    if (!new_files_add(files, options->directory, "tallyd.yaml", 0644, text))
+        return cli_error(EXIT_LOCAL, "%s", files->error);
+    code = make_data(options, data);
+    if (code != EXIT_OK)
+        return code;
+    if (!new_files_write(files, options->directory))
         return cli_error(EXIT_LOCAL, "%s", files->error);
     code = give_directory(options, data);
     if (code != EXIT_OK)

@@ -56,6 +56,8 @@ int principals_load(const char *path, struct principal_list *out_list)
 {
     json_error_t error;
     json_t *rows = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (rows == NULL && error.line < 0)
+        return cli_error(EXIT_USAGE, "%s", error.text); /* cannot be opened: names the file */
     if (rows == NULL)
         return cli_error(EXIT_USAGE, "%s: line %d: %s", path, error.line, error.text);
     int code = EXIT_OK;

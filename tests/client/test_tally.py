@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 TALLY, TALLYD, GENERATOR = (os.path.abspath(path) for path in sys.argv[1:4])
 
@@ -352,49 +353,72 @@ class Interrupted(Case):
     def rows_posted(self):
         return int(self.json("status", role="auditor")["count"]["transfers"])
 
-    def wait_for_rows(self, count):
-        for _ in range(600):
-            if self.rows_posted() >= count:
-                return
-            time.sleep(0.02)
-        self.fail("the import does not move")
-
     def big_file(self, name, count):
-        return NODE.path(name, HEADER + "".join(f"1,2,0.01,5,1\n" for _ in range(count)))
+        # the name makes the content, and with it the ids of the rows, this file's own
+        code = 10000 + zlib.crc32(name.encode()) % 50000
+        return NODE.path(name, HEADER + f"1,2,0.01,{code},1\n" * count)
+
+    def strike_in_the_middle(self, name, strike, margin, counts, *arguments):
+        """Imports a file and calls strike(path) while at least `margin` of its rows are not posted:
+        the import is stopped for the moment, and a file that was too small for this machine's speed
+        gives way to a larger one. Returns (path, count, balance before, exit code, stdout, stderr).
+        """
+        for count in counts:
+            path = self.big_file(f"{count}-{name}", count)
+            balance = self.posted("2")
+            first = self.rows_posted()
+            running = self.start_import(path, *arguments)
+            while running.poll() is None and self.rows_posted() < first + 100:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGSTOP)
+            struck = self.rows_posted() - first < count - margin
+            if struck:
+                strike(path)
+            running.send_signal(signal.SIGCONT)
+            if not struck:
+                running.communicate(timeout=120)
+                continue
+            yield running
+            out, err = running.communicate(timeout=120)
+            return path, count, balance, running.returncode, out, err
+        self.fail("every import was over before it could be interrupted")
 
     def test_a_killed_node_costs_an_import_nothing(self):
-        path = self.big_file("killed.csv", 40000)
-        before = self.posted("2")
-        running = self.start_import(path, "--batch", "200")
-        self.wait_for_rows(self.rows_posted() + 1000)
-        NODE.stop(signal.SIGKILL)
-        self.assertIsNone(running.poll(), "the import ended before the node was killed")
+        steps = self.strike_in_the_middle("killed.csv", lambda _: NODE.stop(signal.SIGKILL), 500,
+                                          (3000, 12000, 48000), "--batch", "20")
+        next(steps)
         NODE.start()
-        out, err = running.communicate(timeout=120)
-        self.assertEqual(running.returncode, 0, err)
+        _, count, before, code, out, err = self.rest_of(steps)
+        self.assertEqual(code, 0, err)
         done = json.loads(out)
-        self.assertEqual(done["posted"] + done["already_there"], 40000)
-        self.assertEqual(self.posted("2"), (before[0], before[1] + 40000))
+        self.assertEqual(done["posted"] + done["already_there"], count)
+        self.assertEqual(self.posted("2"), (before[0], before[1] + count))
+
+    def rest_of(self, steps):
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError("one step too many")
 
     def test_a_node_that_hangs_leaves_the_outcome_unknown_and_the_next_run_settles_it(self):
-        path = self.big_file("hangs.csv", 20000)
-        before = self.posted("2")
-        running = self.start_import(path, "--batch", "100", "--deadline", "2")
-        self.wait_for_rows(self.rows_posted() + 500)
-        NODE.process.send_signal(signal.SIGSTOP)
+        steps = self.strike_in_the_middle(
+            "hangs.csv", lambda _: NODE.process.send_signal(signal.SIGSTOP), 500,
+            (3000, 12000, 48000), "--batch", "20", "--deadline", "2")
+        next(steps)
         try:
-            out, err = running.communicate(timeout=60)
+            path, count, before, code, out, err = self.rest_of(steps)
         finally:
             NODE.process.send_signal(signal.SIGCONT)
-        self.assertEqual(running.returncode, 5, err)
+        self.assertEqual(code, 5, out + err)
         self.assertIn("run the same import again", err)
         first = json.loads(out)
-        self.assertEqual(first["unknown"], 100)
+        self.assertEqual(first["unknown"], 20)
         self.assertGreater(first["undecided_first_line"], 1)
         second = self.json("transfer", "import", path, role="channel")
         self.assertGreaterEqual(second["already_there"], first["posted"])
-        self.assertEqual(second["posted"] + second["already_there"], 20000)
-        self.assertEqual(self.posted("2"), (before[0], before[1] + 20000))
+        self.assertEqual(second["posted"] + second["already_there"], count)
+        self.assertEqual(self.posted("2"), (before[0], before[1] + count))
 
     def test_without_a_node_nothing_is_sent(self):
         NODE.stop()
@@ -409,14 +433,17 @@ class Interrupted(Case):
             NODE.start()
 
     def test_a_file_that_changes_during_its_import_is_noticed(self):
-        path = self.big_file("changes.csv", 60000)
-        running = self.start_import(path, "--batch", "50")
-        self.wait_for_rows(self.rows_posted() + 200)
-        with open(path, "r+", encoding="ascii") as file:  # a later row, same size
-            file.seek(os.path.getsize(path) - len("1,2,0.01,5,1\n"))
-            file.write("1,2,0.02")
-        _, err = running.communicate(timeout=120)
-        self.assertEqual(running.returncode, 6, err)
+        def change(path):  # the last row, same size
+            with open(path, "r+", encoding="ascii") as file:
+                file.seek(os.path.getsize(path) - len("1,2,0.01,12345,1\n"))
+                file.write("1,2,0.02")
+
+        # reading is ahead of posting by about 8 000 of these rows
+        steps = self.strike_in_the_middle("changes.csv", change, 30000, (60000, 240000), "--batch",
+                                          "50")
+        next(steps)
+        _, _, _, code, _, err = self.rest_of(steps)
+        self.assertEqual(code, 6, err)
         self.assertIn("changed while it was imported", err)
 
 
