@@ -562,7 +562,8 @@ static size_t get_request_body(uint64_t nonce, const char *principal)
     Tally__V1__RequestIdentity identity = TALLY__V1__REQUEST_IDENTITY__INIT;
     identity.nonce = (ProtobufCBinaryData){.len = 16, .data = nonce_bytes};
     identity.issued_at_ns = TEST_START;
-    Tally__V1__GetRequestRequest request = TALLY__V1__GET_REQUEST_REQUEST__INIT;
+    Tally__V1__GetRequestRequest request;
+    tally__v1__get_request_request__init(&request);
     request.identity = &identity;
     request.principal = (char *)(uintptr_t)principal;
     return tally__v1__get_request_request__pack(&request, body);

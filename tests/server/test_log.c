@@ -143,7 +143,7 @@ Test(log, event_names_are_unique_and_found)
         cr_assert_not_null(name, "event %d has no row", event);
         cr_expect_gt(strlen(event_meaning((enum event)event)), 10, "%s", name);
         cr_expect_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name), "%s", name);
-        cr_expect_eq(event_by_name(name, EVENT_COUNT), event, "%s", name);
+        cr_expect_eq(event_by_name(name, EVENT_COUNT), (enum event)event, "%s", name);
     }
     cr_expect_eq(event_by_name("no_such_event", EVENT_NODE), EVENT_NODE);
     cr_expect_eq(log_level_by_name("warning"), LOG_LEVEL_WARNING);
