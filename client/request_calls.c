@@ -71,7 +71,8 @@ enum tally_status tally_get_request(struct tally_client *client, struct tally_ca
         return status;
     Tally__V1__RequestIdentity identity;
     message_identity(asked, &identity);
-    Tally__V1__GetRequestRequest message = TALLY__V1__GET_REQUEST_REQUEST__INIT;
+    Tally__V1__GetRequestRequest message;
+    tally__v1__get_request_request__init(&message);
     message.identity = &identity;
     message.min_index = call->min_index;
     message.principal = none;

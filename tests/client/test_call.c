@@ -37,8 +37,9 @@ struct fake {
     char directory[64];
     struct step steps[STEPS_MAX];
     size_t step_count;
-    /* Read by the test after fake_stop(), or when its call has ended. */
+    /* Read by the test after fake_join(), or under the lock. */
     pthread_mutex_t lock;
+    bool joined;
     size_t request_count;
     uint8_t *requests[CALLS_KEPT];
     size_t sizes[CALLS_KEPT];
@@ -205,13 +206,22 @@ static struct fake *fake_start(const struct step *steps, size_t count)
     return fake;
 }
 
+/* Ends the server's thread; what it saw can be looked at. */
+static void fake_join(struct fake *fake)
+{
+    if (fake->joined)
+        return;
+    uv_async_send(&fake->stop);
+    pthread_join(fake->thread, NULL);
+    fake->joined = true;
+}
+
 static void fake_stop(struct fake *fake)
 {
     static const char *const names[] = {"ca.pem", "node.pem", "node.key", "client.pem",
                                         "client.key"};
     char path[128];
-    uv_async_send(&fake->stop);
-    pthread_join(fake->thread, NULL);
+    fake_join(fake);
     for (size_t i = 0; i < fake->request_count && i < CALLS_KEPT; i++)
         free(fake->requests[i]);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -372,6 +382,7 @@ static void run(const struct scenario *scenario)
         cr_assert(call.error.text[0] != '\0');
     }
     tally_client_destroy(client);
+    fake_join(fake);
     if (scenario->requests > 0)
         cr_assert_eq(fake->request_count, scenario->requests, "%s: %zu", scenario->name,
                      fake->request_count);
@@ -396,6 +407,7 @@ Test(call, what_is_sent_is_what_was_given, .timeout = 20)
     struct tally_call call = new_call(5000);
     uint8_t results[3];
     cr_assert_eq(tally_create_transfers(client, &call, transfers, 3, results), TALLY_OK);
+    fake_join(fake);
     Tally__V1__CreateTransfersRequest *request =
         tally__v1__create_transfers_request__unpack(NULL, fake->sizes[0], fake->requests[0]);
     cr_assert_eq(request->n_transfers, 3);
@@ -478,6 +490,7 @@ Test(call, arguments_are_checked_before_anything_is_sent, .timeout = 20)
     call = new_call(24 * 3600 * 1000 + 1);
     cr_assert_eq(tally_create_transfers(client, &call, transfers, 1, &result), TALLY_INVALID);
     tally_client_destroy(client);
+    fake_join(fake);
     cr_assert_eq(fake->request_count, 0);
     fake_stop(fake);
 }
@@ -571,6 +584,7 @@ Test(call, submitted_calls_are_bounded_and_each_ends_once, .timeout = 60)
     for (size_t i = 0; i < 40; i++)
         cr_assert_eq(p.results[i][2], 2);
     tally_client_destroy(p.client);
+    fake_join(fake);
     cr_assert_eq(fake->request_count, 40);
     fake_stop(fake);
 }
