@@ -4,8 +4,8 @@
  * do not agree on is refused with file, line, key and what is allowed: a misspelt key that is
  * silently ignored is a limit that silently is not there.
  *
- * A schema library that fills a struct was tried and left: it drops the line numbers on the way,
- * keeps the last of two equal keys and says "invalid value" without the range.
+ * A schema library that fills a struct is not used: the struct no longer knows lines, so a value
+ * out of range could not be told with its place.
  */
 #include "server/config.h"
 

@@ -183,8 +183,8 @@ static void turn(struct daemon *daemon)
 {
     if (daemon->phase == DAEMON_STARTING || daemon->phase == DAEMON_CLOSING)
         return;
-    bool reads_left = dispatch_process(daemon->dispatch);
     node_process(daemon->node);
+    bool reads_left = dispatch_process(daemon->dispatch); /* also those that just became ready */
     follow_node(daemon);
     if (daemon->phase != DAEMON_CLOSING)
         uv_timer_start(&daemon->turn, turn_cb, reads_left ? 0 : node_wait_ms(daemon->node), 0);
