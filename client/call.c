@@ -34,6 +34,9 @@
 #define DEADLINE_DEFAULT_MS 10000u
 #define DEADLINE_MAX_MS     (24u * 3600u * 1000u)
 #define CANCEL_GRACE_NS     250000000ull
+/* No attempt begins with less time left than this, or than a quarter of the whole: one that is cut
+ * off by the deadline would turn "refused" or "not sent" into "unknown". */
+#define ATTEMPT_TIME_MIN_NS 50000000ull
 
 enum slot_state {
     SLOT_FREE,
@@ -48,8 +51,9 @@ struct slot {
     tally_call_cb cb; /* NULL: the call that blocks */
     struct http2_call http2;
     uint64_t deadline_ns;
-    uint64_t wake_ns; /* PAUSING: next attempt; ATTEMPTING: cancel */
-    size_t server;    /* of the running attempt */
+    uint64_t last_start_ns; /* no attempt begins after it */
+    uint64_t wake_ns;       /* PAUSING: next attempt; ATTEMPTING: cancel */
+    size_t server;          /* of the running attempt */
     uint32_t attempt_count;
     struct judgement last; /* of the newest finished attempt */
     bool in_doubt;
@@ -266,7 +270,7 @@ static void attempt_done(struct http2_call *http2)
         pause_ns = 0;
     enum tally_status end = judge_end(&j, slot->request.changes, slot->in_doubt, slot->was_sent);
     describe(slot, &j, end);
-    if (j.verdict == VERDICT_REFUSED || client->closing || now + pause_ns >= slot->deadline_ns) {
+    if (j.verdict == VERDICT_REFUSED || client->closing || now + pause_ns >= slot->last_start_ns) {
         slot_end(slot, end);
     } else {
         slot->state = SLOT_PAUSING;
@@ -291,7 +295,7 @@ static void slot_step(struct slot *slot)
         }
         break;
     case SLOT_PAUSING:
-        if (client->closing || now >= slot->deadline_ns) {
+        if (client->closing || now >= slot->last_start_ns) {
             slot_end(slot,
                      judge_end(&slot->last, slot->request.changes, slot->in_doubt, slot->was_sent));
         } else {
@@ -352,11 +356,15 @@ static void slot_start(struct slot *slot, struct tally_client *client,
     uint32_t deadline_ms = request->call->deadline_ms;
     if (deadline_ms == 0)
         deadline_ms = client->deadline_ms;
+    uint64_t length_ns = (uint64_t)deadline_ms * 1000000;
+    uint64_t kept_ns = length_ns / 4 < ATTEMPT_TIME_MIN_NS ? length_ns / 4 : ATTEMPT_TIME_MIN_NS;
+    uint64_t now = uv_hrtime();
     *slot = (struct slot){
         .client = client,
         .request = *request,
         .cb = cb,
-        .deadline_ns = uv_hrtime() + (uint64_t)deadline_ms * 1000000,
+        .deadline_ns = now + length_ns,
+        .last_start_ns = now + length_ns - kept_ns,
         .last = {.verdict = VERDICT_AGAIN},
     };
     if (cb != NULL)
