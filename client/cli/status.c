@@ -1,48 +1,12 @@
 /*
- * `tally status`: the node's status document, for people as "path value" lines in its own order.
- * The document is the node's; nothing here knows its fields, so a newer node shows newer ones.
+ * `tally status`: the node's status document, whole with --json and in words for people. The
+ * document is the node's; --json prints it as it came, so a newer node shows newer fields.
  */
 #include "client/cli/cli.h"
 #include "client/cli/output.h"
+#include "client/cli/status_text.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#define PATH_SIZE 200
-
-static void print_value(const char *path, const json_t *value);
-
-static void print_members(const char *path, const json_t *object)
-{
-    const char *key;
-    json_t *value;
-    char below[PATH_SIZE];
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        snprintf(below, sizeof below, "%s%s%s", path, path[0] != '\0' ? "." : "", key);
-        print_value(below, value);
-    }
-}
-
-static void print_value(const char *path, const json_t *value)
-{
-    char below[PATH_SIZE];
-    if (json_is_object(value)) {
-        print_members(path, value);
-        return;
-    }
-    if (json_is_array(value)) {
-        for (size_t i = 0; i < json_array_size(value); i++) {
-            snprintf(below, sizeof below, "%s[%zu]", path, i);
-            print_value(below, json_array_get(value, i));
-        }
-        return;
-    }
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
-    bool is_string = json_is_string(value);
-    printf("%-36s %s\n", path, text == NULL ? "?" : is_string ? json_string_value(value) : text);
-    tally_free(text);
-}
+#include <time.h>
 
 int status_command(struct cli *cli, int argc, char **argv)
 {
@@ -65,7 +29,9 @@ int status_command(struct cli *cli, int argc, char **argv)
     if (cli->json) {
         output_json(json);
     } else {
-        print_members("", json);
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        status_text_print(json, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, stdout);
         json_decref(json);
     }
     return EXIT_OK;
