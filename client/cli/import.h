@@ -13,7 +13,7 @@ struct import_options {
     const char *rejects_path;
     uint32_t ledger, code;  /* of rows that name none; 0 = every row must */
     uint32_t batch_count;   /* 0 = 8190 */
-    uint32_t in_flight_max; /* 0 = 4 */
+    uint32_t in_flight_max; /* 0 = 1: rows execute in file order */
     bool last_line_is_complete;
     bool quiet;
 };

@@ -126,7 +126,10 @@ int main(int argc, char **argv)
     arguments[0] = name;
     int code = command->run(&cli, argc - index - words + 1, arguments);
     cli_deinit(&cli);
-    if (!output_finish() && code == EXIT_OK)
-        code = cli_error(EXIT_LOCAL, "the output could not be written");
+    if (!output_finish() && code != EXIT_LOCAL) {
+        (void)cli_error(EXIT_LOCAL, "the output could not be written");
+        if (code == EXIT_OK)
+            code = EXIT_LOCAL;
+    }
     return code;
 }

@@ -113,12 +113,14 @@ void table_print(struct table *table)
 
 /* ---- documents ---- */
 
+/* A stream that failed is reported once, at the end (output_finish): a reader that has seen enough
+ * closes the pipe, and must not be answered with one message per row. */
 static void print_json(json_t *document, size_t flags)
 {
-    if (document == NULL || json_dumpf(document, stdout, flags) != 0) {
-        fputs("tally: cannot print the JSON document\n", stderr);
+    if (document == NULL)
+        fputs("tally: out of memory for a JSON document\n", stderr);
+    if (document == NULL || (!ferror(stdout) && json_dumpf(document, stdout, flags) != 0))
         output_failed = true;
-    }
     putchar('\n');
     json_decref(document);
 }

@@ -431,7 +431,7 @@ int transfer_export_command(struct cli *cli, int argc, char **argv)
             code = cli_fail(&(struct cli){.json = false}, &call, false);
             break;
         }
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count && !ferror(stdout); i++)
             output_json_line(
                 listed_json(&rows[i], cli_find_ledger(ledgers, ledger_count, rows[i].ledger)));
         written += count;
@@ -503,7 +503,7 @@ int transfer_import_command(struct cli *cli, int argc, char **argv)
         {"code", 'c', "N", 0, "Code of rows that name none", 0},
         {"rejects", KEY_REJECTS, "FILE", 0, "Rejected rows, as CSV (default: on stderr)", 0},
         {"batch", KEY_BATCH, "N", 0, "Transfers of one request, 1 to 8190 (default 8190)", 0},
-        {"in-flight", KEY_IN_FLIGHT, "N", 0, "Requests at once, 1 to 16 (default 4)", 0},
+        {"in-flight", KEY_IN_FLIGHT, "N", 0, "Requests at once, 1 to 16 (default 1)", 0},
         {"last-line-is-complete", KEY_LAST_LINE, NULL, 0,
          "Accept a file whose last line does not end with a newline", 0},
         {"quiet", KEY_QUIET, NULL, 0, "No progress", 0},

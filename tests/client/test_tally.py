@@ -487,6 +487,19 @@ class Demo(Case):
         self.assertEqual(sequences, list(range(len(sequences))))
         self.assertEqual(len(lines), self.json("status", role="auditor")["count"]["transfers"])
 
+    def test_a_reader_that_has_seen_enough_is_told_once(self):
+        # more than a pipe holds, so that the export is not over when its reader goes
+        self.import_(HEADER + "1,2,0.01,1,1\n" * 2000, code=0, name="enough.csv")
+        export = subprocess.Popen([TALLY, "transfer", "export", "--profile",
+                                   os.path.join(NODE.pki, "auditor.profile")],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        self.assertIn("sequence", export.stdout.readline())
+        export.stdout.close()  # as "| head -n 1" does
+        messages = export.stderr.read()
+        export.stderr.close()
+        self.assertEqual(export.wait(timeout=60), 7)
+        self.assertEqual(messages, "tally: the output could not be written\n")
+
 
 class Verify(Case):
     def test_a_stopped_nodes_files_are_sound_and_a_flipped_bit_is_found(self):
