@@ -3,6 +3,10 @@
  *
  *   DIR/tallyd.yaml   configuration, absolute paths
  *   DIR/data/         made by replication's node_init(): identity, journal, hard state, reserve
+ *   DIR/tls/          with --user: the node's copies of its certificate and key and of ca.pem
+ *
+ * The copies are for the node's user alone. It cannot read the directory of "tally pki init", and
+ * must not: the authority's key is there. Without --user the configuration names the originals.
  *
  * The configuration is written last: a directory that has one is complete.
  */
@@ -24,6 +28,8 @@
 
 #define SEGMENT_BYTES_DEFAULT (64ull << 20)
 #define RESERVE_BYTES_DEFAULT (64ull << 20)
+#define TLS_FILES             3 /* certificate, key, authority */
+#define PEM_SIZE_MAX          (1 << 20)
 
 struct init_options {
     struct cli *cli;
@@ -147,19 +153,33 @@ static char *absolute(const char *base, const char *name, int *out_code)
     return text;
 }
 
-static char *configuration(const struct init_options *options, int *out_code)
+/* "base/name" in quotes for the file `name` that the node reads: of the directory of certificates,
+ * or the copy in DIR/tls of its user. `directory` is quoted. NULL after a message. */
+static char *tls_path(const struct init_options *options, const char *directory, const char *name,
+                      int *out_code)
 {
-    char certificate_name[32];
-    char key_name[32];
+    char *copy = NULL;
+    char *original = absolute(options->pki, name, out_code);
+    if (original == NULL || options->user == NULL)
+        return original;
+    free(original);
+    if (asprintf(&copy, "%.*s/tls/%s\"", (int)strlen(directory) - 1, directory, name) < 0) {
+        *out_code = cli_error(EXIT_LOCAL, "out of memory");
+        return NULL;
+    }
+    return copy;
+}
+
+static char *configuration(const struct init_options *options, const char *const names[TLS_FILES],
+                           int *out_code)
+{
     char *text = NULL;
-    snprintf(certificate_name, sizeof certificate_name, "node-%u.pem", (unsigned)options->node_id);
-    snprintf(key_name, sizeof key_name, "node-%u.key", (unsigned)options->node_id);
     char *directory = absolute(options->directory, ".", out_code);
     if (directory == NULL)
         return NULL;
-    char *certificate = absolute(options->pki, certificate_name, out_code);
-    char *key = certificate != NULL ? absolute(options->pki, key_name, out_code) : NULL;
-    char *ca = key != NULL ? absolute(options->pki, "ca.pem", out_code) : NULL;
+    char *certificate = tls_path(options, directory, names[0], out_code);
+    char *key = certificate != NULL ? tls_path(options, directory, names[1], out_code) : NULL;
+    char *ca = key != NULL ? tls_path(options, directory, names[2], out_code) : NULL;
     char *user = ca != NULL ? quoted(options->user != NULL ? options->user : "") : NULL;
     if (user == NULL)
         goto out;
@@ -195,6 +215,44 @@ out:
     return text;
 }
 
+/* ---- the node's own certificates ---- */
+
+/* PEM of a few kilobytes; malloc'ed, NULL after a message. */
+static char *read_pem(const char *path, int *out_code)
+{
+    char *text = calloc(1, PEM_SIZE_MAX);
+    FILE *file = fopen(path, "re");
+    if (text != NULL && file != NULL) {
+        size_t size = fread(text, 1, PEM_SIZE_MAX - 1, file);
+        if (!ferror(file) && size > 0 && size < PEM_SIZE_MAX - 1) {
+            fclose(file); /* was only read */
+            return text;
+        }
+    }
+    *out_code = file == NULL ? cli_error(EXIT_USAGE, "cannot read %s: %s", path, strerror(errno))
+                             : cli_error(EXIT_USAGE, "%s is no PEM file", path);
+    if (file != NULL)
+        fclose(file); /* was only read */
+    free(text);
+    return NULL;
+}
+
+static int add_copies(const struct init_options *options, const char *const names[TLS_FILES],
+                      const char *directory, struct new_files *copies)
+{
+    int code = EXIT_OK;
+    for (size_t i = 0; i < TLS_FILES; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", options->pki, names[i]);
+        char *text = read_pem(path, &code);
+        if (text == NULL)
+            return code;
+        if (!new_files_add(copies, directory, names[i], 0600, text))
+            return cli_error(EXIT_LOCAL, "%s", copies->error);
+    }
+    return EXIT_OK;
+}
+
 /* ---- ownership ---- */
 
 static struct passwd *give_to; /* nftw() has no argument of ours */
@@ -221,13 +279,13 @@ static int check_user(const struct init_options *options)
     return EXIT_OK;
 }
 
-static int give_directory(const struct init_options *options, const char *data)
+static int give_directory(const struct init_options *options, const char *directory)
 {
     if (options->user == NULL || geteuid() != 0)
         return EXIT_OK;
     give_to = getpwnam(options->user);
-    if (give_to == NULL || nftw(data, give, 16, FTW_PHYS) != 0)
-        return cli_error(EXIT_LOCAL, "cannot give %s to user %s: %s", data, options->user,
+    if (give_to == NULL || nftw(directory, give, 16, FTW_PHYS) != 0)
+        return cli_error(EXIT_LOCAL, "cannot give %s to user %s: %s", directory, options->user,
                          strerror(errno));
     return EXIT_OK;
 }
@@ -278,15 +336,23 @@ out:
     return code;
 }
 
-static int init(const struct init_options *options, struct new_files *files)
+static int init(const struct init_options *options, struct new_files *files,
+                struct new_files *copies)
 {
     char data[4096];
     char yaml[4096];
+    char tls[4096];
+    char certificate_name[32];
+    char key_name[32];
+    const char *const names[TLS_FILES] = {certificate_name, key_name, "ca.pem"};
     int code = check_user(options);
     if (code != EXIT_OK)
         return code;
     snprintf(data, sizeof data, "%s/data", options->directory);
     snprintf(yaml, sizeof yaml, "%s/tallyd.yaml", options->directory);
+    snprintf(tls, sizeof tls, "%s/tls", options->directory);
+    snprintf(certificate_name, sizeof certificate_name, "node-%u.pem", (unsigned)options->node_id);
+    snprintf(key_name, sizeof key_name, "node-%u.key", (unsigned)options->node_id);
     if (access(yaml, F_OK) == 0)
         return cli_error(EXIT_USAGE, "%s exists: this is a node already; choose another directory",
                          yaml);
@@ -294,19 +360,29 @@ static int init(const struct init_options *options, struct new_files *files)
         return cli_error(EXIT_LOCAL, "cannot make directory %s: %s", options->directory,
                          strerror(errno));
     /* Everything that may be wrong with what we were given is found before data is made. */
-    char *text = configuration(options, &code);
+    char *text = configuration(options, names, &code);
     if (text == NULL)
         return code;
+    if (options->user != NULL)
+        code = add_copies(options, names, tls, copies);
+    if (code != EXIT_OK) {
+        free(text);
+        return code;
+    }
     if (!new_files_add(files, options->directory, "tallyd.yaml", 0644, text))
         return cli_error(EXIT_LOCAL, "%s", files->error);
     code = make_data(options, data);
     if (code != EXIT_OK)
         return code;
-    if (!new_files_write(files, options->directory))
-        return cli_error(EXIT_LOCAL, "%s", files->error);
+    if (options->user != NULL && !new_files_write(copies, tls))
+        return cli_error(EXIT_LOCAL, "%s", copies->error);
     code = give_directory(options, data);
+    if (code == EXIT_OK && options->user != NULL)
+        code = give_directory(options, tls);
     if (code != EXIT_OK)
         return code;
+    if (!new_files_write(files, options->directory))
+        return cli_error(EXIT_LOCAL, "%s", files->error);
     if (options->cli->json)
         output_json(json_pack("{s:s, s:s}", "directory", data, "configuration", yaml));
     else
@@ -327,7 +403,9 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         {"segment-bytes", KEY_SEGMENT, "N", 0, "Size of a journal segment (default 64 MiB)", 0},
         {"reserve-bytes", KEY_RESERVE, "N", 0, "Disk space kept back (default 64 MiB)", 0},
         {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1)", 0},
-        {"user", KEY_USER, "NAME", 0, "User that tallyd runs as; gets the data directory", 0},
+        {"user", KEY_USER, "NAME", 0,
+         "User that tallyd runs as; gets DIR/data, and copies of certificate and key in DIR/tls",
+         0},
         {"allow-root", KEY_ALLOW_ROOT, NULL, 0, "Let tallyd run as root (containers, demos)", 0},
         {0},
     };
@@ -343,11 +421,12 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         .node_id = 1,
     };
     cli_parse(&argp, argc, argv, &options);
-    struct new_files *files = calloc(1, sizeof *files);
+    struct new_files *files = calloc(2, sizeof *files); /* the configuration; DIR/tls */
     if (files == NULL)
         return cli_error(EXIT_LOCAL, "out of memory");
-    int code = init(&options, files);
-    new_files_deinit(files);
+    int code = init(&options, &files[0], &files[1]);
+    new_files_deinit(&files[0]);
+    new_files_deinit(&files[1]);
     free(files);
     return code;
 }

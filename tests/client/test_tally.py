@@ -233,6 +233,38 @@ class Commands(Case):
                       self.run_tally("node", "init", NODE.node, "--pki", NODE.pki, "--allow-root",
                                      code=2).stderr)
 
+    @unittest.skipIf(os.geteuid() != 0, "only root gives a directory to another user")
+    def test_a_node_made_for_a_user_starts_as_that_user(self):
+        # what a package does: root makes certificates and node, nobody runs it; --check-config
+        # looks with the eyes of that user
+        os.chmod(NODE.directory, 0o755)
+        node = os.path.join(NODE.directory, "for-nobody")
+        self.run_tally("node", "init", node, "--pki", NODE.pki, "--user", "nobody", "--listen",
+                       "127.0.0.1:0", "--ops", "127.0.0.1:0", "--segment-bytes", str(4 << 20),
+                       "--reserve-bytes", "0")
+        self.assertEqual(os.stat(os.path.join(node, "tls", "node-1.key")).st_mode & 0o777, 0o600)
+        config = os.path.join(node, "tallyd.yaml")
+        checked = subprocess.run([TALLYD, "--check-config", "--config", config],
+                                 capture_output=True, timeout=60, encoding="utf-8")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        started = subprocess.Popen([TALLYD, "--config", config], stderr=subprocess.PIPE,
+                                   encoding="utf-8")
+        try:
+            seen = ""
+            for line in started.stderr:
+                seen += line
+                if "event=node_serving" in line or "event=start_failed" in line:
+                    break
+            self.assertIn("event=privileges_dropped user=nobody", seen)
+            self.assertIn("event=node_serving", seen)
+            started.send_signal(signal.SIGHUP)
+            self.assertIn("event=certificates_reloaded", started.stderr.readline())
+        finally:
+            started.terminate()
+            started.stderr.read()
+            started.stderr.close()
+            self.assertEqual(started.wait(timeout=60), 0)
+
     def test_output_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "w", encoding="ascii") as full:
             done = subprocess.run([TALLY, "ledger", "list", "--profile",
