@@ -91,7 +91,8 @@ struct node_init_options {
 /* Writes identity (cluster, node, random incarnation), empty journal with a first entry that sets
  * the principals, hard state, reserve. All durable, or nothing left behind. STATUS_EXISTS (not
  * empty), STATUS_NOT_FOUND (no parent), STATUS_PERMISSION, STATUS_DISK_FULL, STATUS_INVALID (a
- * principal or the node id), STATUS_NO_MEMORY, STATUS_IO; *out_error says it in words. */
+ * principal, no site operator among them, or the node id), STATUS_NO_MEMORY, STATUS_IO; *out_error
+ * says it in words. */
 enum status node_init(const struct node_init_options *options, struct node_error *out_error);
 
 /* ---- life ---- */

@@ -151,6 +151,15 @@ static void judge_rows(void *context, uint32_t position, const struct answer *an
     }
 }
 
+/* The table is only ever changed by a site operator: without one it stays as it is for ever. */
+static bool has_site_operator(const struct machine *machine)
+{
+    for (uint32_t i = 0; i < machine_principal_count(machine); i++)
+        if (machine_principal_at(machine, i)->role == ROLE_SITE_OPERATOR)
+            return true;
+    return false;
+}
+
 static enum status check_principals(struct making *making)
 {
     const struct ledger_past past = {
@@ -170,6 +179,12 @@ static enum status check_principals(struct making *making)
     if (status != STATUS_OK)
         return node_refuse(making->error, status, "no memory to check the principals");
     machine_apply(machine, 1, GENESIS_TERM, making->entry, making->entry_size, judge_rows, making);
+    if (making->error->status == STATUS_OK && !has_site_operator(machine))
+        node_refuse(making->error, STATUS_INVALID,
+                    "none of the %" PRIu32
+                    " principals has the role site_operator, so nobody could "
+                    "ever change them; give that role to at least one certificate",
+                    making->options->principal_count);
     machine_destroy(machine);
     return making->error->status;
 }

@@ -119,6 +119,29 @@ Test(node_open, init_names_the_principal_that_is_wrong)
     pump_deinit(&pump);
 }
 
+/* Only a site operator may change principals: a list in which nobody is one could never be
+ * corrected. */
+Test(node_open, init_refuses_principals_without_a_site_operator)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    char other[PUMP_PATH_MAX];
+    snprintf(other, sizeof other, "%.480s/other", pump.root);
+    struct node_init_options options = pump_init_options(other);
+    struct principal_event rows[PRINCIPAL_COUNT];
+    memcpy(rows, options.principals, sizeof rows);
+    options.principals = rows;
+    static const uint8_t roles[] = {ROLE_NONE, ROLE_CHANNEL, ROLE_BUSINESS_OPERATOR};
+    for (size_t i = 0; i < sizeof roles; i++) {
+        rows[PRINCIPAL_SITE_OPERATOR].role = roles[i];
+        struct node_error error;
+        cr_assert_eq(node_init(&options, &error), STATUS_INVALID, "role %d", roles[i]);
+        cr_assert_not_null(strstr(error.text, "site_operator"), "%s", error.text);
+        cr_assert_neq(access(other, F_OK), 0, "nothing was made");
+    }
+    pump_deinit(&pump);
+}
+
 /* The n-th write, sync, allocation or creation fails, for every n until init succeeds: either a
  * whole directory or none at all. */
 Test(node_open, init_leaves_nothing_behind_whatever_fails)
