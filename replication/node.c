@@ -534,7 +534,7 @@ static bool end_job(struct node *node, enum node_job job)
     return worker_has_ended(worker, NULL);
 }
 
-void node_close(struct node *node)
+bool node_close(struct node *node)
 {
     bool stopped = node->phase == NODE_STOPPED;
     if (!stopped && node->phase != NODE_OPENING)
@@ -554,9 +554,10 @@ void node_close(struct node *node)
                 (uint64_t)job, 0);
         }
         if (hung)
-            return;
+            return false;
         consensus_process(node->consensus); /* last callbacks: they only take note */
         checkpoint_process(node->store);
     }
     node_release(node);
+    return true;
 }

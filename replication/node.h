@@ -110,9 +110,10 @@ uint64_t node_wait_ms(const struct node *node);
  */
 void node_drain(struct node *node);
 /* Invariant: STOPPED, FAILED or never started; not from a callback. Everybody who still waits is
- * called back. If a thread does not come back from the disk within 5 s (event stop_hung), the
- * node's memory and lock are left to the end of the process, which should follow. */
-void node_close(struct node *node);
+ * called back. False when a thread does not come back from the disk within 5 s (event stop_hung):
+ * it is alive, may use the node and call wake_loop and event at any moment, so all of these are
+ * left to the end of the process, which has to follow by _exit. */
+bool node_close(struct node *node);
 
 /* ---- writing ---- */
 struct node_request;

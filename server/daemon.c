@@ -297,12 +297,10 @@ int daemon_run(const struct config *config, const char *config_file)
         abandon_start(daemon);
 
     int exit_code = daemon->exit_code;
-    if (daemon->node)
-        node_close(daemon->node);
-    /* A failed node may have left a thread in a write that never returns, and that thread may still
-     * wake the loop: its memory is left to the exit. */
-    if (daemon->phase == DAEMON_CLOSING && exit_code != EXIT_STOPPED)
-        return exit_code;
+    /* A thread that hangs in the disk may come back at any moment and wake the loop, write the log
+     * or hash a record: no memory is released under it, and no exit handler of a library runs. */
+    if (daemon->node && !node_close(daemon->node))
+        _exit(exit_code != EXIT_STOPPED ? exit_code : EXIT_DISK_FAILED);
     if (exit_code == EXIT_STOPPED)
         log_plain(daemon, EVENT_STOPPED, "everything is durable");
     tear_down(daemon);

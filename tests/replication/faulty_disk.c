@@ -12,6 +12,33 @@ void faulty_disk_init(struct faulty_disk *disk)
 {
     *disk = (struct faulty_disk){.free_bytes = UINT64_MAX};
     pthread_mutex_init(&disk->mutex, NULL);
+    pthread_cond_init(&disk->changed, NULL);
+}
+
+void faulty_disk_set_hang(struct faulty_disk *disk, bool hang)
+{
+    pthread_mutex_lock(&disk->mutex);
+    disk->hang = hang;
+    pthread_cond_broadcast(&disk->changed);
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+uint32_t faulty_disk_hung_count(struct faulty_disk *disk)
+{
+    pthread_mutex_lock(&disk->mutex);
+    uint32_t count = disk->hung_count;
+    pthread_mutex_unlock(&disk->mutex);
+    return count;
+}
+
+static void wait_while_hanging(struct faulty_disk *disk)
+{
+    pthread_mutex_lock(&disk->mutex);
+    disk->hung_count++;
+    while (disk->hang)
+        pthread_cond_wait(&disk->changed, &disk->mutex);
+    disk->hung_count--;
+    pthread_mutex_unlock(&disk->mutex);
 }
 
 void faulty_disk_set(struct faulty_disk *disk, enum status *which, enum status status)
@@ -77,6 +104,7 @@ static enum status faulty_write(void *context, struct file *file, const void *bu
                                 uint64_t offset)
 {
     struct faulty_directory *d = of(context);
+    wait_while_hanging(d->disk);
     enum status status = judge(d->disk, &d->disk->write_status);
     if (status != STATUS_OK)
         return status;

@@ -23,6 +23,9 @@ struct faulty_disk {
     uint64_t fail_at;
     enum status fail_status;
     uint64_t call_count; /* of such calls */
+    bool hang;           /* writes do not return before it is false again */
+    uint32_t hung_count; /* writes that wait so */
+    pthread_cond_t changed;
 };
 
 void faulty_disk_init(struct faulty_disk *disk);
@@ -31,6 +34,8 @@ enum status faulty_disk_open(struct faulty_disk *disk, const char *path, struct 
 void faulty_disk_close(struct files *files);
 /* Sets one switch from the test's thread. */
 void faulty_disk_set(struct faulty_disk *disk, enum status *which, enum status status);
+void faulty_disk_set_hang(struct faulty_disk *disk, bool hang);
+uint32_t faulty_disk_hung_count(struct faulty_disk *disk);
 void faulty_disk_set_free(struct faulty_disk *disk, uint64_t free_bytes);
 
 #endif

@@ -77,8 +77,9 @@ void pump_remove_tree(const char *path)
 static uint64_t world_monotonic_ns(void *context)
 {
     const struct pump *pump = context;
-    return pump->manual ? pump->monotonic_ns
-                        : environment_real()->monotonic_ns(environment_real()->context);
+    if (pump->manual)
+        return pump->monotonic_ns;
+    return environment_real()->monotonic_ns(environment_real()->context) + pump->shift_ns;
 }
 
 static uint64_t world_wall_ns(void *context)
@@ -372,7 +373,7 @@ void pump_stop(struct pump *pump)
 
 void pump_close(struct pump *pump)
 {
-    node_close(pump->node);
+    require(node_close(pump->node), "a thread hangs");
     pump->node = NULL;
 }
 

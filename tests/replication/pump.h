@@ -48,8 +48,9 @@ struct pump {
     struct node *node;             /* NULL when closed */
     struct node_error error;       /* of the last open or start */
     struct faulty_disk disk;
-    /* ---- the world, manual mode ---- */
-    uint64_t monotonic_ns;
+    /* ---- the world ---- */
+    _Atomic uint64_t shift_ns; /* threads: added to the real monotonic clock */
+    uint64_t monotonic_ns;     /* manual */
     int64_t wall_shift_ns;
     bool hold_writer, hold_flusher; /* manual: not stepped */
     /* ---- ours ---- */

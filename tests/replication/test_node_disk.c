@@ -430,6 +430,44 @@ Test(node_disk, a_stuck_disk_is_refused_early_and_ends_in_fail_stop)
     pump_deinit(&pump);
 }
 
+static bool a_write_hangs(void *context)
+{
+    struct pump *pump = context;
+    return faulty_disk_hung_count(&pump->disk) > 0;
+}
+
+static bool no_write_hangs(void *context)
+{
+    return !a_write_hangs(context);
+}
+
+/* The writer's thread is in a write that does not return. Closing says so and leaves everything to
+ * the process's exit; the thread may come back afterwards and finds its memory as it was. */
+Test(node_disk, a_thread_that_hangs_in_the_disk_keeps_the_node_s_memory)
+{
+    static struct pump pump; /* what is left behind stays reachable */
+    pump_init(&pump, false);
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    struct test_request *request = request_transfers(0, 10);
+    faulty_disk_set_hang(&pump.disk, true);
+    cr_assert_eq(request_propose(&pump, request), STATUS_OK);
+    cr_assert(pump_until(&pump, a_write_hangs, &pump));
+    pump.shift_ns = 31000 * NS_PER_MS;
+    cr_assert(pump_until_phase(&pump, NODE_FAILED));
+    cr_assert(request->done);
+    cr_assert_eq(request->status, STATUS_UNKNOWN_OUTCOME);
+    cr_assert_not(node_close(pump.node));
+    cr_assert_eq(pump_event_count(&pump, "stop_hung"), 1);
+    faulty_disk_set_hang(&pump.disk, false);
+    for (int i = 0; i < 1000 && !no_write_hangs(&pump); i++)
+        usleep(1000);
+    cr_assert(no_write_hangs(&pump));
+    usleep(20000); /* its last steps touch the node: a sanitizer would tell */
+    pump_remove_tree(pump.root);
+    request_destroy(request);
+}
+
 /* It comes back before that: the answer follows. */
 Test(node_disk, a_disk_that_answers_again_is_used_again)
 {
