@@ -49,7 +49,8 @@ struct node_options {
     /* Called on any thread: make the loop call node_process() soon. */
     void *wake_context;
     void (*wake_loop)(void *context);
-    /* Typed events for the log; any thread. Text is for people, name is stable. May be NULL.
+    /* Typed events for the log; any thread. Text is for people, name is stable. May be NULL. The
+     * log calls a and b by the names in server/event.c.
      *   name                     a                        b
      *   journal_torn_tail_cut    bytes                    last index
      *   store_rebuilding         first entry to replay    last entry

@@ -61,6 +61,16 @@ static void log_plain(struct daemon *daemon, enum event event, const char *text)
     log_end(daemon->log, &line);
 }
 
+void daemon_log_position(struct daemon *daemon, const struct node_status *status)
+{
+    const struct log_position position = {
+        .node_id = status->node_id,
+        .term = status->term,
+        .index = status->applied_index,
+    };
+    log_set_position(daemon->log, &position);
+}
+
 /* ---- leaving ---- */
 
 static void try_close(struct daemon *daemon);
@@ -120,8 +130,6 @@ static void fail(struct daemon *daemon, const struct node_status *status)
     log_begin(&line, EVENT_NODE_FAILED);
     log_text(&line, "status", status_text(status->error.status));
     log_text(&line, "text", status->error.text);
-    log_number(&line, "term", status->term);
-    log_number(&line, "applied", status->applied_index);
     log_number(&line, "exit_code", (uint64_t)daemon->exit_code);
     log_end(daemon->log, &line);
     daemon_move(daemon, DAEMON_FAILING);
@@ -169,6 +177,7 @@ static void follow_node(struct daemon *daemon)
 {
     struct node_status status;
     node_status(daemon->node, &status);
+    daemon_log_position(daemon, &status);
     if (status.phase == NODE_FAILED && daemon->phase != DAEMON_FAILING)
         fail(daemon, &status);
     if (status.phase == NODE_SERVING && daemon->phase == DAEMON_REPLAYING) {

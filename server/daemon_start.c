@@ -22,14 +22,16 @@ static const int signal_numbers[DAEMON_SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP}
 static void node_event(void *context, const char *name, const char *text, uint64_t a, uint64_t b)
 {
     struct daemon *daemon = context;
+    const uint64_t numbers[EVENT_NUMBER_COUNT] = {a, b};
     struct log_line line;
     enum event event = event_by_name(name, EVENT_NODE);
     log_begin(&line, event);
     if (event == EVENT_NODE)
         log_text(&line, "name", name);
     log_text(&line, "text", text);
-    log_number(&line, "a", a);
-    log_number(&line, "b", b);
+    for (unsigned i = 0; i < EVENT_NUMBER_COUNT; i++)
+        if (event_number_name(event, i))
+            log_number(&line, event_number_name(event, i), numbers[i]);
     log_end(daemon->log, &line);
 }
 
@@ -172,9 +174,14 @@ static enum status open_node(struct daemon *daemon)
     };
     struct node_error error = {.text = ""};
     enum status status = node_open(&options, &daemon->node, &error);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         report_start_failure(daemon, status, error.text);
-    return status;
+        return status;
+    }
+    struct node_status opened;
+    node_status(daemon->node, &opened);
+    daemon_log_position(daemon, &opened);
+    return STATUS_OK;
 }
 
 static char *status_json(void *context)

@@ -78,6 +78,10 @@ enum event event_by_name(const char *name, enum event otherwise);
 enum log_level event_level(enum event event);
 /* One sentence for docs/operations-node.md and the metric's readers. */
 const char *event_meaning(enum event event);
+/* Key of the first or second number that the node reports with the event (replication/node.h); NULL
+ * when it has none. */
+#define EVENT_NUMBER_COUNT 2
+const char *event_number_name(enum event event, unsigned number);
 /* Lines of this event per minute before the rest is only counted; 0 = no bound. */
 uint32_t event_lines_per_minute(enum event event);
 

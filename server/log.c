@@ -33,6 +33,7 @@ struct log {
     enum log_level level;
     uint64_t fixed_now_ns;
     pthread_mutex_t mutex;
+    struct log_position position; /* node_id 0: none yet */
     struct event_rate rates[EVENT_COUNT];
 };
 
@@ -200,6 +201,7 @@ void log_end(struct log *log, struct log_line *line)
     pthread_mutex_lock(&log->mutex);
     bool allowed = rate_allows(&log->rates[line->event], event_lines_per_minute(line->event),
                                now_ns, &suppressed);
+    const struct log_position position = log->position;
     pthread_mutex_unlock(&log->mutex);
     if (!allowed || level < log->level)
         return;
@@ -210,11 +212,19 @@ void log_end(struct log *log, struct log_line *line)
     char date[32];
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
 
-    char head[128];
+    char head[256];
     int head_size = snprintf(head, sizeof head, "time=%s.%06uZ level=%s event=%s", date,
                              (unsigned)(now_ns % NS_PER_SECOND / 1000), log_level_name(level),
                              event_name(line->event));
     invariant(head_size > 0 && (size_t)head_size < sizeof head);
+    if (position.node_id != 0) {
+        size_t left = sizeof head - (size_t)head_size;
+        int size =
+            snprintf(head + head_size, left, " node=%" PRIu64 " term=%" PRIu64 " index=%" PRIu64,
+                     position.node_id, position.term, position.index);
+        invariant(size > 0 && (size_t)size < left);
+        head_size += size;
+    }
     char tail[LINE_TAIL];
     int tail_size = suppressed > 0
                         ? snprintf(tail, sizeof tail, "%s suppressed=%" PRIu64 "\n",
@@ -233,6 +243,13 @@ void log_end(struct log *log, struct log_line *line)
     /* A log that cannot be written has nobody to be told; the counters still tell. */
     ssize_t ignored = write(log->descriptor, whole, size);
     (void)ignored;
+}
+
+void log_set_position(struct log *log, const struct log_position *position)
+{
+    pthread_mutex_lock(&log->mutex);
+    log->position = *position;
+    pthread_mutex_unlock(&log->mutex);
 }
 
 uint64_t log_event_count(const struct log *log, enum event event)

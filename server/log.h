@@ -43,6 +43,12 @@ void log_number(struct log_line *line, const char *key, uint64_t value);
  * suppressed stretch the next line carries suppressed=<count>. */
 void log_end(struct log *log, struct log_line *line);
 
+/* From now on every line says where the node stands: node=, term=, index= (applied). Any thread. */
+struct log_position {
+    uint64_t node_id, term, index;
+};
+void log_set_position(struct log *log, const struct log_position *position);
+
 /* How often the event happened since start, written or not. */
 uint64_t log_event_count(const struct log *log, enum event event);
 

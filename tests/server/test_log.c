@@ -55,6 +55,19 @@ Test(log, line_has_time_level_event_and_fields)
                                     "service=grpc port=18446744073709551615\n");
 }
 
+/* Once the node is known every line says which one it is and where it stands. */
+Test(log, line_has_node_term_and_index_once_they_are_known)
+{
+    log_set_position(the_log, &(struct log_position){.node_id = 1, .term = UINT64_MAX, .index = 9});
+    log_value("v");
+    log_set_position(the_log, &(struct log_position){.node_id = 1, .term = 3, .index = 10});
+    log_value("w");
+    const char *text = all_written();
+    cr_expect(strstr(text, " event=listening node=1 term=18446744073709551615 index=9 k=v\n"), "%s",
+              text);
+    cr_expect(strstr(text, " event=listening node=1 term=3 index=10 k=w\n"), "%s", text);
+}
+
 /* What a client can put into a name must not be able to write a second line or another key. */
 Test(log, values_are_quoted_as_logfmt)
 {
@@ -150,7 +163,21 @@ Test(log, event_names_are_unique_and_found)
     cr_expect_eq(log_level_by_name("Warning"), LOG_LEVEL_COUNT);
 }
 
-/* The operator's table lists every event with its level. */
+/* Every event that the node reports has words for its numbers: node.h has them as a and b. */
+Test(log, numbers_of_the_nodes_events_have_names)
+{
+    for (int event = EVENT_JOURNAL_TORN_TAIL_CUT; event <= EVENT_FAIL_STOP; event++) {
+        const char *first = event_number_name((enum event)event, 0);
+        const char *second = event_number_name((enum event)event, 1);
+        cr_expect(first || second, "%s", event_name((enum event)event));
+        cr_expect(!first || strlen(first) > 1);
+        cr_expect(!second || strlen(second) > 1);
+    }
+    cr_expect_str_eq(event_number_name(EVENT_DISK_LOW, 0), "free_bytes");
+    cr_expect_null(event_number_name(EVENT_LISTENING, 0));
+}
+
+/* The operator's table lists every event with its level and the names of its numbers. */
 Test(log, every_event_is_documented)
 {
     static char text[64 * 1024];
@@ -164,6 +191,14 @@ Test(log, every_event_is_documented)
         char row[128];
         snprintf(row, sizeof row, "| `%s` | %s |", event_name((enum event)event),
                  log_level_name(event_level((enum event)event)));
-        cr_expect(strstr(text, row), "%s", row);
+        const char *found = strstr(text, row);
+        cr_assert(found, "%s", row);
+        const char *end = strchr(found, '\n');
+        for (unsigned i = 0; i < EVENT_NUMBER_COUNT; i++) {
+            const char *number = event_number_name((enum event)event, i);
+            snprintf(row, sizeof row, "`%s`", number ? number : event_name((enum event)event));
+            const char *at = strstr(found, row);
+            cr_expect(at && at < end, "%s: %s", event_name((enum event)event), row);
+        }
     }
 }
