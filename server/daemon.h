@@ -26,6 +26,11 @@ enum daemon_exit {
  * start are on stderr as plain text and in the log. */
 int daemon_run(const struct config *config, const char *config_file);
 
+/* What would refuse the start, without starting: user, files, certificates, data directory. Gives
+ * up the process's rights as a start does, so nothing but an exit should follow. The status of the
+ * first fault, with its words in *out_error. */
+enum status daemon_check(const struct config *config, struct config_error *out_error);
+
 int daemon_exit_of_status(enum status status);
 
 #endif

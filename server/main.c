@@ -49,7 +49,7 @@ enum { OPTION_CHECK_CONFIG = 1 };
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "Configuration file (YAML); needed", 0},
     {"check-config", OPTION_CHECK_CONFIG, NULL, 0,
-     "Check the file and what it names, say so, and exit", 0},
+     "Check the file and what it names as the node's user, say so, and exit", 0},
     {0},
 };
 
@@ -97,7 +97,7 @@ int main(int count, char **values)
     struct config_error error;
     enum status status = config_load(arguments.config_file, &config, &error);
     if (status == STATUS_OK && arguments.check)
-        status = config_check_files(&config, &error);
+        status = daemon_check(&config, &error);
     if (status != STATUS_OK) {
         fprintf(stderr, "tallyd: %s\n", error.text);
         return daemon_exit_of_status(status);

@@ -236,6 +236,30 @@ def test_check_config(t):
     t.true(not os.path.exists(missing.data), "nothing was created")
 
 
+# --check-config sees what the start would: a missing directory and user, a key of another
+# certificate, files that only root can read.
+def test_check_config_looks_as_the_start_does(t):
+    node = t.new_node()
+    node.init()
+    other = node.security.authority.issue("other-server", ["tally://test/node/9"],
+                                          usage="serverAuth,clientAuth")
+    expired = node.security.authority.issue("old-server", ["tally://test/node/1"],
+                                            usage="serverAuth,clientAuth", days=(-3, -1))
+    rows = [("node", {"directory": "/no/such/data"}, "/no/such/data"),
+            ("tls", {"key": other.key}, "key"),
+            ("tls", {"certificate": expired.certificate, "key": expired.key}, "has expired")]
+    if os.geteuid() == 0:
+        rows += [("node", {"user": "no-such-user"}, "no-such-user"),
+                 ("node", {"user": "nobody"}, "Permission denied")]
+    for section, values, named in rows:
+        bad = t.new_node()
+        bad.config["node"]["directory"] = node.data
+        bad.config[section].update(values)
+        status, output = bad.run_to_exit(["--check-config"])
+        t.true(status > 0, "%s: %r passed: %s" % (section, values, output))
+        t.contains(output, named, "%s: %r" % (section, values))
+
+
 # A certificate that has expired stops the start in words, not at the first client.
 def test_expired_server_certificate_is_refused(t):
     node = t.new_node()
