@@ -60,7 +60,9 @@ mkdir "$data"
 # run COMMAND...: shows a command, then runs it.
 run()
 {
-    printf '\n$ %s\n' "$*"
+    printf '\n$'
+    printf ' %q' "$@"
+    echo
     "$@"
 }
 
@@ -98,6 +100,9 @@ run "${auditor[@]}" status
 printf '\n== 3. A ledger, accounts, and a file of 100 000 transfers, some of them wrong on purpose\n'
 run python3 examples/generate.py --seed 7 --transfers 100000 --out $data
 run "${operator[@]}" ledger create --id 1 --currency EUR --exponent 2 --name "Retail euro"
+echo
+echo "   (some wrong rows name another ledger than their accounts', so there is one)"
+run "${operator[@]}" ledger create --id 2 --currency JPY --exponent 0 --name "Yen"
 run "${operator[@]}" account create --file $data/accounts.csv
 
 printf '\n== 4. Import, and kill -9 in the middle\n'
@@ -125,6 +130,7 @@ if [ $status -gt 1 ]; then
     echo "error: the import ended with status $status" >&2
     exit 1
 fi
+python3 examples/compare.py $data/expected.json $data/import-1.txt $data/rejected-1.csv
 
 printf '\n== 5. The same file again: nothing changes\n'
 # balances FILE: the accounts' sums, without index, time and digest (which count requests, too).
@@ -134,8 +140,11 @@ balances()
 }
 balances $data/balances-1.txt
 status=0
-run "${channel[@]}" transfer import $data/transfers.csv --rejects $data/rejected-2.csv || status=$?
+run "${channel[@]}" transfer import $data/transfers.csv --rejects $data/rejected-2.csv \
+    >$data/import-2.txt || status=$?
+cat $data/import-2.txt
 [ $status -le 1 ] || exit 1
+python3 examples/compare.py $data/expected.json $data/import-2.txt $data/rejected-2.csv --again
 balances $data/balances-2.txt
 cmp $data/balances-1.txt $data/balances-2.txt
 echo "balances before and after the second import: identical"
