@@ -115,7 +115,9 @@ static inline const uint8_t *read_raw(const struct wire_reader *reader, const ui
     case TYPE_BYTES: {
         bool overflow = false;
         raw->bytes = read_varint(next, end, &raw->value, &overflow);
-        if (!raw->bytes || overflow || raw->value > (uint64_t)(end - raw->bytes))
+        /* Like a tag, a length has five bytes at most: what is longer no encoder writes. */
+        if (!raw->bytes || raw->bytes - next > 5 || overflow ||
+            raw->value > (uint64_t)(end - raw->bytes))
             break;
         return raw->bytes + raw->value;
     }

@@ -218,6 +218,9 @@ static const struct refusal_row refusals[] = {
      ELEMENT("\x0a\x10"
              "123"),
      WIRE_TRUNCATED, "longer than what is left"},
+    {"length in ten bytes", OPERATION_CREATE_TRANSFERS,
+     ELEMENT("\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00"), WIRE_TRUNCATED,
+     "longer than what is left"},
     {"account code of 17 bits", OPERATION_CREATE_ACCOUNTS, ELEMENT("\x30\x80\x80\x04"),
      WIRE_OUT_OF_RANGE, "accounts[1].code: 65536"},
     {"account user data of 3 bytes", OPERATION_CREATE_ACCOUNTS,
