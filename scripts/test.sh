@@ -63,7 +63,7 @@ build_and_test()
     for suite in $suites; do
         arguments+=(--suite "$suite")
     done
-    meson test -C "$directory" --no-rebuild --print-errorlogs -j 2 "${arguments[@]}"
+    meson test -C "$directory" --no-rebuild --print-errorlogs --num-processes 2 "${arguments[@]}"
 }
 
 units="core storage net replication server client"
@@ -80,7 +80,7 @@ if ! $quick; then
     step "kill -9 loop with power loss, a short slice" \
         scripts/kill-loop.sh --rounds 8 --seed "$TALLY_SEED" --power-loss
     step "the same loop without sync must fail" \
-        scripts/kill-loop.sh --rounds 40 --seed "$TALLY_SEED" --power-loss --no-sync --expect-failure
+        scripts/kill-loop.sh --rounds 10 --seed "$TALLY_SEED" --power-loss --no-sync --expect-failure
 fi
 
 for name in "${failures[@]}"; do
