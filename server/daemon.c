@@ -188,6 +188,9 @@ static void follow_node(struct daemon *daemon)
     try_close(daemon);
 }
 
+/* One turn, and the next one's time. A turn that is wanted at once comes through the wake-up and
+ * not by a timer of 0 ms: a timer that is due again goes off again before the loop looks at its
+ * sockets (libuv 1.44), so that a replay, or reads that were put off, would keep everybody out. */
 static void turn(struct daemon *daemon)
 {
     if (daemon->phase == DAEMON_STARTING || daemon->phase == DAEMON_CLOSING)
@@ -195,8 +198,13 @@ static void turn(struct daemon *daemon)
     node_process(daemon->node);
     bool reads_left = dispatch_process(daemon->dispatch); /* also those that just became ready */
     follow_node(daemon);
-    if (daemon->phase != DAEMON_CLOSING)
-        uv_timer_start(&daemon->turn, turn_cb, reads_left ? 0 : node_wait_ms(daemon->node), 0);
+    if (daemon->phase == DAEMON_CLOSING)
+        return;
+    uint64_t wait_ms = reads_left ? 0 : node_wait_ms(daemon->node);
+    if (wait_ms > 0)
+        uv_timer_start(&daemon->turn, turn_cb, wait_ms, 0);
+    else
+        uv_async_send(&daemon->wake); /* see above */
 }
 
 static void turn_cb(uv_timer_t *timer)

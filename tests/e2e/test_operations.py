@@ -32,8 +32,8 @@ def test_probes(t):
     connection.close()
 
 
-# While the journal is replayed the node is alive and not ready, and says why; once it is ready it
-# stays so. (A fast machine may be ready before it is first asked: the claims hold all the same.)
+# While the journal is replayed the node is alive and not ready, and says why and how far it is:
+# probes are answered in the middle of it, not when it is over. Once ready it stays so.
 def test_readiness_during_replay(t):
     node = t.fresh_node({"checkpoint": {"interval_ms": 3600000, "transfers": 1 << 20}})
     prepare(node)
@@ -54,6 +54,8 @@ def test_readiness_during_replay(t):
     for status, text in told[:-1]:
         t.equal(status, 503, "before it is ready")
         t.true("replaying" in text or "opening" in text, "the reason: %s" % text)
+    parts = {int(part) for _, text in told for part in re.findall(r"replaying (\d+) %", text)}
+    t.true(any(0 < part < 100 for part in parts), "asked in the middle of it: %s" % sorted(parts))
     t.equal(node.get("/readyz")[0], 200, "afterwards")
     t.equal(node.api("channel").posted(A)[0], 40 * 8190, "replayed")
 
