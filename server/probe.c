@@ -262,8 +262,8 @@ static void write_node(FILE *page, const struct probe *probe)
     metrics_counter(page, "tally_entries_total", "Entries applied since start.", s.entries_total);
     metrics_counter(page, "tally_node_requests_total", "Requests applied since start.",
                     s.requests_total);
-    metrics_counter(page, "tally_transfers_total", "Transfer records made since start.",
-                    s.transfers_total);
+    metrics_counter(page, "tally_transfers_total",
+                    "Events of CreateTransfers requests executed since start.", s.transfers_total);
     metrics_counter(page, "tally_refused_busy_total", "Requests the node pushed back.",
                     s.refused_busy_total);
     metrics_gauge(page, "tally_torn_bytes_cut", "Bytes cut from the journal's end at start.",
@@ -355,8 +355,8 @@ char *probe_metrics(const struct probe *probe, size_t *out_size)
         return NULL;
     char version[64];
     metrics_label(version, sizeof version, "version", TALLY_VERSION);
-    metrics_family(page, "tally_build", METRIC_GAUGE, "Always 1; the version is a label.");
-    metrics_sample(page, "tally_build", version, 1);
+    metrics_family(page, "tally_build_info", METRIC_GAUGE, "Always 1; the version is a label.");
+    metrics_sample(page, "tally_build_info", version, 1);
     write_process(page, probe);
     if (probe->node)
         write_node(page, probe);
