@@ -111,6 +111,20 @@ void disk_guard_checkpoint_done(struct disk_guard *guard)
     guard->checkpoint_full = false;
 }
 
+void disk_guard_expect(struct disk_guard *guard, uint64_t checkpoint_bytes)
+{
+    uint64_t room = guard->reserve_bytes + guard->watermark_bytes;
+    uint64_t wanted = checkpoint_bytes + guard->segment_bytes;
+    if (room >= wanted || guard->room_reported)
+        return;
+    guard->room_reported = true;
+    notify_event(guard->notify, "disk_room_small",
+                 "reserve and watermark together are less than a full checkpoint and a journal "
+                 "segment may need: on a full disk the last checkpoint could be left out; raise "
+                 "disk.watermark_bytes by the difference",
+                 room, wanted);
+}
+
 bool disk_guard_read_only(const struct disk_guard *guard)
 {
     return space_is_low(guard) || guard->checkpoint_full || guard->journal_full;

@@ -22,6 +22,7 @@ struct disk_guard {
     struct journal *journal;
     uint64_t watermark_bytes;
     uint64_t reserve_bytes;
+    uint64_t segment_bytes;
     /* ---- ours ---- */
     uint64_t next_check_ns;
     uint64_t free_bytes;
@@ -30,6 +31,7 @@ struct disk_guard {
     bool reserve_missing; /* released for a checkpoint, or lost; rebuilt when there is room */
     bool checkpoint_full; /* an epoch waits for room */
     bool journal_full;
+    bool room_reported; /* disk_room_small was told */
 };
 
 /* First look, and the reserve made whole if it can be. */
@@ -39,6 +41,11 @@ void disk_guard_process(struct disk_guard *guard);
 /* A checkpoint found no room: gives the reserve back to the file system. */
 void disk_guard_checkpoint_full(struct disk_guard *guard);
 void disk_guard_checkpoint_done(struct disk_guard *guard);
+
+/* What the largest checkpoint may need besides a journal segment. Reserve and watermark together
+ * should hold it: they are the room that is left when writes are refused. Told once when they do
+ * not (event disk_room_small). */
+void disk_guard_expect(struct disk_guard *guard, uint64_t checkpoint_bytes);
 
 bool disk_guard_read_only(const struct disk_guard *guard);
 /* "" when not read-only; otherwise why and what to do. */

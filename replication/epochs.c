@@ -52,8 +52,18 @@ static void fail_flush(struct epochs *epochs, enum status status)
     fail(epochs, status, text);
 }
 
+/* Grows with the accounts, whose balances may all have changed. */
+static void expect_room(struct epochs *epochs)
+{
+    struct checkpoint_stats stats;
+    checkpoint_stats(epochs->store, &stats);
+    epochs->full.account_count = stats.account_count;
+    disk_guard_expect(epochs->guard, checkpoint_growth_bytes(&epochs->full));
+}
+
 void epochs_start(struct epochs *epochs)
 {
+    expect_room(epochs);
     epochs->frozen_ns = now_ns(epochs);
 }
 
@@ -107,6 +117,7 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     disk_guard_checkpoint_done(epochs->guard);
     notify_event(epochs->notify, "checkpoint_done", "an epoch is durable in the store",
                  durable_index, (now - epochs->frozen_ns) / NS_PER_MS);
+    expect_room(epochs);
     prune(epochs);
 }
 

@@ -28,7 +28,8 @@ struct epochs {
     struct disk_guard *guard;
     uint64_t interval_ms;
     uint64_t keep_entries;
-    uint64_t durable_index; /* at start: of the store's meta, 0 if none */
+    uint64_t durable_index;        /* at start: of the store's meta, 0 if none */
+    struct checkpoint_growth full; /* an epoch as large as it may get; accounts as they are now */
     /* ---- ours ---- */
     const struct epoch *frozen;
     struct checkpoint_meta meta; /* of `frozen` */

@@ -61,6 +61,7 @@ struct node_options {
      *   checkpoint_disk_full     index of the epoch       0
      *   checkpoint_slow          index of the epoch       ms so far
      *   disk_low, disk_recovered free bytes               watermark
+     *   disk_room_small          reserve + watermark      bytes wanted
      *   journal_read_only, journal_writable  segments     bytes
      *   disk_stuck, disk_answers ms of the oldest write   0
      *   clock_behind             ns ahead of the clock    0

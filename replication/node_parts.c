@@ -15,18 +15,28 @@ static uint32_t at_least(uint32_t value, uint32_t least)
     return value > least ? value : least;
 }
 
+/* Requests and answers of an epoch in the proportions of the defaults in bounds.h. */
+static uint32_t epoch_request_count_max(uint32_t transfers)
+{
+    return at_least(transfers / 2, 2 * ENTRY_REQUESTS_MAX);
+}
+
+static uint32_t epoch_answer_bytes_max(uint32_t transfers)
+{
+    return at_least(transfers, 16384) * 64;
+}
+
 static enum status make_machine(struct node *node, uint64_t durable_index, struct node_error *error)
 {
     const uint32_t transfers = node->options.epoch_transfer_count_max;
     uint64_t seed;
     node->environment->random(node->environment->context, &seed, sizeof seed);
-    /* Requests and answers in the proportions of the defaults in bounds.h. */
     const struct machine_options options = {
         .memory = memory_pages(),
         .account_count_max = node->options.account_count_max,
         .epoch_transfer_count_max = transfers,
-        .epoch_request_count_max = at_least(transfers / 2, 2 * ENTRY_REQUESTS_MAX),
-        .epoch_answer_bytes_max = at_least(transfers, 16384) * 64,
+        .epoch_request_count_max = epoch_request_count_max(transfers),
+        .epoch_answer_bytes_max = epoch_answer_bytes_max(transfers),
         .hash_seed = seed,
     };
     struct ledger_past past = {0};
@@ -139,6 +149,7 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
         .journal = node->journal,
         .watermark_bytes = node->options.disk_watermark_bytes,
         .reserve_bytes = node->identity.reserve_bytes,
+        .segment_bytes = node->options.journal_segment_size,
     };
     node->epochs = (struct epochs){
         .environment = node->environment,
@@ -149,6 +160,17 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
         .guard = &node->guard,
         .interval_ms = node->options.checkpoint_interval_ms,
         .keep_entries = node->options.journal_keep_entries,
+        .full =
+            {
+                .transfer_count = node->options.epoch_transfer_count_max,
+                .request_count = epoch_request_count_max(node->options.epoch_transfer_count_max),
+                .answer_bytes = epoch_answer_bytes_max(node->options.epoch_transfer_count_max),
+                .balance_count = 2ull * node->options.epoch_transfer_count_max,
+                .ledger_count = LEDGERS_MAX,
+                .principal_count = PRINCIPALS_MAX,
+                .transfer_merge_count = 1,
+                .request_merge_count = 1,
+            },
         .durable_index = durable_index,
     };
     return STATUS_OK;

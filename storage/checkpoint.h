@@ -32,6 +32,18 @@ struct checkpoint_stats {
     uint32_t id_run_count;
 };
 
+/* An epoch's size, and what it meets in the store. */
+struct checkpoint_growth {
+    uint64_t transfer_count, request_count, answer_bytes; /* of the epoch */
+    uint64_t new_account_count, balance_count;            /* of the epoch */
+    uint64_t account_count;                               /* with the new ones */
+    uint64_t ledger_count, principal_count;               /* all */
+    uint32_t transfer_merge_count, request_merge_count;   /* merges in progress */
+};
+/* Bytes that such an epoch may add to the store's file at most, if nothing that is free in it could
+ * be used again. A checkpoint is only begun when the disk has them. */
+uint64_t checkpoint_growth_bytes(const struct checkpoint_growth *growth);
+
 typedef void (*checkpoint_cb)(void *context, enum status status, uint64_t durable_index);
 
 struct checkpoint_operations {

@@ -23,7 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_PAGES 16ull
+#define CHUNK_PAGES     16ull
+#define STORE_PAGE_SIZE 4096ull /* LMDB's, which CHUNK_SIZE is made for */
 
 /* Upkeep allowed per epoch beside what its own size allows, so that small epochs make progress. */
 #define UPKEEP_ENTRIES_MIN (16ull * ID_CHUNK_ENTRIES)
@@ -42,28 +43,41 @@ static uint64_t upkeep_entries(uint64_t epoch_entries)
 
 /* ---- space ---- */
 
-/* Pages the epoch may add to the file at most, if nothing freed could be used again. */
-static uint64_t growth_pages(const struct store *store, const struct epoch *epoch)
+uint64_t checkpoint_growth_bytes(const struct checkpoint_growth *g)
+{
+    uint64_t request_bytes = g->request_count * 104 + g->answer_bytes;
+    uint64_t chunks = chunks_of(g->transfer_count, TRANSFERS_PER_CHUNK) +
+                      chunks_of(g->new_account_count, ACCOUNTS_PER_CHUNK) +
+                      chunks_of(request_bytes, REQUEST_CHUNK_DATA / 2) +
+                      id_run_chunks(g->transfer_count) + id_run_chunks(g->request_count) + 8;
+    chunks +=
+        (g->transfer_merge_count + 1) * (id_run_chunks(upkeep_entries(g->transfer_count)) + 1);
+    chunks += (g->request_merge_count + 1) * (id_run_chunks(upkeep_entries(g->request_count)) + 1);
+    /* Balances: at most one page each, at most all of them, 36 to a page. */
+    uint64_t balance_pages = g->account_count / 18 + 8;
+    if (g->balance_count < balance_pages)
+        balance_pages = g->balance_count;
+    uint64_t pages =
+        chunks * CHUNK_PAGES + balance_pages + g->ledger_count / 16 + g->principal_count / 8 + 128;
+    return (pages + pages / 64) * STORE_PAGE_SIZE; /* branches and the free list */
+}
+
+static uint64_t growth_bytes(const struct store *store, const struct epoch *epoch)
 {
     const struct store_state *s = store->committed;
-    uint64_t request_bytes = (uint64_t)epoch->request_count * 104 + epoch->answer_bytes;
-    uint64_t chunks = chunks_of(epoch->transfer_count, TRANSFERS_PER_CHUNK) +
-                      chunks_of(epoch->account_count, ACCOUNTS_PER_CHUNK) +
-                      chunks_of(request_bytes, REQUEST_CHUNK_DATA / 2) +
-                      id_run_chunks(epoch->transfer_count) + id_run_chunks(epoch->request_count) +
-                      8;
-    chunks += (s->transfer_runs.merge_count + 1) *
-              (id_run_chunks(upkeep_entries(epoch->transfer_count)) + 1);
-    chunks += (s->request_runs.merge_count + 1) *
-              (id_run_chunks(upkeep_entries(epoch->request_count)) + 1);
-    /* Balances: at most one page each, at most all of them, 36 to a page. */
-    uint64_t accounts = s->head.account_count + epoch->account_count;
-    uint64_t balance_pages = accounts / 18 + 8;
-    if (epoch->balance_count < balance_pages)
-        balance_pages = epoch->balance_count;
-    uint64_t pages = chunks * CHUNK_PAGES + balance_pages + epoch->ledger_count / 16 +
-                     epoch->principal_count / 8 + 128;
-    return pages + pages / 64; /* branches and the free list */
+    const struct checkpoint_growth growth = {
+        .transfer_count = epoch->transfer_count,
+        .request_count = epoch->request_count,
+        .answer_bytes = epoch->answer_bytes,
+        .new_account_count = epoch->account_count,
+        .balance_count = epoch->balance_count,
+        .account_count = s->head.account_count + epoch->account_count,
+        .ledger_count = epoch->ledger_count,
+        .principal_count = epoch->principal_count,
+        .transfer_merge_count = s->transfer_runs.merge_count,
+        .request_merge_count = s->request_runs.merge_count,
+    };
+    return checkpoint_growth_bytes(&growth);
 }
 
 static enum status reserve_space(struct store *store, const struct epoch *epoch)
@@ -80,7 +94,7 @@ static enum status reserve_space(struct store *store, const struct epoch *epoch)
     if (code != 0)
         return store_fail_code(t, code, STORE_TABLE_COUNT, 0, "cannot be measured");
     const uint64_t step = 1ull << 20;
-    uint64_t end = (info.me_last_pgno + 1 + growth_pages(store, epoch)) * s.ms_psize;
+    uint64_t end = (info.me_last_pgno + 1) * s.ms_psize + growth_bytes(store, epoch);
     if (end <= store->file_reserved)
         return STATUS_OK;
     end = (end + step - 1) / step * step;

@@ -27,7 +27,8 @@
 #include <unistd.h>
 
 #define SEGMENT_BYTES_DEFAULT (64ull << 20)
-#define RESERVE_BYTES_DEFAULT (64ull << 20)
+/* With the default watermark it holds the largest checkpoint: docs/operations-node.md. */
+#define RESERVE_BYTES_DEFAULT (256ull << 20)
 #define TLS_FILES             3 /* certificate, key, authority */
 #define PEM_SIZE_MAX          (1 << 20)
 
@@ -401,7 +402,8 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         {"listen", KEY_LISTEN, "ADDR:PORT", 0, "gRPC (default 127.0.0.1:7400)", 0},
         {"ops", KEY_OPS, "ADDR:PORT", 0, "Probes, metrics, status (default 127.0.0.1:7401)", 0},
         {"segment-bytes", KEY_SEGMENT, "N", 0, "Size of a journal segment (default 64 MiB)", 0},
-        {"reserve-bytes", KEY_RESERVE, "N", 0, "Disk space kept back (default 64 MiB)", 0},
+        {"reserve-bytes", KEY_RESERVE, "N", 0,
+         "Disk space kept back for the last checkpoint (default 256 MiB)", 0},
         {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1)", 0},
         {"user", KEY_USER, "NAME", 0,
          "User that tallyd runs as; gets DIR/data, and copies of certificate and key in DIR/tls",

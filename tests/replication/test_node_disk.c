@@ -430,6 +430,34 @@ Test(node_disk, a_stuck_disk_is_refused_early_and_ends_in_fail_stop)
     pump_deinit(&pump);
 }
 
+/* Reserve and watermark are what the last checkpoint can count on: too little is told at the start,
+ * with both numbers, and once. */
+Test(node_disk, too_little_room_for_a_full_checkpoint_is_told_once)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump_serve(&pump);
+    cr_assert_eq(pump_event_count(&pump, "disk_room_small"), 1);
+    uint64_t room = 0, wanted = 0;
+    for (uint32_t i = 0; i < pump.event_count; i++)
+        if (strcmp(pump.events[i].name, "disk_room_small") == 0) {
+            room = pump.events[i].a;
+            wanted = pump.events[i].b;
+        }
+    cr_assert_eq(room, pump.options.disk_watermark_bytes + (1u << 20));
+    cr_assert_gt(wanted, room);
+    create_ledger_and_accounts(&pump);
+    pump_stop(&pump); /* with a checkpoint */
+    cr_assert_eq(pump_event_count(&pump, "disk_room_small"), 1);
+    /* As the words say: the watermark raised by the difference. */
+    pump.event_count = 0;
+    pump.options.disk_watermark_bytes += wanted - room + (1u << 20);
+    pump_serve(&pump);
+    cr_assert_eq(pump_event_count(&pump, "disk_room_small"), 0);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
 static bool a_write_hangs(void *context)
 {
     struct pump *pump = context;
