@@ -121,11 +121,12 @@ struct journal_append {
     enum status status;
 };
 
-/* Queues. STATUS_READ_ONLY when the disk has no room for a further segment (reserve reached);
- * STATUS_BUSY when the queue's bound is reached (64 MiB, or what is certain to find room: the loop
- * is woken when there is more); STATUS_STOPPING; STATUS_NO_MEMORY; STATUS_INVALID when the request
- * is larger than a segment; after a failure its status. Never calls back inside. The callback says
- * STATUS_OK once the entries are synced; any other status is fail-stop: the process must exit. */
+/* Queues. STATUS_READ_ONLY when the disk has no room for a further segment (reserve reached),
+ * except for a single barrier, which is taken as long as this segment has room; STATUS_BUSY when
+ * the queue's bound is reached (64 MiB, or what is certain to find room: the loop is woken when
+ * there is more); STATUS_STOPPING; STATUS_NO_MEMORY; STATUS_INVALID when the request is larger than
+ * a segment; after a failure its status. Never calls back inside. The callback says STATUS_OK once
+ * the entries are synced; any other status is fail-stop: the process must exit. */
 enum status journal_append(struct journal *journal, struct journal_append *request);
 
 /* Loop thread: runs the callbacks of finished appends, in order. */

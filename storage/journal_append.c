@@ -36,14 +36,21 @@ static uint64_t size_and_check(const struct journal *journal, const struct journ
     return size <= limit ? size : UINT64_MAX;
 }
 
+/* The barrier of a new term makes a node able to answer reads, so that a start on a full disk takes
+ * it while this segment has room. */
+static bool is_barrier(const struct journal_append *request)
+{
+    return request->entry_count == 1 && request->entries[0].type == JOURNAL_BARRIER;
+}
+
 /* Shared lock held. */
-static enum status admit(const struct journal_shared *shared, uint64_t size)
+static enum status admit(const struct journal_shared *shared, uint64_t size, bool barrier)
 {
     if (shared->failure != STATUS_OK)
         return shared->failure;
     if (shared->stopping)
         return STATUS_STOPPING;
-    if (shared->spare == NULL && shared->disk_full)
+    if (shared->spare == NULL && shared->disk_full && !barrier)
         return STATUS_READ_ONLY;
     uint64_t limit = shared->room;
     if (shared->spare != NULL)
@@ -62,7 +69,7 @@ enum status journal_append(struct journal *journal, struct journal_append *reque
     if (size == UINT64_MAX)
         return STATUS_INVALID;
     pthread_mutex_lock(&shared->lock);
-    enum status status = admit(shared, size);
+    enum status status = admit(shared, size, is_barrier(request));
     pthread_mutex_unlock(&shared->lock);
     if (status != STATUS_OK)
         return status;

@@ -5,6 +5,7 @@
 #include "tests/replication/requests.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,6 +297,60 @@ Test(node_disk, no_room_for_a_segment_means_read_only_before_anything_fails)
     turn_for(&pump, 100);
     cr_assert_not(pump_status(&pump).read_only);
     struct test_request *request = request_transfers(acknowledged, REQUEST_EVENTS_MAX);
+    request_run(&pump, request);
+    request_destroy(request);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
+static void remove_last_segment(const struct pump *pump)
+{
+    char path[2 * PUMP_PATH_MAX], last[64] = "";
+    snprintf(path, sizeof path, "%s/journal", pump->directory);
+    DIR *stream = opendir(path);
+    cr_assert_not_null(stream);
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL)
+        if (entry->d_name[0] == '0' && strcmp(entry->d_name, last) > 0)
+            snprintf(last, sizeof last, "%.60s", entry->d_name);
+    closedir(stream);
+    snprintf(path, sizeof path, "%s/journal/%s", pump->directory, last);
+    cr_assert_eq(unlink(path), 0);
+}
+
+/* Restarted on a full disk, without a spare segment and without room for one: reads are answered,
+ * writes refused, and writable again when there is room. */
+Test(node_disk, a_start_on_a_full_disk_answers_reads)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    struct test_request *request = request_transfers(0, 10);
+    request_run(&pump, request);
+    request_destroy(request);
+    pump_stop(&pump);
+    remove_last_segment(&pump); /* the spare */
+    faulty_disk_set(&pump.disk, &pump.disk.allocate_status, STATUS_DISK_FULL);
+    faulty_disk_set_free(&pump.disk, 0);
+    for (int start = 0; start < 3; start++) {
+        pump_serve(&pump);
+        cr_assert(pump_status(&pump).read_only);
+        cr_assert(transfers_exist(&pump, 0, 10));
+        request = request_transfers(100, 10);
+        cr_assert_eq(request_propose(&pump, request), STATUS_READ_ONLY);
+        request_destroy(request);
+        if (start < 2)
+            pump_stop(&pump);
+    }
+    faulty_disk_set(&pump.disk, &pump.disk.allocate_status, STATUS_OK);
+    faulty_disk_set_free(&pump.disk, UINT64_MAX);
+    for (int i = 0; i < 3; i++) {
+        pump.monotonic_ns += 1001 * NS_PER_MS;
+        turn_for(&pump, 10);
+    }
+    cr_assert_not(pump_status(&pump).read_only, "%s", pump_status(&pump).read_only_reason);
+    request = request_transfers(100, 10);
     request_run(&pump, request);
     request_destroy(request);
     pump_stop(&pump);
