@@ -147,8 +147,8 @@ uint32_t machine_principal_count(const struct machine *machine);
 void machine_request(const struct machine *machine, uint32_t name_ordinal, const uint8_t nonce[16],
                      uint64_t issued_at_ns, struct answer *out, uint8_t *results);
 
-/* Sums over the accounts of one ledger, by account code; walks all accounts (about 10 ms a
- * million). */
+/* Sums over the accounts of one ledger, by account code; walks all accounts (10 to 25 ms
+ * a million). */
 struct trial_balance_row {
     uint16_t code;
     uint64_t account_count;

@@ -7,9 +7,11 @@
  * that went away costs a dropped answer. Only a read that waits for min_index is cut short then,
  * since nobody needs it any more.
  *
- * Reads that are ready run at once while the turn's time lasts and are put off to the next turn
- * otherwise. That keeps them linearizable: the state only moves on, and the answer has not left
- * yet.
+ * Reads that are ready run at once while the turn's time lasts and are put off otherwise,
+ * principals taking turns. That keeps them linearizable: the state only moves on, and the answer
+ * has not left yet. A read that may take long (thousands of records, some of them on disk) works in
+ * slices and comes again; its answer grows on a page of its own, so one such read is under way at a
+ * time.
  *
  * Everything here is bounded: works by requests_max, bytes by request_bytes_max, each principal by
  * its row; beyond any of them the call is pushed back with NOT_ACCEPTED and a retry hint.
@@ -18,6 +20,7 @@
 
 #include "core/invariant.h"
 #include "server/buffer_pool.h"
+#include "server/read_queue.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,8 +31,12 @@
 #define PAGE_SIZE_MAX (REQUEST_EVENTS_MAX * WIRE_TRANSFER_SIZE_MAX + 4096)
 
 /* Reads of one turn may take this long together; then the loop has its way first, since a node that
- * looks up ids for a second acknowledges nothing for a second. */
-#define READ_TURN_NS (10ull * 1000 * 1000)
+ * looks up ids for a second acknowledges nothing for a second. A request needs about three turns.
+ */
+#define READ_TURN_NS (2ull * 1000 * 1000)
+
+/* And one slice of a long read this long. */
+#define READ_SLICE_NS (1ull * 1000 * 1000)
 
 struct dispatch_method {
     struct dispatch *dispatch;
@@ -41,11 +48,15 @@ struct dispatch {
     struct in_flight in_flight;
     struct buffer_pool *buffers;
     struct wire_writer page;
-    struct work *works; /* requests_max of them */
+    struct wire_writer long_page;
+    struct work *long_page_owner; /* the read in slices that is under way, or NULL */
+    struct work *works;           /* requests_max of them */
     struct work *free_works;
     uint32_t work_count;
-    struct work *put_off_first, *put_off_last;
-    uint64_t read_ns; /* spent on reads in this turn */
+    struct read_queue put_off;
+    uint64_t read_ns;      /* spent on reads in this turn */
+    uint64_t slice_ns;     /* length of a slice */
+    uint64_t slice_end_ns; /* of the read that runs just now */
     bool ready;
     const char *not_ready_reason;
     char node_text[24], epoch_text[24];
@@ -62,8 +73,12 @@ struct dispatch *dispatch_create(const struct dispatch_options *options)
     dispatch->buffers = buffer_pool_create(options->request_bytes_max);
     dispatch->page.bytes = malloc(PAGE_SIZE_MAX);
     dispatch->page.capacity = PAGE_SIZE_MAX;
+    dispatch->long_page.bytes = malloc(PAGE_SIZE_MAX);
+    dispatch->long_page.capacity = PAGE_SIZE_MAX;
+    dispatch->slice_ns = READ_SLICE_NS;
     dispatch->works = calloc(options->requests_max, sizeof *dispatch->works);
-    if (!dispatch->buffers || !dispatch->page.bytes || !dispatch->works) {
+    if (!dispatch->buffers || !dispatch->page.bytes || !dispatch->long_page.bytes ||
+        !dispatch->works) {
         dispatch_destroy(dispatch);
         return NULL;
     }
@@ -88,6 +103,7 @@ void dispatch_destroy(struct dispatch *dispatch)
     invariant_values(dispatch->work_count == 0, dispatch->work_count, 0);
     buffer_pool_destroy(dispatch->buffers);
     free(dispatch->page.bytes);
+    free(dispatch->long_page.bytes);
     free(dispatch->works);
     free(dispatch);
 }
@@ -158,6 +174,8 @@ static void work_end(struct work *work, enum grpc_code code, const char *message
     if (work->buffer)
         buffer_pool_give(dispatch->buffers, work->buffer, work->buffer_size);
     grpc_call_set_data(call, NULL);
+    if (dispatch->long_page_owner == work)
+        dispatch->long_page_owner = NULL;
     invariant(dispatch->work_count > 0);
     dispatch->work_count--;
     work->next = dispatch->free_works;
@@ -173,7 +191,9 @@ void work_finish(struct work *work, uint64_t index)
 
 void work_finish_page(struct work *work, uint64_t index)
 {
-    struct wire_writer *page = &work->dispatch->page;
+    struct dispatch *dispatch = work->dispatch;
+    bool is_long = dispatch->long_page_owner == work;
+    const struct wire_writer *page = is_long ? &dispatch->long_page : &dispatch->page;
     invariant_values(!page->full, page->size, page->capacity);
     uint8_t *room = grpc_call_reserve(work->call, page->size);
     if (room)
@@ -230,11 +250,12 @@ void work_finish_code(struct work *work, enum grpc_code code, const char *messag
 
 /* ---- reading ---- */
 
-/* Runs a read and charges it to the turn. */
+/* Runs a read, or a slice of it, and charges it to the turn. */
 static void read_now(struct work *work)
 {
     struct dispatch *dispatch = work->dispatch;
     uint64_t begun = uv_hrtime();
+    dispatch->slice_end_ns = begun + dispatch->slice_ns;
     work->reading = WORK_NOT_READING;
     work->read_done(work);
     dispatch_charge(dispatch, uv_hrtime() - begun);
@@ -245,53 +266,54 @@ void dispatch_charge(struct dispatch *dispatch, uint64_t duration_ns)
     dispatch->read_ns += duration_ns;
 }
 
-static void put_off(struct work *work)
+void dispatch_set_slice(struct dispatch *dispatch, uint64_t slice_ns)
 {
-    struct dispatch *dispatch = work->dispatch;
-    work->reading = WORK_PUT_OFF;
-    work->next = NULL;
-    if (dispatch->put_off_last)
-        dispatch->put_off_last->next = work;
-    else
-        dispatch->put_off_first = work;
-    dispatch->put_off_last = work;
+    dispatch->slice_ns = slice_ns;
 }
 
-static void take_back(struct work *work)
+struct wire_writer *work_long_page(struct work *work)
 {
     struct dispatch *dispatch = work->dispatch;
-    struct work *before = NULL;
-    for (struct work *other = dispatch->put_off_first; other != work; other = other->next)
-        before = other;
-    if (before)
-        before->next = work->next;
-    else
-        dispatch->put_off_first = work->next;
-    if (dispatch->put_off_last == work)
-        dispatch->put_off_last = before;
+    if (!dispatch->long_page_owner) {
+        dispatch->long_page_owner = work;
+        dispatch->long_page.size = 0;
+        dispatch->long_page.full = false;
+    }
+    return dispatch->long_page_owner == work ? &dispatch->long_page : NULL;
+}
+
+bool work_slice_is_over(const struct work *work)
+{
+    return uv_hrtime() >= work->dispatch->slice_end_ns;
+}
+
+void work_read_again(struct work *work)
+{
+    work->reading = WORK_PUT_OFF;
+    read_queue_put_back(&work->dispatch->put_off, work);
 }
 
 static void work_read_cb(struct node_read *read, enum status status)
 {
     struct work *work = (struct work *)(void *)((char *)read - offsetof(struct work, read));
+    struct dispatch *dispatch = work->dispatch;
     work->reading = WORK_NOT_READING;
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         work_finish_status(work, status);
-    else if (work->dispatch->read_ns < READ_TURN_NS && !work->dispatch->put_off_first)
+    } else if (dispatch->read_ns < READ_TURN_NS && read_queue_is_empty(&dispatch->put_off)) {
         read_now(work);
-    else
-        put_off(work);
+    } else {
+        work->reading = WORK_PUT_OFF;
+        read_queue_add(&dispatch->put_off, work);
+    }
 }
 
 bool dispatch_process(struct dispatch *dispatch)
 {
     dispatch->read_ns = 0;
-    while (dispatch->put_off_first && dispatch->read_ns < READ_TURN_NS) {
-        struct work *work = dispatch->put_off_first;
-        take_back(work);
-        read_now(work);
-    }
-    return dispatch->put_off_first != NULL;
+    while (!read_queue_is_empty(&dispatch->put_off) && dispatch->read_ns < READ_TURN_NS)
+        read_now(read_queue_take(&dispatch->put_off));
+    return !read_queue_is_empty(&dispatch->put_off);
 }
 
 void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work))
@@ -415,7 +437,7 @@ static void dispatch_gone(void *context, struct grpc_call *call)
     if (work->reading == WORK_WAITING)
         node_read_cancel(work->dispatch->options.node, &work->read);
     else
-        take_back(work);
+        read_queue_remove(&work->dispatch->put_off, work);
     work->reading = WORK_NOT_READING;
     work_finish_code(work, GRPC_CANCELLED, "the client went away");
 }

@@ -46,6 +46,8 @@ void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reaso
 bool dispatch_process(struct dispatch *dispatch);
 /* Counts time that was spent on reads in this turn; for tests that cannot be slow on purpose. */
 void dispatch_charge(struct dispatch *dispatch, uint64_t duration_ns);
+/* Length of a slice of a long read, for tests: 0 makes slices as short as they can be. */
+void dispatch_set_slice(struct dispatch *dispatch, uint64_t slice_ns);
 /* Calls that are not finished yet, and the memory they hold. */
 uint32_t dispatch_call_count(const struct dispatch *dispatch);
 uint64_t dispatch_bytes(const struct dispatch *dispatch);
@@ -76,6 +78,14 @@ struct work {
         struct wire_lookup lookup;
         struct wire_get_request get_request;
     };
+    /* A read in slices: where it stands, and the state that it tells about. */
+    struct {
+        bool begun;
+        size_t offset;            /* of LookupTransfers: into the message */
+        uint64_t sequence, count; /* of ListTransfers: the next one, and how many there are */
+        uint32_t listed, scanned; /* of ListTransfers */
+        uint64_t index, stamp;    /* at the beginning */
+    } progress;
     struct work *next;
 };
 
@@ -106,7 +116,14 @@ const struct dispatch_options *dispatch_options(const struct dispatch *dispatch)
 struct buffer_pool *dispatch_buffers(struct dispatch *dispatch);
 /* For the one answer that is being written just now; `size` 0. */
 struct wire_writer *dispatch_page(struct dispatch *dispatch);
-/* Copies the page into the call's answer and ends the work. */
+/* The page of a read in slices, empty at first and kept until the work ends. NULL while another
+ * read has it: work_read_again(). */
+struct wire_writer *work_long_page(struct work *work);
+/* To be asked now and then by a read in slices; when true, it calls work_read_again() and returns,
+ * and is called again in this turn of the loop or a later one. */
+bool work_slice_is_over(const struct work *work);
+void work_read_again(struct work *work);
+/* Copies the page (the long one if the work has it) into the call's answer and ends the work. */
 void work_finish_page(struct work *work, uint64_t index);
 
 /* How an operating error is told to a client; the table is in dispatch_status.c. */

@@ -59,3 +59,26 @@ def test_many_connections(t):
     t.equal({api.outcome(c).code.name for api, c in zip(apis, calls)}, {"OK"})
     for api in apis:
         api.close()
+
+
+# Long reads of one client, many at once, keep nobody else out: others are answered between them.
+def test_many_long_reads_keep_nobody_out(t):
+    node = t.fresh_node()
+    business = node.api("business")
+    business.create_ledgers([ledger(1)])
+    for first in range(0, 20 * 8000, 8000):
+        accounts = [account((first + k + 1).to_bytes(16, "big")) for k in range(8000)]
+        business.create_accounts(accounts, timeout=60)
+    auditor, other = node.api("auditor"), node.api("channel")
+    wanted = other.message("ListLedgers").SerializeToString()
+    t.code(other.raw("ListLedgers", wanted), "OK", "connected")
+    question = auditor.message("TrialBalance", ledger=1).SerializeToString()
+    t.code(auditor.raw("TrialBalance", question), "OK", "connected")
+    reads = [auditor.start("TrialBalance", question, timeout=120) for _ in range(300)]
+    between = 0
+    while not all(read.done() for read in reads):
+        t.code(other.raw("ListLedgers", wanted, timeout=60), "OK", "another client")
+        between += 1
+    for read in reads:
+        t.code(auditor.outcome(read), "OK", "a long read")
+    t.true(between >= 10, "only %d calls were answered during %d long reads" % (between, len(reads)))

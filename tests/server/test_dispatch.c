@@ -463,29 +463,6 @@ Test(dispatch, pages_leave_nothing_out)
     cr_expect_eq(count, machine_account_count(node.bank.machine));
 }
 
-/* A turn's time is used up by one slow read: the others stand in line, in order, one of them loses
- * its client while it does, and the next turn answers the rest. */
-Test(dispatch, reads_beyond_a_turns_time_are_put_off)
-{
-    struct grpc_call calls[4];
-    for (int i = 0; i < 3; i++)
-        begin(&calls[i], METHOD_LIST_LEDGERS, i == 0 ? AUDITOR : CHANNEL, 0);
-    dispatch_charge(dispatch, 1000000000);
-    for (int i = 0; i < 3; i++)
-        fake_node_read_done(&node, STATUS_OK);
-    for (int i = 0; i < 3; i++)
-        cr_expect_not(calls[i].finished);
-    go_away(&calls[1], METHOD_LIST_LEDGERS);
-    cr_expect_eq(calls[1].code, GRPC_CANCELLED);
-    cr_expect_eq(node.cancelled_count, 0);
-    cr_expect_not(dispatch_process(dispatch));
-    cr_expect_eq(calls[0].code, GRPC_OK);
-    cr_expect(calls[0].finished);
-    cr_expect(calls[2].finished);
-    for (int i = 0; i < 3; i++)
-        fake_call_done(&calls[i]);
-}
-
 /* Accounts in the order asked, those that exist; a transfer that was refused says why. */
 Test(dispatch, lookups_give_what_exists_in_the_order_asked)
 {
