@@ -227,7 +227,7 @@ Test(config, sample_shows_every_key_and_its_default)
     cr_expect_gt(shown, 15);
     cr_assert_eq(load(text, &uncommented, &error), STATUS_OK, "%s", error.text);
     char *crl = uncommented.crl; /* has no default: shown as an example */
-    cr_expect_str_eq(crl, "/etc/tallystick/pki/ca.crl");
+    cr_expect_str_eq(crl, "/var/lib/tallystick/tls/ca.crl");
     memset(crl, 0, sizeof uncommented.crl);
     memset(as_it_is.crl, 0, sizeof as_it_is.crl);
     cr_expect_eq(memcmp(&as_it_is, &uncommented, sizeof as_it_is), 0);
