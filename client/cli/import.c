@@ -28,9 +28,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEADLINE_DEFAULT_MS 60000
 
@@ -380,6 +382,27 @@ static int import_opened(struct import *import)
     return code;
 }
 
+/* Whoever presses Ctrl-C asks himself what became of the file. The signal ends the process as it
+ * would have anyway. */
+static void interrupted(int signal_number)
+{
+    static const char text[] = "\ntally: interrupted; what the node has received counts. Run the "
+                               "same import again: what was posted is not posted twice\n";
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written; /* there is nobody left to tell */
+    (void)raise(signal_number);
+}
+
+static void tell_of_interruption(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction told = {.sa_handler = interrupted, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction before;
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            (void)sigaction(signals[i], &told, NULL); /* without it there is no message */
+}
+
 int import_run(struct cli *cli, const struct import_kind *kind,
                const struct import_options *options)
 {
@@ -409,8 +432,10 @@ int import_run(struct cli *cli, const struct import_kind *kind,
                              "--last-line-is-complete (adding the newline would change the ids of "
                              "rows without one)",
                              import->input.name);
-        else
+        else {
+            tell_of_interruption();
             code = import_opened(import);
+        }
         input_close(&import->input);
     }
     free(import);

@@ -403,6 +403,7 @@ class Interrupted(Case):
             while running.poll() is None and self.rows_posted() < first + 100:
                 time.sleep(0.01)
             running.send_signal(signal.SIGSTOP)
+            self.importing = running
             struck = self.rows_posted() - first < count - margin
             if struck:
                 strike(path)
@@ -424,6 +425,21 @@ class Interrupted(Case):
         self.assertEqual(code, 0, err)
         done = json.loads(out)
         self.assertEqual(done["posted"] + done["already_there"], count)
+        self.assertEqual(self.posted("2"), (before[0], before[1] + count))
+
+    def test_an_interrupted_import_says_what_to_do_and_is_run_again(self):
+        steps = self.strike_in_the_middle(
+            "interrupted.csv", lambda _: self.importing.send_signal(signal.SIGINT), 500,
+            (3000, 12000, 48000), "--batch", "20")
+        next(steps)
+        path, count, before, code, _, err = self.rest_of(steps)
+        self.assertEqual(code, -signal.SIGINT, err)
+        self.assertIn("interrupted", err)
+        self.assertIn("Run the same import again", err)
+        again = self.json("transfer", "import", path, role="channel")
+        self.assertEqual(again["posted"] + again["already_there"], count)
+        self.assertGreater(again["posted"], 0)
+        self.assertGreater(again["already_there"], 0)
         self.assertEqual(self.posted("2"), (before[0], before[1] + count))
 
     def rest_of(self, steps):
