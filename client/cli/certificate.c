@@ -243,6 +243,45 @@ fail:
     return NULL;
 }
 
+static void read_name(X509 *certificate, char *out, size_t size)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    snprintf(out, size, "%s", "");
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && out[0] == '\0'; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type == GEN_URI)
+            snprintf(out, size, "%.*s", ASN1_STRING_length(name->d.uniformResourceIdentifier),
+                     (const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier));
+    }
+    GENERAL_NAMES_free(names);
+    if (out[0] == '\0' && X509_NAME_get_text_by_NID(X509_get_subject_name(certificate),
+                                                    NID_commonName, out, (int)size) < 0)
+        snprintf(out, size, "-");
+    for (char *at = out; *at != '\0'; at++)
+        if (*at < 0x20 || *at > 0x7e)
+            *at = '?';
+}
+
+bool certificate_read(const char *file, struct certificate_facts *out,
+                      struct certificate_error *out_error)
+{
+    struct tm ends = {0};
+    char what[384];
+    BIO *bio = BIO_new_file(file, "r");
+    X509 *certificate = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    bool read = certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &ends) == 1;
+    if (read) {
+        read_name(certificate, out->name, sizeof out->name);
+        out->ends_s = timegm(&ends);
+    } else {
+        snprintf(what, sizeof what, "cannot read certificate %s", file);
+        set_error(out_error, what);
+    }
+    X509_free(certificate);
+    BIO_free(bio);
+    return read;
+}
+
 static char *take_text(BIO *bio)
 {
     char *bytes;

@@ -34,6 +34,13 @@ struct certificate_pair *certificate_issue(const struct certificate_pair *ca,
 /* Reads two PEM files and checks that they belong together. */
 struct certificate_pair *certificate_load(const char *certificate_file, const char *key_file,
                                           struct certificate_error *out_error);
+/* What a certificate says of itself; the first one of a PEM file. False with *out_error. */
+struct certificate_facts {
+    char name[256]; /* its first URI, otherwise the common name; printable ASCII */
+    int64_t ends_s; /* notAfter, seconds since 1970 */
+};
+bool certificate_read(const char *file, struct certificate_facts *out,
+                      struct certificate_error *out_error);
 void certificate_destroy(struct certificate_pair *pair);
 
 /* PEM text, malloc'ed; the key unencrypted in PKCS#8. NULL when out of memory. */

@@ -96,6 +96,7 @@ const struct tally_ledger *cli_find_ledger(const struct tally_ledger *ledgers, s
 /* ---- the commands, one file per noun ---- */
 int pki_init_command(struct cli *cli, int argc, char **argv);
 int pki_issue_command(struct cli *cli, int argc, char **argv);
+int pki_show_command(struct cli *cli, int argc, char **argv);
 int node_init_command(struct cli *cli, int argc, char **argv);
 int ledger_create_command(struct cli *cli, int argc, char **argv);
 int ledger_list_command(struct cli *cli, int argc, char **argv);

@@ -15,6 +15,7 @@ static const struct command commands[] = {
     {"pki init", "private CA, certificates and profiles for a node and each role",
      pki_init_command},
     {"pki issue", "one more client certificate", pki_issue_command},
+    {"pki show", "which certificates end when", pki_show_command},
     {"node init", "data directory and configuration of a new node", node_init_command},
     {"ledger create", "create a ledger", ledger_create_command},
     {"ledger list", "all ledgers", ledger_list_command},

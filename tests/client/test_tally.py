@@ -226,6 +226,39 @@ class Commands(Case):
                        "auditor/second", "--role", "auditor", role="site_operator")
         self.run_tally("trial-balance", "--ledger", "1", role="auditor-second")
 
+    def make_ended_certificate(self, directory):
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
+        with open(os.path.join(directory, "ca.conf"), "w", encoding="ascii") as file:
+            file.write("[ca]\ndefault_ca=d\n[d]\ndatabase=index\nnew_certs_dir=.\nserial=serial\n"
+                       "policy=p\ndefault_md=sha256\n[p]\ncommonName=supplied\n")
+        for name, text in (("index", ""), ("serial", "01\n")):
+            with open(os.path.join(directory, name), "w", encoding="ascii") as file:
+                file.write(text)
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                "/CN=gone", "-keyout", "gone.key", "-out", "gone.csr")
+        openssl("ca", "-batch", "-config", "ca.conf", "-selfsign", "-keyfile", "gone.key", "-in",
+                "gone.csr", "-out", "gone.pem", "-startdate", "20250101000000Z", "-enddate",
+                "20250102000000Z", "-notext")
+
+    def test_pki_show_names_the_certificate_that_ends_first(self):
+        with tempfile.TemporaryDirectory() as directory:
+            pki = os.path.join(directory, "pki")
+            self.run_tally("pki", "init", pki)
+            self.run_tally("pki", "issue", pki, "--role", "auditor", "--name", "brief", "--days", "2")
+            rows = self.json("pki", "show", pki)["certificates"]
+            self.assertEqual((rows[0]["file"], rows[0]["name"]),
+                             ("auditor-brief.pem", "spiffe://tallystick/auditor/brief"))
+            self.assertIn(rows[0]["days_left"], (1, 2))
+            self.assertEqual((rows[-1]["file"], rows[-1]["name"]), ("ca.pem", "Tallystick CA"))
+            self.assertIn("days", self.run_tally("pki", "show", pki).stdout)
+            self.make_ended_certificate(directory)
+            self.assertIn("ENDED", self.run_tally("pki", "show", directory, code=1).stdout)
+            with open(os.path.join(directory, "no.pem"), "w", encoding="ascii") as file:
+                file.write("nothing")
+            self.assertIn("no.pem", self.run_tally("pki", "show", directory, code=2).stderr)
+            self.run_tally("pki", "show", os.path.join(directory, "none"), code=2)
+
     def test_a_directory_is_never_made_twice(self):
         self.assertIn("not overwritten",
                       self.run_tally("pki", "init", NODE.pki, code=2).stderr)
