@@ -111,7 +111,8 @@ static const struct words result_words[RESULT_WORDS_MAX] = {
     [RESULT_ROLE_INVALID] = {"ROLE_INVALID", "The role is unknown: give one that is documented."},
 
     [RESULT_LEDGER_NOT_FOUND] =
-        {"LEDGER_NOT_FOUND", "The ledger does not exist: create it, then use a new transfer id."},
+        {"LEDGER_NOT_FOUND",
+         "The ledger does not exist: create it; a transfer then needs a new id."},
     [RESULT_DEBIT_ACCOUNT_NOT_FOUND] =
         {"DEBIT_ACCOUNT_NOT_FOUND",
          "The debit account does not exist: create it or correct its id, then use a new id."},

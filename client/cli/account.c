@@ -132,7 +132,7 @@ static json_t *account_json(const struct tally_account *account, const struct ta
         "{s:o, s:I, s:s?, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "id",
         output_id(&account->id), "ledger", (json_int_t)account->ledger, "currency",
         ledger != NULL ? ledger->currency : NULL, "code", (json_int_t)account->code, "flags",
-        output_flags(account->flags, flags), "debits_posted",
+        account->flags != 0 ? output_flags(account->flags, flags) : "", "debits_posted",
         output_amount(&account->debits_posted, ledger), "credits_posted",
         output_amount(&account->credits_posted, ledger), "debits_pending",
         output_amount(&account->debits_pending, ledger), "credits_pending",

@@ -170,20 +170,17 @@ static json_t *transfer_json(const struct tally_transfer *transfer,
                              const struct tally_ledger *ledger)
 {
     char date[16];
-    json_t *json = json_pack(
-        "{s:o, s:s, s:o, s:o, s:o, s:I, s:s?, s:I, s:o, s:o, s:I, s:o}", "id",
+    return json_pack(
+        "{s:o, s:s, s:o, s:o, s:o, s:I, s:s?, s:I, s:s?, s:o, s:o, s:I, s:o}", "id",
         output_id(&transfer->id), "result", tally_result_name(transfer->refused),
         "debit_account_id", account_json(&transfer->debit_account_id), "credit_account_id",
         account_json(&transfer->credit_account_id), "amount",
         output_amount(&transfer->amount, ledger), "ledger", (json_int_t)transfer->ledger,
         "currency", ledger != NULL ? ledger->currency : NULL, "code", (json_int_t)transfer->code,
+        "value_date", transfer->value_date != 0 ? output_date(transfer->value_date, date) : NULL,
         "user_data_128", output_id(&transfer->user_data_128), "user_data_64",
         output_u64(transfer->user_data_64), "user_data_32", (json_int_t)transfer->user_data_32,
         "timestamp_ns", output_u64(transfer->timestamp_ns));
-    if (json != NULL && transfer->value_date != 0)
-        json_object_set_new(json, "value_date",
-                            json_string(output_date(transfer->value_date, date)));
-    return json;
 }
 
 /* Only lists know a transfer's place in the sequence of all. */

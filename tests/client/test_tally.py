@@ -157,6 +157,16 @@ class Commands(Case):
         self.assertEqual(done["error"]["exit_code"], 3)
         self.assertEqual(done["error"]["status"], "refused")
 
+    def test_what_is_missing_is_null_or_empty_in_json(self):
+        shown = []
+        for more in (["--value-date", "2026-11-23"], []):
+            made = self.json("transfer", "create", "--debit", "1", "--credit", "2", "--amount",
+                             "0.01", "--ledger", "1", "--code", "7", *more, role="channel")
+            shown.append(self.json("transfer", "show", made["transfer"], role="auditor"))
+        self.assertEqual(list(shown[0]), list(shown[1]))
+        self.assertEqual([each["value_date"] for each in shown], ["2026-11-23", None])
+        self.assertEqual(self.json("account", "show", "1", role="auditor")["flags"], "")
+
     def test_a_transfer_is_shown_as_it_was_made(self):
         id = "00000000-0000-0000-0000-00000000abcd"
         before = self.posted("2")
