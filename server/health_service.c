@@ -125,6 +125,17 @@ static void watcher_end(struct health *health, struct watcher *watcher, enum grp
     grpc_call_finish(call, code, message);
 }
 
+static uint32_t watchers_of(const struct health *health, const char *uri)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < HEALTH_WATCHERS_MAX; i++) {
+        const struct watcher *watcher = &health->watchers[i];
+        if (watcher->call && strcmp(grpc_call_principal(watcher->call), uri) == 0)
+            count++;
+    }
+    return count;
+}
+
 static void watch_message(void *context, struct grpc_call *call, const uint8_t *message,
                           size_t size)
 {
@@ -134,6 +145,11 @@ static void watch_message(void *context, struct grpc_call *call, const uint8_t *
         return;
     if (health->stopped) {
         grpc_call_finish(call, GRPC_UNAVAILABLE, "the node is stopping");
+        return;
+    }
+    if (watchers_of(health, grpc_call_principal(call)) == HEALTH_WATCHERS_OF_CALLER_MAX) {
+        grpc_call_finish(call, GRPC_RESOURCE_EXHAUSTED,
+                         "as many watchers as one certificate may have; use Check, or end some");
         return;
     }
     for (uint32_t i = 0; i < HEALTH_WATCHERS_MAX; i++) {

@@ -11,7 +11,10 @@
 #include <stdint.h>
 
 /* Watchers at once; the next one is refused with RESOURCE_EXHAUSTED. */
-#define HEALTH_WATCHERS_MAX 256
+#define HEALTH_WATCHERS_MAX 1024
+/* Of one certificate name: one for each connection that it may have by default, so that nobody can
+ * take the places of probes and load balancers. */
+#define HEALTH_WATCHERS_OF_CALLER_MAX 256
 
 struct health;
 

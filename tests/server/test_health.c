@@ -23,7 +23,8 @@ static void teardown(void)
 
 TestSuite(health, .init = setup, .fini = teardown);
 
-static void call_method(struct grpc_call *call, const char *name, const char *service)
+static void call_method_as(struct grpc_call *call, const char *principal, const char *name,
+                           const char *service)
 {
     static uint8_t message[128];
     const struct grpc_method *method = fake_method(&server, name);
@@ -31,8 +32,13 @@ static void call_method(struct grpc_call *call, const char *name, const char *se
     message[0] = 0x0a;
     message[1] = (uint8_t)size;
     memcpy(message + 2, service, size);
-    *call = (struct grpc_call){.principal = "tally:anybody"};
+    *call = (struct grpc_call){.principal = principal};
     method->message(method->context, call, message, size ? size + 2 : 0);
+}
+
+static void call_method(struct grpc_call *call, const char *name, const char *service)
+{
+    call_method_as(call, "tally:anybody", name, service);
 }
 
 #define CHECK "/grpc.health.v1.Health/Check"
@@ -108,17 +114,29 @@ Test(health, stop_tells_watchers_before_it_ends_them)
     fake_call_done(&late);
 }
 
+/* One certificate may not take all places; all of them together may not have more than there are.
+ */
 Test(health, watchers_are_bounded_and_places_come_back)
 {
+    enum { EACH = HEALTH_WATCHERS_OF_CALLER_MAX, CALLERS = HEALTH_WATCHERS_MAX / EACH };
+    static const char *const callers[CALLERS + 1] = {"tally:a", "tally:b", "tally:c", "tally:d",
+                                                     "tally:e"};
     struct grpc_call *calls = calloc(HEALTH_WATCHERS_MAX, sizeof *calls), refused;
-    for (int i = 0; i < HEALTH_WATCHERS_MAX; i++)
-        call_method(&calls[i], WATCH, "");
-    call_method(&refused, WATCH, "");
+    for (int i = 0; i < HEALTH_WATCHERS_MAX; i++) {
+        if (i == EACH) {
+            call_method_as(&refused, callers[0], WATCH, "");
+            cr_expect_eq(refused.code, GRPC_RESOURCE_EXHAUSTED);
+            fake_call_done(&refused);
+        }
+        call_method_as(&calls[i], callers[i / EACH], WATCH, "");
+        cr_expect_not(calls[i].finished);
+    }
+    call_method_as(&refused, callers[CALLERS], WATCH, "");
     cr_expect_eq(refused.code, GRPC_RESOURCE_EXHAUSTED);
     fake_call_done(&refused);
     fake_call_gone(fake_method(&server, WATCH), &calls[100]);
     fake_call_done(&calls[100]);
-    call_method(&calls[100], WATCH, "");
+    call_method_as(&calls[100], callers[0], WATCH, "");
     cr_expect_not(calls[100].finished);
     health_stop(health);
     for (int i = 0; i < HEALTH_WATCHERS_MAX; i++)
