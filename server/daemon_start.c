@@ -147,6 +147,14 @@ static enum status write_ports(struct daemon *daemon)
     struct ports_file_error error;
     enum status status =
         ports_file_write(daemon->config->directory, daemon->grpc_port, daemon->ops_port, &error);
+    if (status == STATUS_DISK_FULL) {
+        /* The ports are in the log as well: no reason to leave a full disk without its reads. */
+        struct log_line line;
+        log_begin(&line, EVENT_PORTS_FILE_MISSING);
+        log_text(&line, "text", error.text);
+        log_end(daemon->log, &line);
+        return STATUS_OK;
+    }
     if (status != STATUS_OK)
         report_start_failure(daemon, status, error.text);
     return status;

@@ -20,6 +20,11 @@ struct event_row {
 static const struct event_row event_table[EVENT_COUNT] = {
     [EVENT_STARTING] = {"starting", LOG_LEVEL_INFO, 0, "The process began; version and files."},
     [EVENT_LISTENING] = {"listening", LOG_LEVEL_INFO, 0, "A port is open; its address."},
+    [EVENT_PORTS_FILE_MISSING] = {"ports_file_missing",
+                                  LOG_LEVEL_WARNING,
+                                  0,
+                                  "The disk is too full for ports.json; the ports are in the log.",
+                                  {NULL, NULL}},
     [EVENT_PRIVILEGES_DROPPED] = {"privileges_dropped", LOG_LEVEL_INFO, 0,
                                   "Started as root, now the configured user for good."},
     [EVENT_DRAINING] = {"draining", LOG_LEVEL_INFO, 0,

@@ -158,10 +158,6 @@ class Node:
             raise Failure("already running")
         self.write_config()
         self.ports = None
-        try:
-            os.unlink(os.path.join(self.data, "ports.json"))
-        except FileNotFoundError:
-            pass
         environment = dict(os.environ)
         environment.update(self.environment)
         with open(self.log_path, "ab") as log:
@@ -175,9 +171,12 @@ class Node:
         return self.spawn().wait_ready()
 
     def read_ports(self):
+        """Those of this process; the file of the one before may still be there."""
         try:
             with open(os.path.join(self.data, "ports.json")) as file:
                 ports = json.load(file)
+            if ports["pid"] != self.process.pid:
+                return None
             return {"grpc": int(ports["grpc"]), "ops": int(ports["ops"])}
         except (FileNotFoundError, ValueError, KeyError):
             return None
