@@ -121,9 +121,9 @@ static enum status read_identity(struct node *node, struct node_error *error)
     case STATUS_NOT_FOUND:
         return node_refuse(
             error, status,
-            "%s: holds no file \"" DIRECTORY_IDENTITY "\", so it is no data directory "
-            "(or `tally node init` was interrupted); check the path, or empty it and "
-            "run `tally node init`",
+            "%s: holds no file \"" DIRECTORY_IDENTITY "\", so it is no data directory; check the "
+            "path. If a node has run here, restore this file from its backup; only what an "
+            "interrupted `tally node init` left behind may be removed",
             path);
     case STATUS_VERSION:
         return node_refuse(
@@ -254,6 +254,10 @@ static enum status find_store(struct node *node, const char *path, struct node_e
     enum status status = directory_exists(path);
     if (status == STATUS_OK)
         return STATUS_OK;
+    if (status == STATUS_INVALID)
+        return node_refuse(error, STATUS_CORRUPT,
+                           "%s: is not a directory; restore the store from a backup or a peer",
+                           path);
     if (status != STATUS_NOT_FOUND)
         return node_refuse(error, status, "%s: %s", path, status_text(status));
     struct journal_position position;

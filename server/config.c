@@ -100,7 +100,7 @@ static const struct config_key keys[] = {
     NUMBER64("checkpoint", "bloom_bytes", AT(bloom_bytes), 1 * MIB, 256 * GIB, 64 * MIB),
     NUMBER64("checkpoint", "map_size_bytes", AT(map_size_bytes), 64 * MIB, 64 * TIB, 1 * TIB),
 
-    NUMBER64("journal", "segment_bytes", AT(segment_bytes), 2 * MIB, 4 * GIB, 64 * MIB),
+    NUMBER64("journal", "segment_bytes", AT(segment_bytes), 2 * MIB, 1 * GIB, 64 * MIB),
     NUMBER64("disk", "watermark_bytes", AT(watermark_bytes), 0, 16 * TIB, 256 * MIB),
     {"log", "level", KEY_LEVEL, AT(log_level), false, 0, 0, LOG_LEVEL_INFO, NULL},
 };
@@ -522,7 +522,7 @@ static enum status read_file(struct loader *loader, unsigned char *bytes, size_t
     return STATUS_OK;
 }
 
-/* Bounds that only make sense together. */
+/* Bounds that only make sense together, and what a range cannot say. */
 static enum status check_together(struct loader *loader)
 {
     const struct config *config = loader->config;
@@ -532,6 +532,11 @@ static enum status check_together(struct loader *loader)
                       ") is below limits.bytes_per_principal (%" PRIu64
                       "): one principal alone would pass it; raise the first or lower the second",
                       config->request_bytes_max, config->grpc_limits.bytes_per_principal_max);
+    if (config->segment_bytes % 4096 != 0)
+        return refuse(loader, 0,
+                      "journal.segment_bytes (%" PRIu64 ") is no multiple of 4096; %" PRIu64
+                      " would be one",
+                      config->segment_bytes, config->segment_bytes / 4096 * 4096);
     if (config->grpc.port != 0 && config->grpc.port == config->ops.port &&
         strcmp(config->grpc.host, config->ops.host) == 0)
         return refuse(loader, 0,

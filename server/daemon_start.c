@@ -265,7 +265,7 @@ static enum status start_process(struct daemon *daemon)
     struct config_error config_error;
     status = config_check_files(daemon->config, &config_error);
     if (status != STATUS_OK) {
-        report_start_failure(daemon, STATUS_INVALID, config_error.text);
+        report_start_failure(daemon, status, config_error.text);
         return status;
     }
     return start_loop(daemon);

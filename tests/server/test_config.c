@@ -148,6 +148,8 @@ static const struct bad bads[] = {
     {BASE "listen:\n  grpc: \"::1:7400\"\n", {":8:", "[::1]:7400"}},
     {BASE "listen:\n  ops: 127.0.0.1:7400\n", {"same address"}},
     {BASE "journal:\n  segment_bytes: 1MiB\n", {":8:", "2097152"}},
+    {BASE "journal:\n  segment_bytes: 2GiB\n", {":8:", "1073741824"}},
+    {BASE "journal:\n  segment_bytes: 4195000\n", {"segment_bytes", "4096", "4194304"}},
     {"node:\n  directory: d\n  allow_root: yes\n", {":3:", "\"yes\"", "true and false"}},
     {"node:\n  directory: d\n  allow_root: \"true\"\n", {":3:", "in quotes", "true or false"}},
     {"node:\n  directory: \"\"\n", {":2:", "node.directory is empty"}},
