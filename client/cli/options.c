@@ -187,8 +187,10 @@ static int take_setting(struct cli *cli, const char *path, unsigned line, char *
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         if (strcmp(key, settings[i].key) != 0)
             continue;
+        if (cli->owned[i] != NULL)
+            return cli_error(EXIT_USAGE, "%s:%u: %s appears twice", path, line, key);
         if (*settings[i].place != NULL)
-            return EXIT_OK;
+            return EXIT_OK; /* a flag wins */
         cli->owned[i] = i == 0 ? strdup(value) : beside(path, value);
         *settings[i].place = cli->owned[i];
         return cli->owned[i] != NULL ? EXIT_OK : cli_error(EXIT_LOCAL, "out of memory");

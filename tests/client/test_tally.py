@@ -157,6 +157,11 @@ class Commands(Case):
         self.assertEqual(done["error"]["exit_code"], 3)
         self.assertEqual(done["error"]["status"], "refused")
 
+    def test_a_profile_that_says_two_things_is_refused(self):
+        path = NODE.path("twice.profile", f"server = {NODE.address}\nserver = 127.0.0.1:1\n")
+        self.assertIn("twice.profile:2: server appears twice",
+                      self.run_tally("status", "--profile", path, code=2).stderr)
+
     def test_what_is_missing_is_null_or_empty_in_json(self):
         shown = []
         for more in (["--value-date", "2026-11-23"], []):
