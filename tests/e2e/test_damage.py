@@ -3,6 +3,7 @@ not make it worse. An undamaged copy starts again with everything in it."""
 import os
 import re
 import shutil
+import subprocess
 
 from client import account, ledger, transfer
 
@@ -101,6 +102,31 @@ def test_journal_of_another_cluster_is_refused(t):
     status, output = one.run_to_exit()
     t.true(status > 0, "started with a foreign journal")
     t.contains(output, "cluster")
+
+
+# The journal of a node under load, whose segments are begun and removed meanwhile: never called
+# damaged or unreadable. The walks run in a process of their own until the file "go" is gone.
+def test_running_journal_is_not_called_damaged(t):
+    node = t.new_node({"journal": {"segment_bytes": 2 << 20}, "checkpoint": {"interval_ms": 20}})
+    node.init().start()
+    go, told = (os.path.join(node.directory, n) for n in ("go", "told"))
+    open(go, "w").close()
+    walks = subprocess.Popen(
+        ["sh", "-c", 'while [ -e "$2" ]; do "$0" journal verify "$1" 2>&1 || echo "exit $?"; done '
+                     '> "$3"', t.run.programs.tally, node.data, go, told])
+    try:
+        business = node.api("business")
+        t.equal(business.create_ledgers([ledger(1)]), [0])
+        t.equal(business.create_accounts([account(A), account(B)]), [0, 0])
+        add(t, node, 500)
+    finally:
+        os.unlink(go)
+        walks.wait(60)
+    with open(told) as file:
+        output = file.read()
+    t.true(output.count("state        sound") >= 10, output[-2000:])
+    t.true("exit" not in output, output[-2000:])
+    t.equal(node.terminate(), 0)
 
 
 # A whole segment is missing in the middle.
