@@ -293,10 +293,10 @@ static int read_rows(struct import *import)
     struct csv_row row;
     while (!import->stopped) {
         enum csv_kind kind = csv_next(&import->reader, &row);
+        if (kind == CSV_END || (kind == CSV_IO && import->input.is_shorter))
+            return EXIT_OK; /* that the file changed is said at the end, with what was posted */
         if (kind == CSV_IO)
             return cli_error(EXIT_LOCAL, "cannot read %s: %s", import->input.name, strerror(errno));
-        if (kind == CSV_END)
-            return EXIT_OK;
         take_row(import, &row, kind == CSV_ROW);
         import_report_progress(&import->report, import->reader.offset);
     }

@@ -2,6 +2,10 @@
  * Reading a file twice. The second pass hashes again: ids were derived from the first digest, so a
  * file that somebody changes in between would be posted under ids that its next import does not
  * repeat. That cannot be prevented here, only noticed, and it is said loudly.
+ *
+ * The second pass ends where the first one did. What was added meanwhile was not vouched for: its
+ * last row may be half written, and half a row may be a whole transfer of another amount. For the
+ * same reason a file that became shorter is an error of the read and not an end.
  */
 #include "client/cli/input.h"
 
@@ -151,9 +155,18 @@ ssize_t input_read(void *context, void *buffer, size_t size)
 {
     struct input *input = context;
     ssize_t got;
+    if (size > input->size - input->offset)
+        size = (size_t)(input->size - input->offset);
+    if (size == 0)
+        return 0;
     do
         got = pread(input->fd, buffer, size, (off_t)input->offset);
     while (got < 0 && errno == EINTR);
+    if (got == 0) {
+        input->is_shorter = true;
+        errno = ENODATA;
+        return -1;
+    }
     if (got > 0) {
         input->offset += (uint64_t)got;
         hash_stream_add(input->second, buffer, (size_t)got);
@@ -164,8 +177,10 @@ ssize_t input_read(void *context, void *buffer, size_t size)
 bool input_is_unchanged(struct input *input)
 {
     uint8_t digest[HASH_SIZE];
+    struct stat about;
     hash_stream_finish(input->second, digest);
-    return memcmp(digest, input->digest, sizeof digest) == 0;
+    return memcmp(digest, input->digest, sizeof digest) == 0 && fstat(input->fd, &about) == 0 &&
+           (uint64_t)about.st_size == input->size;
 }
 
 bool input_read_at(const struct input *input, uint64_t offset, void *buffer, size_t size)

@@ -21,6 +21,7 @@ struct input {
     bool ends_with_newline;    /* or is empty */
     /* ---- ours ---- */
     uint64_t offset; /* of the second pass */
+    bool is_shorter; /* than at the first pass: input_read() failed for that */
     struct hash_stream *second;
 };
 
@@ -34,9 +35,10 @@ struct input_error {
 bool input_open(const char *path, struct input *out_input,
                 void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
                 struct input_error *out_error);
-/* The second pass; as read(2), `context` is the input. */
+/* The second pass; as read(2), `context` is the input. Ends where the first pass ended; -1 with
+ * ENODATA when the file does so earlier. */
 ssize_t input_read(void *context, void *buffer, size_t size);
-/* After input_read() returned 0: were both passes over the same bytes? */
+/* After input_read() returned 0 or -1: were both passes over the same bytes, and is that all? */
 bool input_is_unchanged(struct input *input);
 /* Bytes [offset, offset + size), for showing a row again. False when they cannot be read. */
 bool input_read_at(const struct input *input, uint64_t offset, void *buffer, size_t size);

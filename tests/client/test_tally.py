@@ -542,6 +542,27 @@ class Interrupted(Case):
         self.assertEqual(code, 6, err)
         self.assertIn("changed while it was imported", err)
 
+    def test_what_a_file_grows_or_loses_during_its_import_is_not_posted(self):
+        # Somebody still writes: half a row, "0.01" as far as "0", stands at the end. Or the file is
+        # cut in the middle of a row. Neither half may become a transfer.
+        def grow(path):
+            with open(path, "a", encoding="ascii") as file:
+                file.write("1,2,7777,12345,1")
+
+        def cut(path):
+            os.truncate(path, os.path.getsize(path) - len(",12345,1\n") - 1)
+
+        for name, change, lost in (("grows.csv", grow, 0), ("shrinks.csv", cut, 1)):
+            steps = self.strike_in_the_middle(name, change, 30000, (60000, 240000), "--batch", "50",
+                                              "--ledger", "1", "--code", "7")
+            next(steps)
+            _, count, before, code, out, err = self.rest_of(steps)
+            self.assertEqual(code, 6, out + err)
+            self.assertIn("changed while it was imported", err)
+            done = json.loads(out)
+            self.assertEqual((done["posted"], done["rejected"]), (count - lost, 0))
+            self.assertEqual(self.posted("2"), (before[0], before[1] + count - lost))
+
 
 class Demo(Case):
     def test_the_generators_file_gives_exactly_what_it_promises(self):
