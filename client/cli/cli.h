@@ -20,7 +20,8 @@ enum exit_code {
                               asked for does not exist; or debits and credits do not balance */
     EXIT_USAGE = 2,        /* wrong arguments or input; nothing was sent */
     EXIT_REFUSED = 3,      /* the whole request was refused; nothing changed */
-    EXIT_UNREACHABLE = 4,  /* nothing was executed, or a question was not answered: try again */
+    EXIT_UNREACHABLE = 4,  /* nothing was executed (not sent, or refused for now), or a question
+                              was not answered: try again */
     EXIT_UNKNOWN = 5,      /* may or may not have been executed: repeat with the same identity */
     EXIT_DAMAGED = 6,      /* journal, store or input file is damaged */
     EXIT_LOCAL = 7,        /* this machine: a file, memory, output that cannot be written */
@@ -63,8 +64,9 @@ int cli_connect(struct cli *cli, uint32_t in_flight_max);
  * (NULL = new). Returns an exit code. */
 int cli_call(const struct cli *cli, const char *identity, struct tally_call *out_call);
 
-/* Exit code of a call that ended so. */
-int cli_exit_code(enum tally_status status);
+/* Exit code of a call that ended so; `retryable` as in struct tally_error: a refusal that may pass
+ * later (read-only, busy, starting) is nothing to correct but something to try again. */
+int cli_exit_code(enum tally_status status, bool retryable);
 /* Says on stderr how the call failed and what to do next, with --json as a document on stdout too,
  * and returns the exit code. For calls that change something and ended unknown it names the
  * identity. */

@@ -190,8 +190,9 @@ static void batch_report(struct import *import, struct batch *batch)
         import_report_reject(report, &batch->rejects[reject++]);
     if (!executed && !import->stopped) {
         import->stopped = true;
-        import->stop_code = cli_error(cli_exit_code(batch->status), "%s: %s",
-                                      tally_status_text(batch->status), batch->call.error.text);
+        import->stop_code =
+            cli_error(cli_exit_code(batch->status, batch->call.error.retryable), "%s: %s",
+                      tally_status_text(batch->status), batch->call.error.text);
     } else if (!executed && batch->status == TALLY_UNKNOWN) {
         import->stop_code = EXIT_UNKNOWN; /* of several failed requests the worst one counts */
     }

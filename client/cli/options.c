@@ -282,7 +282,7 @@ int cli_connect(struct cli *cli, uint32_t in_flight_max)
     struct tally_error error;
     enum tally_status status = tally_client_create(&client_options, &cli->client, &error);
     if (status != TALLY_OK)
-        return cli_error(cli_exit_code(status), "%s", error.text);
+        return cli_error(cli_exit_code(status, false), "%s", error.text);
     return EXIT_OK;
 }
 
@@ -299,13 +299,13 @@ int cli_error(int code, const char *format, ...)
     return code;
 }
 
-int cli_exit_code(enum tally_status status)
+int cli_exit_code(enum tally_status status, bool retryable)
 {
     switch (status) {
     case TALLY_OK:
         return EXIT_OK;
     case TALLY_REFUSED:
-        return EXIT_REFUSED;
+        return retryable ? EXIT_UNREACHABLE : EXIT_REFUSED;
     case TALLY_UNKNOWN:
         return EXIT_UNKNOWN;
     case TALLY_NOT_SENT:
@@ -339,7 +339,7 @@ int cli_fail(const struct cli *cli, const struct tally_call *call, bool changes)
 {
     const struct tally_error *error = &call->error;
     char identity[TALLY_IDENTITY_SIZE] = "";
-    int code = cli_exit_code(error->status);
+    int code = cli_exit_code(error->status, error->retryable);
     if (changes)
         tally_identity_format(&call->identity, identity);
     cli_error(code, "%s: %s", tally_status_text(error->status), error->text);

@@ -23,7 +23,11 @@ Test(output, every_status_has_its_documented_exit_code)
         {TALLY_BUSY, 7},     {TALLY_NO_MEMORY, 7}, {TALLY_SYSTEM, 7},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        cr_assert_eq(cli_exit_code(rows[i].status), rows[i].code, "status %d", rows[i].status);
+        cr_assert_eq(cli_exit_code(rows[i].status, false), rows[i].code, "status %d",
+                     rows[i].status);
+    /* "Send it again later" is no reason to correct anything. */
+    cr_assert_eq(cli_exit_code(TALLY_REFUSED, true), EXIT_UNREACHABLE);
+    cr_assert_eq(cli_exit_code(TALLY_UNKNOWN, true), EXIT_UNKNOWN);
 }
 
 Test(output, amounts_are_exact_strings_in_json)
