@@ -41,8 +41,10 @@
 #define CLOSE_JOIN_MS 5000
 /* Ledger time this far ahead of the wall clock is reported. */
 #define CLOCK_BEHIND_NS (500 * NS_PER_MS)
-/* Longest sleep between turns. */
-#define WAIT_MS_MAX 1000
+/* Longest sleep between turns. After a pause much longer than that the process itself was stopped
+ * (SIGSTOP, a paused machine), and the disk had no chance to show that it works. */
+#define WAIT_MS_MAX  1000
+#define PAUSE_MS_MIN 5000
 /* Sleep while something is waited for that does not wake the loop. */
 #define WAIT_MS_RETRY 5
 
@@ -111,7 +113,7 @@ enum status node_start(struct node *node, struct node_error *out_error)
     wake_all(node);
     disk_guard_start(&node->guard);
     epochs_start(&node->epochs);
-    node->replay_started_ns = now_ns(node);
+    node->replay_started_ns = node->turned_ns = node->resumed_ns = now_ns(node);
     notify_event(&node->notify, "node_replay_started",
                  "applying the journal's entries behind the checkpoint", node->replay.first,
                  node->replay.last);
@@ -126,11 +128,24 @@ static bool is_stuck(const struct node *node)
     return journal_write_age_ns(node->journal) > DISK_STUCK_MS * NS_PER_MS;
 }
 
+/* Time in which nothing turned is nobody's fault: patience with the disk begins anew. */
+static void watch_pauses(struct node *node)
+{
+    uint64_t now = now_ns(node);
+    uint64_t pause = now - node->turned_ns;
+    node->turned_ns = now;
+    if (pause < PAUSE_MS_MIN * NS_PER_MS)
+        return;
+    node->resumed_ns = now;
+    node->drain_started_ns += pause;
+}
+
 static void watch_journal_age(struct node *node)
 {
     uint64_t age_ms = journal_write_age_ns(node->journal) / NS_PER_MS;
+    uint64_t turning_ms = (node->turned_ns - node->resumed_ns) / NS_PER_MS;
     bool stuck = age_ms > DISK_STUCK_MS;
-    if (age_ms > DISK_STUCK_FAIL_MS) {
+    if (age_ms > DISK_STUCK_FAIL_MS && turning_ms > DISK_STUCK_FAIL_MS) {
         char text[256];
         snprintf(text, sizeof text,
                  "the disk has not finished a journal write for %" PRIu64
@@ -365,6 +380,7 @@ static void abandon_all(struct node *node)
 static void turn(struct node *node)
 {
     bool jobs_are_ending = node->phase == NODE_DRAINING && node->drain_step == DRAIN_JOBS;
+    watch_pauses(node);
     linear_reads_begin(&node->reads);
     consensus_process(node->consensus);
     if (node->phase == NODE_FAILED)

@@ -78,6 +78,8 @@ struct node {
     bool replay_waits;
     enum drain_step drain_step;
     uint64_t drain_started_ns;
+    uint64_t turned_ns;  /* of this or the last turn */
+    uint64_t resumed_ns; /* turning without a pause since then */
     uint64_t replay_started_ns;
     uint64_t refused_busy_total;
 };
