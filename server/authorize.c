@@ -86,8 +86,6 @@ enum grpc_code authorize_call(const struct machine *machine, enum method method,
 {
     uint32_t ordinal;
     const struct principal_record *row = machine_principal(machine, uri, strlen(uri), &ordinal);
-    char roles[128];
-    list_roles(method, roles, sizeof roles);
     if (!row) {
         snprintf(out_denial->text, sizeof out_denial->text,
                  "%.200s is not in the table of principals; a site operator can add it with "
@@ -96,6 +94,8 @@ enum grpc_code authorize_call(const struct machine *machine, enum method method,
         return GRPC_PERMISSION_DENIED;
     }
     if (!authorize_role(row->role, method)) {
+        char roles[128];
+        list_roles(method, roles, sizeof roles);
         snprintf(out_denial->text, sizeof out_denial->text,
                  "%.160s has the role %s, which may not call %s; it needs %s", uri,
                  role_name(row->role), method_name(method), roles);
