@@ -383,8 +383,8 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
     if (!dispatch->ready) {
         char text[160];
         snprintf(text, sizeof text,
-                 "the node is not ready: %s; the request is not in the log: send the same request "
-                 "again",
+                 "the node is not ready: %s; this attempt put nothing into the log: send the same "
+                 "request again",
                  dispatch->not_ready_reason);
         refuse_call(dispatch, method, call, GRPC_UNAVAILABLE, "NOT_ACCEPTED", 200, text);
         return;

@@ -15,25 +15,26 @@ struct refusal refusal_of_status(enum status status)
     switch (status) {
     case STATUS_BUSY:
         return (struct refusal){GRPC_RESOURCE_EXHAUSTED, NOT_ACCEPTED, 50,
-                                "the node has as much to do as it may take; the request is not in "
-                                "the log: send the same request again later"};
+                                "the node has as much to do as it may take; this attempt put "
+                                "nothing into the log: send the same request again later"};
     case STATUS_NO_MEMORY:
         return (struct refusal){GRPC_RESOURCE_EXHAUSTED, NOT_ACCEPTED, 500,
-                                "the node is out of memory; the request is not in the log: send "
-                                "the same request again later"};
+                                "the node is out of memory; this attempt put nothing into the log: "
+                                "send the same request again later"};
     case STATUS_READ_ONLY:
     case STATUS_DISK_FULL:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 1000,
-                                "the node is read-only (disk space or an operator); the request is "
-                                "not in the log: send the same request again later"};
+                                "the node is read-only (disk space or an operator); this attempt "
+                                "put nothing into the log: send the same request again later; "
+                                "GetRequest tells of earlier attempts"};
     case STATUS_NOT_READY:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
-                                "the node is not ready yet; the request is not in the log: send "
-                                "the same request again"};
+                                "the node is not ready yet; this attempt put nothing into the log: "
+                                "send the same request again"};
     case STATUS_STOPPING:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
-                                "the node is stopping; the request is not in the log: send the "
-                                "same request to another node, or again later"};
+                                "the node is stopping; this attempt put nothing into the log: send "
+                                "the same request to another node, or again later"};
     case STATUS_UNKNOWN_OUTCOME:
         return (struct refusal){GRPC_UNAVAILABLE, "UNKNOWN", 200,
                                 "the node stopped before the outcome was known: repeat the same "
