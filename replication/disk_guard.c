@@ -31,7 +31,8 @@ static void rebuild_reserve(struct disk_guard *guard)
 {
     if (guard->low || guard->unknown || guard->checkpoint_full)
         return;
-    guard->reserve_missing = reserve_ensure(guard->files, guard->reserve_bytes) != STATUS_OK;
+    guard->reserve_status = reserve_ensure(guard->files, guard->reserve_bytes);
+    guard->reserve_missing = guard->reserve_status != STATUS_OK;
 }
 
 static void look(struct disk_guard *guard)
@@ -50,8 +51,9 @@ void disk_guard_start(struct disk_guard *guard)
     guard->reserve_missing = true;
     rebuild_reserve(guard);
     if (space_is_low(guard))
-        notify_event(guard->notify, "disk_low", "too little free space: starting read-only",
-                     guard->free_bytes, guard->watermark_bytes);
+        notify_event(guard->notify, "disk_low",
+                     "too little free space, or no reserve: starting read-only", guard->free_bytes,
+                     guard->watermark_bytes);
     guard->next_check_ns = guard->environment->monotonic_ns(guard->environment->context) +
                            DISK_CHECK_INTERVAL_MS * NS_PER_MS;
 }
@@ -142,6 +144,13 @@ void disk_guard_reason(const struct disk_guard *guard, char *out, size_t size)
                  "free space %" PRIu64 " MiB is below the watermark of %" PRIu64
                  " MiB: free some space",
                  guard->free_bytes / mib, guard->watermark_bytes / mib);
+    else if (guard->reserve_missing && guard->reserve_status != STATUS_OK &&
+             guard->reserve_status != STATUS_DISK_FULL)
+        snprintf(
+            out, size,
+            "the file \"reserve\" of the data directory cannot be written (%s): look at it and "
+            "at the disk",
+            status_text(guard->reserve_status));
     else if (guard->reserve_missing)
         snprintf(out, size,
                  "the disk reserve of %" PRIu64 " MiB cannot be rebuilt: free some space",

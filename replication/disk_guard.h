@@ -27,9 +27,10 @@ struct disk_guard {
     uint64_t next_check_ns;
     uint64_t free_bytes;
     bool low;
-    bool unknown;         /* the file system did not answer */
-    bool reserve_missing; /* released for a checkpoint, or lost; rebuilt when there is room */
-    bool checkpoint_full; /* an epoch waits for room */
+    bool unknown;               /* the file system did not answer */
+    bool reserve_missing;       /* released for a checkpoint, or lost; rebuilt when there is room */
+    enum status reserve_status; /* why it could not be rebuilt; STATUS_DISK_FULL is the usual one */
+    bool checkpoint_full;       /* an epoch waits for room */
     bool journal_full;
     bool room_reported; /* disk_room_small was told */
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TestSuite(node_disk, .timeout = 300);
@@ -362,6 +363,32 @@ static bool reserve_exists(const struct pump *pump)
     char path[2 * PUMP_PATH_MAX];
     snprintf(path, sizeof path, "%s/reserve", pump->directory);
     return access(path, F_OK) == 0;
+}
+
+/* What hinders the reserve is not always room: the reason is told as it is. */
+Test(node_disk, a_reserve_that_cannot_be_written_is_told_as_such)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    char path[2 * PUMP_PATH_MAX];
+    snprintf(path, sizeof path, "%s/reserve", pump.directory);
+    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    pump_serve(&pump);
+    cr_assert(pump_status(&pump).read_only);
+    const struct node_status told = pump_status(&pump);
+    const char *reason = told.read_only_reason;
+    cr_assert_not_null(strstr(reason, "reserve"), "%s", reason);
+    cr_assert_null(strstr(reason, "free some space"), "%s", reason);
+    /* Put right, the node is writable by itself. */
+    cr_assert_eq(rmdir(path), 0);
+    for (int i = 0; i < 3; i++) {
+        pump.monotonic_ns += 1001 * NS_PER_MS;
+        turn_for(&pump, 10);
+    }
+    cr_assert_not(pump_status(&pump).read_only, "%s", pump_status(&pump).read_only_reason);
+    pump_stop(&pump);
+    pump_deinit(&pump);
 }
 
 /* The checkpoint finds no room: the reserve is given back, the epoch tried again each second; then
