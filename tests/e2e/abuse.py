@@ -156,7 +156,7 @@ class Server:
 
     def channel(self, certificate="client"):
         read = lambda name: open(self.file(name), "rb").read()  # noqa: E731
-        return grpc.secure_channel("localhost:%d" % self.port, grpc.ssl_channel_credentials(
+        return grpc.secure_channel("127.0.0.1:%d" % self.port, grpc.ssl_channel_credentials(
             read("ca.pem"), read(certificate + ".key"), read(certificate + ".pem")),
             options=[("grpc.use_local_subchannel_pool", 1)])
 

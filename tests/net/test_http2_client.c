@@ -5,6 +5,7 @@
 #include "pki.h"
 
 #include <criterion/criterion.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +234,10 @@ Test(http2_client, a_request_that_left_in_part_is_not_sent)
 /* localhost may resolve to ::1 first, where nobody listens: the next address is tried. */
 Test(http2_client, a_name_is_resolved_and_its_addresses_tried)
 {
+    struct addrinfo *known = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &known) != 0)
+        cr_skip_test("this machine cannot resolve localhost: has it no /etc/hosts?");
+    freeaddrinfo(known);
     struct http2_client *named = make_client("localhost", server.port, 0);
     struct probe probe = {0};
     start(named, &probe, "/ok");
