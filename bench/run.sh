@@ -35,6 +35,7 @@ done
 if [ ! -d "$build" ] || [ "$build" = build-bench ]; then
     # shellcheck source=scripts/packages.sh
     . scripts/packages.sh
+    install_packages "${packages_build[@]}"
     configure_build "$build" -Dtests=disabled -Dbuildtype=release
 fi
 mkdir -p "$build"
