@@ -1,0 +1,116 @@
+/*
+ * The disk: every error ends the process (S8), and appends in flight are counted, because much of
+ * what libraft may do depends on them (S7, S20).
+ */
+#include "core/invariant.h"
+#include "replication/raft_guard_internal.h"
+
+#include <stddef.h>
+
+/* Given to the inner raft_io in place of libraft's request: its callback finds the guard by it. */
+struct guard_append {
+    struct raft_io_append request;
+    struct raft_guard *guard;
+    struct raft_io_append *of_raft;
+    raft_io_append_cb cb;
+};
+
+/* S8. An operation of the disk failed. libraft would go on: a leader truncates its log and appends
+ * another entry with the same index and term, of which a follower may have the first. */
+static int guard_disk_result(struct raft_guard *guard, const char *operation, int code)
+{
+    if (code != 0 && guard_has(guard, RAFT_GUARD_S8) && !guard->closing)
+        guard_stop(guard, operation, code);
+    return guard_pass(guard, code);
+}
+
+static void guard_appended(struct raft_io_append *request, int status)
+{
+    struct guard_append *append =
+        (struct guard_append *)((char *)request - offsetof(struct guard_append, request));
+    struct raft_guard *guard = append->guard;
+    struct raft_io_append *of_raft = append->of_raft;
+    raft_io_append_cb cb = append->cb;
+    raft_free(append);
+    invariant(guard->appends_in_flight > 0);
+    guard->appends_in_flight--;
+    (void)guard_disk_result(guard, "append", status); /* the callback gets it, unless we stopped */
+    if (guard->stopped)
+        return;
+    /* S8 when closing. For each cancelled append libraft truncates its log at the append's begin,
+     * which for the second in flight is behind the end already. It is unavailable by now and makes
+     * nothing of a success. */
+    if (guard->closing && guard_has(guard, RAFT_GUARD_S8))
+        status = 0;
+    cb(of_raft, status);
+    if (guard->closing)
+        return;
+    guard_repeat_acknowledgement(guard);
+    guard_settle(guard);
+}
+
+int guard_append(struct raft_io *outer, struct raft_io_append *request,
+                 const struct raft_entry entries[], unsigned count, raft_io_append_cb cb)
+{
+    struct raft_guard *guard = guard_of(outer);
+    struct raft_io *inner = guard->options.inner;
+    struct guard_append *append = raft_malloc(sizeof *append);
+    if (append == NULL)
+        return guard_disk_result(guard, "memory", RAFT_NOMEM);
+    *append = (struct guard_append){.guard = guard, .of_raft = request, .cb = cb};
+    int code = inner->append(inner, &append->request, entries, count, guard_appended);
+    if (code != 0) {
+        raft_free(append);
+        return guard_disk_result(guard, "append", code);
+    }
+    guard->appends_in_flight++;
+    return 0;
+}
+
+static void guard_put(struct raft_io_snapshot_put *request, int status)
+{
+    struct raft_guard *guard =
+        (struct raft_guard *)((char *)request - offsetof(struct raft_guard, put));
+    struct raft_io_snapshot_put *of_raft = guard->put_of_raft;
+    guard->put_of_raft = NULL;
+    (void)guard_disk_result(guard, "snapshot",
+                            status); /* the callback gets it, unless we stopped */
+    if (guard->stopped)
+        return;
+    of_raft->cb(of_raft, status);
+    if (!guard->closing)
+        guard_settle(guard);
+}
+
+int guard_snapshot_put(struct raft_io *outer, unsigned trailing,
+                       struct raft_io_snapshot_put *request, const struct raft_snapshot *snapshot,
+                       raft_io_snapshot_put_cb cb)
+{
+    struct raft_guard *guard = guard_of(outer);
+    struct raft_io *inner = guard->options.inner;
+    invariant(guard->put_of_raft == NULL); /* libraft has one request for all of them */
+    request->cb = cb;
+    guard->put_of_raft = request;
+    int code = inner->snapshot_put(inner, trailing, &guard->put, snapshot, guard_put);
+    if (code != 0)
+        guard->put_of_raft = NULL;
+    return guard_disk_result(guard, "snapshot", code);
+}
+
+int guard_truncate(struct raft_io *outer, raft_index index)
+{
+    struct raft_io *inner = guard_inner(outer);
+    return guard_disk_result(guard_of(outer), "truncate", inner->truncate(inner, index));
+}
+
+int guard_set_term(struct raft_io *outer, raft_term term)
+{
+    struct raft_io *inner = guard_inner(outer);
+    return guard_disk_result(guard_of(outer), "set_term", inner->set_term(inner, term));
+}
+
+int guard_set_vote(struct raft_io *outer, raft_id id)
+{
+    struct raft_io *inner = guard_inner(outer);
+    return guard_disk_result(guard_of(outer), "set_vote", inner->set_vote(inner, id));
+}

@@ -1,0 +1,42 @@
+/* Between the files of the guard; nobody else includes it. */
+#ifndef TALLY_REPLICATION_RAFT_GUARD_INTERNAL_H
+#define TALLY_REPLICATION_RAFT_GUARD_INTERNAL_H
+
+#include "replication/raft_guard.h"
+
+/* raft_guard.c */
+bool guard_has(const struct raft_guard *guard, uint32_t part);
+struct raft_guard *guard_of(struct raft_io *outer);
+struct raft_io *guard_inner(struct raft_io *outer);
+/* The first call reaches the fail-stop hook. */
+void guard_stop(struct raft_guard *guard, const char *operation, int code);
+/* Returns `code`; an error's text goes with it. */
+int guard_pass(struct raft_guard *guard, int code);
+/* The disk does not hold yet what the log in memory claims. */
+bool guard_disk_is_behind(const struct raft_guard *guard);
+/* At the end of every event, outside of libraft: what an event may have made due. */
+void guard_settle(struct raft_guard *guard);
+
+/* raft_guard_receive.c */
+void guard_recv(struct raft_io *inner, struct raft_message *message);
+/* Delivers an InstallSnapshot whose time has come. */
+void guard_receive_snapshot(struct raft_guard *guard, struct raft_message *message);
+void guard_free_held_snapshot(struct raft_guard *guard);
+void guard_repeat_acknowledgement(struct raft_guard *guard);
+
+/* raft_guard_send.c */
+int guard_send(struct raft_io *outer, struct raft_io_send *request,
+               const struct raft_message *original, raft_io_send_cb cb);
+void guard_call_back_completed(struct raft_guard *guard);
+
+/* raft_guard_disk.c */
+int guard_append(struct raft_io *outer, struct raft_io_append *request,
+                 const struct raft_entry entries[], unsigned count, raft_io_append_cb cb);
+int guard_snapshot_put(struct raft_io *outer, unsigned trailing,
+                       struct raft_io_snapshot_put *request, const struct raft_snapshot *snapshot,
+                       raft_io_snapshot_put_cb cb);
+int guard_truncate(struct raft_io *outer, raft_index index);
+int guard_set_term(struct raft_io *outer, raft_term term);
+int guard_set_vote(struct raft_io *outer, raft_id id);
+
+#endif

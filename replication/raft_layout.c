@@ -1,0 +1,217 @@
+/*
+ * The one file that depends on libraft's version.
+ *
+ * The guard repairs faults of libraft 0.15.0 as Debian 12 ships it, and some of its repairs would
+ * themselves be faults against a library that works differently. So this file pins the layout: each
+ * field that is read or written below is asserted with its place, and so are the sizes of what
+ * crosses the interface. Another version fails here, at compile time. What to do then: read the
+ * library's changes against docs/raft-guard.md, run its directed schedules against the new library
+ * with each part off (a schedule that now passes tells that its fault is gone), and only then move
+ * the numbers.
+ */
+#include "replication/raft_layout.h"
+
+#include "core/invariant.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT(type, field, place)                                                                 \
+    _Static_assert(offsetof(type, field) == (place),                                               \
+                   "libraft is not 0.15.0: " #type "." #field                                      \
+                   " moved; review replication/raft_layout.c and docs/raft-guard.md")
+#define SIZE(type, size)                                                                           \
+    _Static_assert(sizeof(type) == (size),                                                         \
+                   "libraft is not 0.15.0: the size of " #type                                     \
+                   " changed; review replication/raft_layout.c and docs/raft-guard.md")
+
+_Static_assert(sizeof(void *) == 8, "the guard pins libraft's layout on 64-bit machines only");
+
+SIZE(struct raft, 656);
+SIZE(struct raft_io, 408);
+SIZE(struct raft_fsm, 56);
+SIZE(struct raft_message, 88);
+SIZE(struct raft_entry, 40);
+SIZE(struct raft_log, 72);
+SIZE(struct raft_progress, 56);
+SIZE(struct raft_io_send, 16);
+SIZE(struct raft_io_append, 16);
+SIZE(struct raft_io_snapshot_put, 16);
+SIZE(struct raft_transfer, 48);
+SIZE(struct raft_barrier, 48);
+
+LAYOUT(struct raft, io, 16);
+LAYOUT(struct raft, id, 32);
+LAYOUT(struct raft, current_term, 48);
+LAYOUT(struct raft, log, 64);
+LAYOUT(struct raft, configuration, 136);
+LAYOUT(struct raft, configuration_uncommitted_index, 160);
+LAYOUT(struct raft, election_timeout, 168);
+LAYOUT(struct raft, commit_index, 184);
+LAYOUT(struct raft, last_applied, 192);
+LAYOUT(struct raft, last_stored, 200);
+LAYOUT(struct raft, state, 208);
+LAYOUT(struct raft, leader_state.progress, 216);
+LAYOUT(struct raft, leader_state.change, 224);
+LAYOUT(struct raft, leader_state.promotee_id, 232);
+LAYOUT(struct raft, follower_state.current_leader.id, 224);
+LAYOUT(struct raft, follower_state.current_leader.address, 232);
+LAYOUT(struct raft, election_timer_start, 280);
+LAYOUT(struct raft, transfer, 288);
+LAYOUT(struct raft, snapshot.put.data, 360);
+LAYOUT(struct raft_log, entries, 0);
+LAYOUT(struct raft_log, size, 8);
+LAYOUT(struct raft_log, front, 16);
+LAYOUT(struct raft_log, back, 24);
+LAYOUT(struct raft_log, offset, 32);
+LAYOUT(struct raft_log, snapshot.last_index, 56);
+LAYOUT(struct raft_log, snapshot.last_term, 64);
+LAYOUT(struct raft_progress, match_index, 16);
+LAYOUT(struct raft_progress, recent_recv, 48);
+
+static struct raft_progress *progress_of(const struct raft *raft, raft_id id)
+{
+    invariant(raft->state == RAFT_LEADER);
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        if (raft->configuration.servers[i].id == id)
+            return &raft->leader_state.progress[i];
+    }
+    return NULL;
+}
+
+raft_term raft_layout_term_at(const struct raft *raft, raft_index index)
+{
+    const struct raft_log *log = &raft->log;
+    if (index != 0 && index == log->snapshot.last_index)
+        return log->snapshot.last_term;
+    size_t count =
+        log->front <= log->back ? log->back - log->front : log->size - log->front + log->back;
+    if (index <= log->offset || index - log->offset > count)
+        return 0;
+    return log->entries[(log->front + (index - log->offset - 1)) % log->size].term;
+}
+
+raft_index raft_layout_snapshot_index(const struct raft *raft)
+{
+    return raft->log.snapshot.last_index;
+}
+
+raft_term raft_layout_snapshot_term(const struct raft *raft)
+{
+    return raft->log.snapshot.last_term;
+}
+
+bool raft_layout_installing(const struct raft *raft)
+{
+    /* The put request also serves for snapshots of our own; those leave last_stored alone. */
+    return raft->snapshot.put.data != NULL && raft->last_stored == 0;
+}
+
+bool raft_layout_knows(const struct raft *raft, raft_id id)
+{
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        if (raft->configuration.servers[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+raft_id raft_layout_leader(const struct raft *raft)
+{
+    return raft->state == RAFT_FOLLOWER ? raft->follower_state.current_leader.id : 0;
+}
+
+bool raft_layout_configuration_pending(const struct raft *raft)
+{
+    return raft->configuration_uncommitted_index != 0;
+}
+
+bool raft_layout_changing(const struct raft *raft)
+{
+    invariant(raft->state == RAFT_LEADER);
+    return raft->leader_state.change != NULL || raft->leader_state.promotee_id != 0 ||
+           raft_layout_configuration_pending(raft);
+}
+
+void raft_layout_postpone_election(struct raft *raft, raft_time now)
+{
+    invariant(raft->state == RAFT_FOLLOWER);
+    raft->election_timer_start = now;
+}
+
+void raft_layout_forget_leader(struct raft *raft)
+{
+    invariant(raft->state == RAFT_FOLLOWER);
+    raft->follower_state.current_leader.id = 0;
+    if (raft->follower_state.current_leader.address != NULL)
+        raft_free(raft->follower_state.current_leader.address);
+    raft->follower_state.current_leader.address = NULL;
+}
+
+raft_index raft_layout_match(const struct raft *raft, raft_id id)
+{
+    const struct raft_progress *progress = progress_of(raft, id);
+    return progress == NULL ? 0 : progress->match_index;
+}
+
+raft_index raft_layout_quorum_index(const struct raft *raft, raft_id acking, raft_index acked)
+{
+    invariant(raft->state == RAFT_LEADER);
+    raft_index sorted[RAFT_LAYOUT_VOTERS_MAX]; /* descending */
+    unsigned count = 0;
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        if (server->role != RAFT_VOTER)
+            continue;
+        raft_index match = raft->leader_state.progress[i].match_index;
+        if (server->id == acking && acked > match)
+            match = acked;
+        invariant_values(count < RAFT_LAYOUT_VOTERS_MAX, count, raft->configuration.n);
+        unsigned place = count++;
+        for (; place > 0 && sorted[place - 1] < match; place--)
+            sorted[place] = sorted[place - 1];
+        sorted[place] = match;
+    }
+    /* n / 2 + 1 voters are a majority, and hold what the last of them holds. */
+    return count == 0 ? 0 : sorted[count / 2];
+}
+
+bool raft_layout_all_voters_have(const struct raft *raft, raft_index index)
+{
+    invariant(raft->state == RAFT_LEADER);
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        if (raft->configuration.servers[i].role == RAFT_VOTER &&
+            raft->leader_state.progress[i].match_index < index)
+            return false;
+    }
+    return true;
+}
+
+raft_id raft_layout_take_back_match(struct raft *raft, raft_index index, raft_index *out_match)
+{
+    invariant(raft->state == RAFT_LEADER);
+    invariant(index > 0);
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        struct raft_progress *progress = &raft->leader_state.progress[i];
+        if (server->role != RAFT_VOTER || server->id == raft->id || progress->match_index < index)
+            continue;
+        *out_match = progress->match_index;
+        progress->match_index = index - 1;
+        return server->id;
+    }
+    return 0;
+}
+
+bool raft_layout_recently_heard(const struct raft *raft, raft_id id)
+{
+    const struct raft_progress *progress = progress_of(raft, id);
+    return progress != NULL && progress->recent_recv;
+}
+
+void raft_layout_set_recently_heard(struct raft *raft, raft_id id, bool heard)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress != NULL)
+        progress->recent_recv = heard;
+}

@@ -1,0 +1,67 @@
+/*
+ * What the guard has to see and to change inside libraft's structures.
+ *
+ * libraft has no accessors for its terms, quorum and timers, but `struct raft` is public. This
+ * header says what the guard needs in the guard's own words; raft_layout.c alone knows where it is,
+ * and does not compile against a library version that nobody has looked at.
+ *
+ * All on the loop thread, on a raft that went through raft_init(). Nothing here allocates.
+ */
+#ifndef TALLY_REPLICATION_RAFT_LAYOUT_H
+#define TALLY_REPLICATION_RAFT_LAYOUT_H
+
+#include <raft.h>
+#include <stdbool.h>
+
+/* Servers whose matches are sorted to find the quorum; more voters than these trip an invariant.
+ * 2 + 2 + 1 is five, and a membership change adds one at a time. */
+#define RAFT_LAYOUT_VOTERS_MAX 16
+
+/* Term of the entry at `index`: from the log in memory, or of the snapshot. 0: not known here. */
+raft_term raft_layout_term_at(const struct raft *raft, raft_index index);
+
+/* Last index and term covered by a snapshot, 0 without one. Set as soon as an install *begins*. */
+raft_index raft_layout_snapshot_index(const struct raft *raft);
+raft_term raft_layout_snapshot_term(const struct raft *raft);
+
+/* A snapshot of a leader is being written: the log is emptied already, nothing is restored yet. */
+bool raft_layout_installing(const struct raft *raft);
+
+/* The configuration in force has a server of this id. */
+bool raft_layout_knows(const struct raft *raft, raft_id id);
+
+/* Follower: whom it takes for the leader; 0: nobody, or not a follower. */
+raft_id raft_layout_leader(const struct raft *raft);
+
+/* A configuration entry is in the log and not known to be committed. */
+bool raft_layout_configuration_pending(const struct raft *raft);
+
+/* Follower: the election timer starts anew at `now`. */
+void raft_layout_postpone_election(struct raft *raft, raft_time now);
+
+/* Follower: no leader is known any more, so that votes are given again. */
+void raft_layout_forget_leader(struct raft *raft);
+
+/* Leader: a membership change is under way, from its proposal (a future voter may have to catch up
+ * before there is an entry) until it is committed. */
+bool raft_layout_changing(const struct raft *raft);
+
+/* Leader: what the voter `id` has acknowledged; 0 for an unknown id. */
+raft_index raft_layout_match(const struct raft *raft, raft_id id);
+
+/* Leader: the greatest index that a majority of the voters holds, counting that `acking` (0: none)
+ * has just acknowledged `acked`. */
+raft_index raft_layout_quorum_index(const struct raft *raft, raft_id acking, raft_index acked);
+
+/* Leader: every voter has acknowledged at least `index`. */
+bool raft_layout_all_voters_have(const struct raft *raft, raft_index index);
+
+/* Leader: some other voter that acknowledged `index`, or 0. Its acknowledgement is put back to
+ * index - 1, so that libraft takes a repetition as news. `out_match` is what it was. */
+raft_id raft_layout_take_back_match(struct raft *raft, raft_index index, raft_index *out_match);
+
+/* Leader: whether libraft counts `id` as heard from since its last look at its majority. */
+bool raft_layout_recently_heard(const struct raft *raft, raft_id id);
+void raft_layout_set_recently_heard(struct raft *raft, raft_id id, bool heard);
+
+#endif
