@@ -1,0 +1,249 @@
+/*
+ * A random search for what the directed schedules do not think of: clusters with crashes, restarts,
+ * partitions, one-way cuts, lost messages, failing sends, back-pressure, slow disks, snapshots and
+ * transfers, until everything is healed; then all nodes must agree again.
+ *
+ * The short slice runs with the tests. A long run is the same program:
+ *
+ *   raft_search --seeds 2000 --seconds 150 --from 1 --nodes 5
+ *   raft_search --seeds 1 --from SEED          (once more, with the same trace hash)
+ *   raft_search --off 1                        (without part S1: tests of the search itself)
+ */
+#include "raft_world.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct search {
+    unsigned nodes;
+    uint64_t seconds;
+    uint32_t parts;
+};
+
+struct totals {
+    uint64_t acknowledged, elections, events, crashes, snapshots, bad_seeds;
+};
+
+struct run {
+    uint64_t heal_at_ms;
+    uint64_t crashes;
+};
+
+struct restart {
+    unsigned node;
+};
+
+static void client(struct world *world, void *context)
+{
+    for (unsigned i = 0; i < world->options.nodes; i++) {
+        if (world_leads(world, i) && raft_guard_may_propose(&world->nodes[i].guard))
+            (void)world_propose_batch(world, i, (unsigned)world_draw(world, 1, 3));
+    }
+    world_at(world, world_draw(world, 5, 60), client, context);
+}
+
+static void restart(struct world *world, void *context)
+{
+    struct restart *restart = context;
+    if (!world->nodes[restart->node].alive)
+        world_start(world, restart->node);
+    free(restart);
+}
+
+static void hand_over(struct world_node *node, void *context)
+{
+    (void)raft_guard_transfer(&node->guard, *(raft_id *)context, NULL, NULL);
+}
+
+static void fault(struct world *world, void *context)
+{
+    struct run *run = context;
+    if (world->now_ms >= run->heal_at_ms) {
+        world_heal(world);
+        world->loss = 0;
+        for (unsigned i = 0; i < world->options.nodes; i++) {
+            world->nodes[i].slow_disk = world->nodes[i].strip_entries = false;
+            if (!world->nodes[i].alive)
+                world_start(world, i);
+        }
+        return;
+    }
+    unsigned last = world->options.nodes - 1;
+    unsigned a = (unsigned)world_draw(world, 0, last), b = (unsigned)world_draw(world, 0, last);
+    raft_id peer = b + 1;
+    switch (world_draw(world, 0, 13)) {
+    case 0:
+    case 1:
+    case 2:
+        if (world->nodes[a].alive) {
+            struct restart *back = malloc(sizeof *back);
+            if (back == NULL)
+                abort();
+            back->node = a;
+            world_crash(world, a);
+            run->crashes++;
+            world_at(world, world_draw(world, 100, 6000), restart, back);
+        }
+        break;
+    case 3:
+    case 4:
+    case 5:
+        world_heal(world);
+        world_isolate(world, a);
+        break;
+    case 6:
+        world->cut[a][b] = a != b;
+        break;
+    case 7:
+        world->nodes[a].slow_disk = !world->nodes[a].slow_disk;
+        break;
+    case 8:
+        if (world_leads(world, a))
+            world_within(world, a, hand_over, &peer);
+        break;
+    case 9: /* back-pressure: messages arrive without their entries */
+        world->nodes[a].strip_entries = !world->nodes[a].strip_entries;
+        break;
+    case 10:
+        world->nodes[a].send_status = RAFT_NOCONNECTION;
+        break;
+    case 11:
+        world->nodes[a].send_fails = RAFT_NOCONNECTION;
+        break;
+    default:
+        world_heal(world);
+        break;
+    }
+    uint64_t next = world_draw(world, 100, 4000);
+    if (world->now_ms + next > run->heal_at_ms)
+        next = run->heal_at_ms - world->now_ms;
+    world_at(world, next, fault, run);
+}
+
+/* All nodes run and are where the first of them is; the clients go on, so with a little slack. */
+static void check_agreement(struct world *world)
+{
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < world->options.nodes; i++) {
+        if (world->nodes[i].applied > newest)
+            newest = world->nodes[i].applied;
+    }
+    for (unsigned i = 0; i < world->options.nodes; i++) {
+        const struct world_node *node = &world->nodes[i];
+        if (!node->alive)
+            checkers_violation(&world->checkers, "node %u stopped itself: %s", i + 1,
+                               node->stopped_by == NULL ? "?" : node->stopped_by);
+        else if (node->applied + 100 < newest)
+            checkers_violation(&world->checkers, "node %u is stuck at index %llu of %llu", i + 1,
+                               (unsigned long long)node->applied, (unsigned long long)newest);
+    }
+    checkers_finish(&world->checkers);
+}
+
+/* Trace hash of the seed; prints what is wrong. */
+static uint64_t run_seed(const struct search *search, uint64_t seed, struct totals *totals)
+{
+    struct world_options options = {
+        .nodes = search->nodes, .seed = seed, .parts = search->parts, .random = true};
+    if (seed % 3 == 0) { /* snapshots all the time */
+        options.snapshot_threshold = 20;
+        options.snapshot_trailing = 5;
+    }
+    struct world *world = world_create(&options);
+    uint64_t end = search->seconds * 1000;
+    struct run run = {.heal_at_ms = end > 60000 ? end - 30000 : end / 2};
+    world->loss = world_chance(world, 0.5) ? 0 : 0.02;
+    world->options.split = world_chance(world, 0.5);
+    world_at(world, 10, client, NULL);
+    world_at(world, 2000, fault, &run);
+    world_run(world, end);
+    check_agreement(world);
+
+    uint64_t trace = world->trace;
+    totals->acknowledged += world->checkers.acknowledged_count;
+    totals->elections += world->elections;
+    totals->events += world->events;
+    totals->crashes += run.crashes;
+    for (unsigned i = 0; i < search->nodes; i++)
+        totals->snapshots += world->nodes[i].snapshots_received;
+    if (world->checkers.violation_count > 0) {
+        totals->bad_seeds++;
+        printf("seed %" PRIu64 ": %" PRIu64 " violations; first: %s\n", seed,
+               world->checkers.violation_count, world->checkers.first);
+    }
+    world_destroy(world);
+    return trace;
+}
+
+static uint64_t number(const char *text)
+{
+    char *end;
+    uint64_t value = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0') {
+        fprintf(stderr, "raft_search: not a number: %s\n", text);
+        exit(2);
+    }
+    return value;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option names[] = {{"seeds", 1, NULL, 's'},   {"from", 1, NULL, 'f'},
+                                          {"seconds", 1, NULL, 't'}, {"nodes", 1, NULL, 'n'},
+                                          {"off", 1, NULL, 'o'},     {NULL, 0, NULL, 0}};
+    struct search search = {.nodes = 3, .seconds = 60, .parts = RAFT_GUARD_ALL};
+    uint64_t from = 1, seeds = 20;
+    int option;
+    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (option == '?')
+            return 2;
+        uint64_t value = number(optarg);
+        if (option == 's')
+            seeds = value;
+        else if (option == 'f')
+            from = value;
+        else if (option == 't')
+            search.seconds = value;
+        else if (option == 'n')
+            search.nodes = (unsigned)value;
+        else
+            search.parts &= ~(1u << (value & 31));
+    }
+    if (search.nodes < 3 || search.nodes > WORLD_NODES_MAX || search.seconds < 10 || seeds == 0) {
+        fprintf(stderr, "raft_search: 3 to %d nodes, at least 10 seconds and one seed\n",
+                WORLD_NODES_MAX);
+        return 2;
+    }
+    printf("raft_search: seeds %" PRIu64 " to %" PRIu64 ", %" PRIu64
+           " virtual seconds, %u nodes, parts %#x\n",
+           from, from + seeds - 1, search.seconds, search.nodes, search.parts);
+
+    struct totals totals = {0}, again = {0};
+    struct timespec begin, end;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+    uint64_t first_trace = 0;
+    for (uint64_t i = 0; i < seeds; i++) {
+        uint64_t trace = run_seed(&search, from + i, &totals);
+        if (i == 0)
+            first_trace = trace;
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+    double cpu = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+
+    bool repeats = run_seed(&search, from, &again) == first_trace;
+    printf("acknowledged %" PRIu64 ", elections %" PRIu64 ", crashes %" PRIu64
+           ", snapshots sent %" PRIu64 ", events %" PRIu64 "\n",
+           totals.acknowledged, totals.elections, totals.crashes, totals.snapshots, totals.events);
+    printf("%.0f virtual seconds per CPU second; trace of seed %" PRIu64 ": %016" PRIx64 ", %s\n",
+           (double)(seeds * search.seconds) / cpu, from, first_trace,
+           repeats ? "and the same again" : "and ANOTHER the second time");
+    bool busy = totals.acknowledged > 0 && totals.elections >= seeds;
+    if (!busy)
+        printf("nothing happened: no acknowledgement, or a cluster without a leader\n");
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", seeds - totals.bad_seeds, totals.bad_seeds);
+    return totals.bad_seeds == 0 && repeats && busy ? 0 : 1;
+}
