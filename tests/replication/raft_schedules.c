@@ -1,0 +1,43 @@
+/* What the directed schedules share: begin and end. */
+#include "raft_schedules.h"
+
+#include <stdio.h>
+
+struct world *schedule_lead(const struct world_options *options, unsigned count)
+{
+    struct world *world = world_create(options);
+    (void)world_run_until(world, world_leads, 0, 10000);
+    world_run(world, 300);
+    (void)world_propose(world, 0, count);
+    world_run(world, 500);
+    return world;
+}
+
+enum schedule_result schedule_end(struct world *world, bool way, bool promise)
+{
+    checkers_finish(&world->checkers);
+    uint64_t violations = world->checkers.violation_count;
+    enum schedule_result result = !way                     ? SCHEDULE_ASTRAY
+                                  : promise && !violations ? SCHEDULE_HELD
+                                                           : SCHEDULE_BROKEN;
+    if (result != SCHEDULE_HELD)
+        fprintf(stderr, "schedule %s; promise %s; %llu violations%s%s\n",
+                way ? "went its way" : "went astray", promise ? "held" : "broken",
+                (unsigned long long)violations, violations ? ": " : "", world->checkers.first);
+    world_destroy(world);
+    return result;
+}
+
+static void added(struct raft_change *change, int status)
+{
+    (void)status;
+    raft_free(change);
+}
+
+void schedule_add_member(struct world_node *node, void *context)
+{
+    (void)context;
+    struct raft_change *change = raft_malloc(sizeof *change);
+    if (raft_add(&node->raft, change, 4, "4", added) != 0)
+        raft_free(change);
+}

@@ -1,0 +1,57 @@
+/*
+ * Directed schedules: each leads a cluster, or one node among peers played by the test, to the
+ * place where libraft 0.15.0 goes wrong, and tells whether a promise held. docs/raft-guard.md is
+ * the table. `parts`: which repairs of the guard are on.
+ *
+ * With all parts on a schedule must end in SCHEDULE_HELD; without the part of its name in
+ * SCHEDULE_BROKEN, or in a crash of libraft. SCHEDULE_ASTRAY proves nothing either way.
+ */
+#ifndef TALLY_TESTS_RAFT_SCHEDULES_H
+#define TALLY_TESTS_RAFT_SCHEDULES_H
+
+#include "raft_world.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum schedule_result {
+    SCHEDULE_HELD,   /* it went its way, and the promise held */
+    SCHEDULE_BROKEN, /* it went its way, and the promise or a checker's rule did not hold */
+    SCHEDULE_ASTRAY, /* it did not come to the place it is about */
+};
+
+/* A cluster whose node 0 leads and in which `count` commands are everywhere. */
+struct world *schedule_lead(const struct world_options *options, unsigned count);
+/* Judges and destroys the world. Says on stderr why it is not SCHEDULE_HELD. */
+enum schedule_result schedule_end(struct world *world, bool way, bool promise);
+/* Node 0 proposes node 4 as a new member; for world_within(). */
+void schedule_add_member(struct world_node *node, void *context);
+
+/* raft_schedules_log.c: what is replicated and committed */
+enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts);         /* S1 */
+enum schedule_result schedule_stale_tail_is_committed(uint32_t parts);            /* S2 */
+enum schedule_result schedule_entries_below_a_snapshot(uint32_t parts);           /* S3 */
+enum schedule_result schedule_figure_8(uint32_t parts);                           /* S4 */
+enum schedule_result schedule_steady_load(uint32_t parts);                        /* S5 */
+enum schedule_result schedule_own_disk_is_last(uint32_t parts);                   /* S5 */
+enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts);  /* BARRIER */
+enum schedule_result schedule_append_fails(uint32_t parts);                       /* S8 */
+enum schedule_result schedule_one_send_fails(uint32_t parts);                     /* S10 */
+enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts); /* S13 */
+
+enum schedule_result schedule_close_under_load(uint32_t parts); /* S8 */
+
+/* raft_schedules_lead.c: who leads */
+enum schedule_result schedule_result_without_a_leader(uint32_t parts);       /* S6 */
+enum schedule_result schedule_campaign_before_the_disk(uint32_t parts);      /* S7 */
+enum schedule_result schedule_vote_beside_a_stuck_disk(uint32_t parts);      /* LEADER */
+enum schedule_result schedule_result_cannot_be_sent(uint32_t parts);         /* S11 */
+enum schedule_result schedule_transfer_outlives_its_request(uint32_t parts); /* S12 */
+enum schedule_result schedule_transfer_to_a_slow_disk(uint32_t parts);       /* S12 */
+
+/* raft_schedules_node.c: one node, peers played by the test */
+enum schedule_result schedule_snapshot_against_a_newer_term(uint32_t parts); /* S1 */
+enum schedule_result schedule_rejection_during_an_install(uint32_t parts);   /* S9 */
+enum schedule_result schedule_entry_comes_back_in_flight(uint32_t parts);    /* S20 */
+
+#endif

@@ -1,0 +1,315 @@
+/*
+ * Each repair of libraft by its directed schedule: with all parts on the promise holds, without
+ * that one part it does not. The second half matters as much as the first: a schedule that passes
+ * without its part would prove nothing.
+ */
+#include "raft_schedules.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef enum schedule_result (*schedule)(uint32_t parts);
+
+/* Without a part libraft may well crash, so that half runs in a process of its own. True: the
+ * promise was broken, or libraft with it. */
+static bool breaks(schedule run, uint32_t parts)
+{
+    pid_t child = fork();
+    cr_assert(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        _exit((int)run(parts));
+    }
+    int status = 0;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    if (WIFSIGNALED(status))
+        return WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGABRT ||
+               WTERMSIG(status) == SIGBUS;
+    return WEXITSTATUS(status) != SCHEDULE_HELD && WEXITSTATUS(status) != SCHEDULE_ASTRAY;
+}
+
+static void expect_needed(schedule run, uint32_t part)
+{
+    cr_expect_eq(run(RAFT_GUARD_ALL), SCHEDULE_HELD, "with all parts on");
+    cr_expect(breaks(run, RAFT_GUARD_ALL & ~part), "without the part: proves nothing");
+}
+
+Test(raft_guard, s1_acknowledges_only_what_this_leader_verified)
+{
+    expect_needed(schedule_stale_tail_is_acknowledged, RAFT_GUARD_S1);
+}
+
+Test(raft_guard, s1_has_a_snapshot_only_if_it_has_its_last_entry)
+{
+    expect_needed(schedule_snapshot_against_a_newer_term, RAFT_GUARD_S1);
+}
+
+Test(raft_guard, s2_commits_nothing_behind_what_a_message_verifies)
+{
+    expect_needed(schedule_stale_tail_is_committed, RAFT_GUARD_S2);
+}
+
+Test(raft_guard, s3_entries_below_the_snapshot_are_not_appended)
+{
+    expect_needed(schedule_entries_below_a_snapshot, RAFT_GUARD_S3);
+}
+
+Test(raft_guard, s4_copies_of_an_older_terms_entry_do_not_commit_it)
+{
+    expect_needed(schedule_figure_8, RAFT_GUARD_S4);
+}
+
+Test(raft_guard, s5_commits_under_steady_load)
+{
+    expect_needed(schedule_steady_load, RAFT_GUARD_S5);
+}
+
+Test(raft_guard, s5_commits_when_the_own_disk_is_the_last)
+{
+    expect_needed(schedule_own_disk_is_last, RAFT_GUARD_S5);
+}
+
+Test(raft_guard, s6_sends_nothing_to_nobody)
+{
+    expect_needed(schedule_result_without_a_leader, RAFT_GUARD_S6);
+}
+
+Test(raft_guard, s7_does_not_campaign_with_what_the_disk_does_not_hold)
+{
+    expect_needed(schedule_campaign_before_the_disk, RAFT_GUARD_S7);
+}
+
+Test(raft_guard, s8_stops_when_an_append_fails)
+{
+    expect_needed(schedule_append_fails, RAFT_GUARD_S8);
+}
+
+Test(raft_guard, s9_rejections_during_an_install_name_a_useful_hint)
+{
+    expect_needed(schedule_rejection_during_an_install, RAFT_GUARD_S9);
+}
+
+Test(raft_guard, s10_a_failed_send_is_a_lost_message)
+{
+    expect_needed(schedule_one_send_fails, RAFT_GUARD_S10);
+}
+
+Test(raft_guard, s11_a_result_that_cannot_be_sent_harms_nobody)
+{
+    expect_needed(schedule_result_cannot_be_sent, RAFT_GUARD_S11);
+}
+
+Test(raft_guard, s12_a_transfers_request_is_not_lent_to_the_transport)
+{
+    expect_needed(schedule_transfer_outlives_its_request, RAFT_GUARD_S12);
+}
+
+Test(raft_guard, s12_a_transfer_waits_for_the_peers_disk)
+{
+    expect_needed(schedule_transfer_to_a_slow_disk, RAFT_GUARD_S12);
+}
+
+Test(raft_guard, s13_a_snapshot_holds_no_uncommitted_configuration)
+{
+    expect_needed(schedule_snapshot_under_a_membership_change, RAFT_GUARD_S13);
+}
+
+Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
+{
+    expect_needed(schedule_entry_comes_back_in_flight, RAFT_GUARD_S20);
+}
+
+Test(raft_guard, forgets_a_silent_leader_and_votes)
+{
+    expect_needed(schedule_vote_beside_a_stuck_disk, RAFT_GUARD_LEADER);
+}
+
+Test(raft_guard, a_new_leader_commits_what_it_inherits)
+{
+    expect_needed(schedule_inherited_entries_without_clients, RAFT_GUARD_BARRIER);
+}
+
+Test(raft_guard, s8_closes_with_several_appends_in_flight)
+{
+    expect_needed(schedule_close_under_load, RAFT_GUARD_S8);
+}
+
+/* Every operation of the disk in turn is refused, in the situation in which it is used. */
+Test(raft_guard, any_error_of_the_disk_stops_the_node)
+{
+    static const char *const names[WORLD_OPERATIONS] = {
+        [WORLD_APPEND] = "append",     [WORLD_TRUNCATE] = "truncate", [WORLD_SNAPSHOT] = "snapshot",
+        [WORLD_SET_TERM] = "set_term", [WORLD_SET_VOTE] = "set_vote",
+    };
+    for (int operation = 0; operation < WORLD_OPERATIONS; operation++) {
+        struct world *world = schedule_lead(&(struct world_options){.nodes = 3,
+                                                                    .parts = RAFT_GUARD_ALL,
+                                                                    .snapshot_threshold = 20,
+                                                                    .snapshot_trailing = 5},
+                                            3);
+        world_isolate(world, 0);
+        cr_assert(world_propose(world, 0, 5)); /* a tail that the next leader truncates */
+        unsigned victim = operation == WORLD_TRUNCATE ? 0 : 1;
+        world->nodes[victim].fail_next[operation] = RAFT_IOERR;
+        world_run(world, 5000);
+        int leader = world_leader(world);
+        if (leader > 0) /* else the victim stopped in its campaign, or as a leader */
+            (void)world_propose(world, (unsigned)leader, operation == WORLD_SNAPSHOT ? 40 : 3);
+        world_run(world, 1000);
+        world_heal(world);
+        world_run(world, 2000);
+        cr_expect_not(world->nodes[victim].alive, "%s", names[operation]);
+        cr_expect_str_eq(world->nodes[victim].stopped_by, names[operation]);
+        cr_expect_eq(world->checkers.violation_count, 0, "%s", world->checkers.first);
+        world_destroy(world);
+    }
+}
+
+/* A snapshot arrives while an append is in flight: it is installed after that. */
+Test(raft_guard, s20_a_snapshot_waits_for_the_appends_in_flight)
+{
+    struct world *world =
+        world_create(&(struct world_options){.nodes = 3, .puppets = 6, .parts = RAFT_GUARD_ALL});
+    world->nodes[0].disk_held = true;
+    world_deliver_append(
+        world, 1, 0,
+        &(struct world_append){
+            .term = 2, .previous_index = 1, .previous_term = 1, .count = 2, .terms = {2, 2}});
+    world_deliver_snapshot(world, 2, 0, 3, 30, 3);
+    world_deliver_snapshot(world, 2, 0, 3, 31, 3); /* replaces the one that waits */
+    world_run(world, 50);
+    cr_expect_eq(raft_last_index(&world->nodes[0].raft), 3, "its log is as it was");
+    world_release_disk(world, 0);
+    world_run(world, 50);
+    cr_expect_eq(world->nodes[0].applied, 31);
+    const struct raft_append_entries_result *result =
+        &world->to_puppet[RAFT_IO_APPEND_ENTRIES_RESULT].append_entries_result;
+    cr_expect_eq(result->term, 3);
+    cr_expect_eq(result->last_log_index, 31, "and the leader hears of it");
+    world->nodes[0].disk_held = true;
+    world_deliver_append(
+        world, 2, 0,
+        &(struct world_append){
+            .term = 3, .previous_index = 31, .previous_term = 3, .count = 1, .terms = {3}});
+    world_deliver_snapshot(world, 2, 0, 3, 40, 3);
+    cr_expect_eq(world_close(world, 0), 0, "nothing of a waiting snapshot is left");
+    world_destroy(world);
+}
+
+static void change_done(struct raft_change *change, int status)
+{
+    *(int *)change->data = status;
+}
+
+struct membership {
+    struct raft_change change;
+    int status; /* -1 until done */
+    enum { ADD, MAKE_VOTER, REMOVE } what;
+    raft_id id;
+    bool allowed, asked;
+};
+
+static void change_membership(struct world_node *node, void *context)
+{
+    struct membership *membership = context;
+    membership->allowed = raft_guard_may_change_membership(&node->guard);
+    if (!membership->allowed)
+        return;
+    membership->status = -1;
+    membership->change.data = &membership->status;
+    int code = membership->what == ADD
+                   ? raft_add(&node->raft, &membership->change, membership->id, "4", change_done)
+               : membership->what == REMOVE
+                   ? raft_remove(&node->raft, &membership->change, membership->id, change_done)
+                   : raft_assign(&node->raft, &membership->change, membership->id, RAFT_VOTER,
+                                 change_done);
+    membership->asked = code == 0;
+}
+
+/* A node with an empty disk joins, becomes a voter, and then the leader itself is removed: both
+ * talk to somebody who is no member in their eyes. */
+Test(raft_guard, a_member_joins_and_the_leader_leaves)
+{
+    struct world *world = schedule_lead(
+        &(struct world_options){.nodes = 4, .outsiders = 1u << 3, .parts = RAFT_GUARD_ALL}, 10);
+    static const struct membership steps[] = {
+        {.what = ADD, .id = 4}, {.what = MAKE_VOTER, .id = 4}, {.what = REMOVE, .id = 1}};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct membership membership = steps[i];
+        world_within(world, 0, change_membership, &membership);
+        cr_assert(membership.asked, "step %zu", i);
+        struct membership second = {.what = REMOVE, .id = 2};
+        world_within(world, 0, change_membership, &second);
+        cr_expect_not(second.allowed, "one change at a time");
+        /* A removal commits by the first answers, which are for a leader that is no member. */
+        world_run(world, steps[i].what == REMOVE ? 30 : 2000);
+        cr_expect_eq(membership.status, 0, "step %zu", i);
+        cr_expect(world->nodes[3].alive);
+    }
+    world_crash(world, 0);
+    world_run(world, 5000);
+    int leader = world_leader(world);
+    cr_assert(leader > 0);
+    cr_expect(world_propose(world, (unsigned)leader, 3));
+    world_run(world, 1000);
+    for (unsigned i = 1; i < 4; i++) {
+        cr_expect_eq(world->nodes[i].raft.configuration.n, 3);
+        cr_expect_eq(world->nodes[i].applied, world->nodes[leader].applied);
+    }
+    cr_expect_eq(world->checkers.violation_count, 0, "%s", world->checkers.first);
+    world_destroy(world);
+}
+
+static void count_end(void *context)
+{
+    ++*(int *)context;
+}
+
+struct hand_over {
+    raft_id to;
+    int code, ends;
+};
+
+static void hand_over(struct world_node *node, void *context)
+{
+    struct hand_over *over = context;
+    over->code = raft_guard_transfer(&node->guard, over->to, count_end, &over->ends);
+}
+
+/* Refused without a peer to go to; ended once, and without a new leader, when the peer is away;
+ * then writes go on. */
+Test(raft_guard, a_transfer_ends_exactly_once)
+{
+    struct world *world =
+        schedule_lead(&(struct world_options){.nodes = 3, .parts = RAFT_GUARD_ALL}, 3);
+    struct hand_over to_self = {.to = 1}, to_nobody = {.to = 9}, by_follower = {.to = 1};
+    world_within(world, 0, hand_over, &to_self);
+    cr_expect_eq(to_self.code, RAFT_BADID);
+    world_within(world, 0, hand_over, &to_nobody);
+    cr_expect_eq(to_nobody.code, RAFT_BADID);
+    world_within(world, 1, hand_over, &by_follower);
+    cr_expect_eq(by_follower.code, RAFT_NOTLEADER);
+
+    world_isolate(world, 1);
+    cr_assert(world_propose(world, 0, 1));
+    struct hand_over to_absent = {.to = 2}, second = {.to = 3};
+    world_within(world, 0, hand_over, &to_absent);
+    cr_expect_eq(to_absent.code, 0);
+    cr_expect_not(raft_guard_may_propose(&world->nodes[0].guard));
+    world_within(world, 0, hand_over, &second);
+    cr_expect_eq(second.code, RAFT_NOTLEADER, "one at a time");
+    world_run(world, 3000);
+    cr_expect_eq(to_absent.ends, 1);
+    cr_expect(raft_guard_may_propose(&world->nodes[0].guard));
+    cr_expect_eq(world_leader(world), 0);
+
+    struct hand_over to_present = {.to = 3};
+    world_within(world, 0, hand_over, &to_present);
+    world_run(world, 1000);
+    cr_expect_eq(to_present.ends, 1);
+    cr_expect_eq(world_leader(world), 2);
+    cr_expect_eq(world->checkers.violation_count, 0, "%s", world->checkers.first);
+    world_destroy(world);
+}
