@@ -308,6 +308,12 @@ int account_list_command(struct cli *cli, int argc, char **argv)
         code = cli_ledgers(cli, &ledgers, &ledger_count);
     if (code != EXIT_OK)
         return code;
+    if (options.ledger != 0 && cli_find_ledger(ledgers, ledger_count, options.ledger) == NULL) {
+        free(ledgers);
+        return cli_error(EXIT_SOME_REFUSED,
+                         "there is no ledger %u: \"tally ledger list\" shows those that exist",
+                         options.ledger);
+    }
     struct tally_call call = {.deadline_ms = cli->deadline_ms};
     struct tally_account *rows = calloc(options.limit, sizeof *rows);
     if (rows == NULL) {

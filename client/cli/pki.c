@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HOSTS_MAX      32
 #define CA_DAYS        3650
@@ -278,6 +279,10 @@ int pki_issue_command(struct cli *cli, int argc, char **argv)
 
     snprintf(certificate_file, sizeof certificate_file, "%s/ca.pem", options.directory);
     snprintf(key_file, sizeof key_file, "%s/ca.key", options.directory);
+    if (access(certificate_file, F_OK) != 0)
+        return cli_error(EXIT_USAGE,
+                         "there is no %s: make the authority first with \"tally pki init %s\"",
+                         certificate_file, options.directory);
     snprintf(stem, sizeof stem, "%s-%s", options.role, options.name);
     snprintf(principal, sizeof principal, "%s/%s", options.role, options.name);
     struct new_files *files = calloc(1, sizeof *files);

@@ -274,6 +274,14 @@ class Commands(Case):
             self.assertIn("no.pem", self.run_tally("pki", "show", directory, code=2).stderr)
             self.run_tally("pki", "show", os.path.join(directory, "none"), code=2)
 
+    def test_what_is_not_there_is_named_with_the_next_step(self):
+        listed = NODE.tally("account", "list", "--ledger", "77", role="auditor")
+        self.assertEqual(listed.returncode, 1)
+        self.assertIn("no ledger 77", listed.stderr)
+        issued = NODE.tally("pki", "issue", "nowhere", "--role", "channel", "--name", "x")
+        self.assertEqual(issued.returncode, 2)
+        self.assertIn("tally pki init nowhere", issued.stderr)
+
     def test_a_directory_is_never_made_twice(self):
         self.assertIn("not overwritten",
                       self.run_tally("pki", "init", NODE.pki, code=2).stderr)
