@@ -7,6 +7,7 @@
  *   raft_guard.c          tick; after each event: barrier, transfer, fail-stop; wiring
  *   raft_guard_receive.c  messages on their way to libraft, commit
  *   raft_guard_send.c     messages on their way out
+ *   raft_guard_membership.c  which configuration is committed
  *   raft_guard_disk.c     append, truncate, term, vote, snapshot
  *   raft_layout.c         what is read and written inside libraft's structures
  *
@@ -88,18 +89,6 @@ static void guard_tick(struct raft_io *inner)
     }
     guard->raft_tick(&guard->io);
     guard_settle(guard);
-}
-
-/* S13. libraft writes the configuration in force into a snapshot, also an uncommitted one, which a
- * later leader may never have heard of. RAFT_BUSY: it tries again with a later entry. */
-static int guard_fsm_snapshot(struct raft_fsm *outer, struct raft_buffer *buffers[],
-                              unsigned *count)
-{
-    struct raft_guard *guard =
-        (struct raft_guard *)((char *)outer - offsetof(struct raft_guard, fsm));
-    if (guard_has(guard, RAFT_GUARD_S13) && raft_layout_configuration_pending(guard->options.raft))
-        return RAFT_BUSY;
-    return guard->options.fsm->snapshot(guard->options.fsm, buffers, count);
 }
 
 /* ----------------------------------------------------------------- after an event */
@@ -193,6 +182,7 @@ void guard_settle(struct raft_guard *guard)
             return;
         }
     }
+    guard_note_configuration(guard);
     propose_barrier(guard);
     step_transfer(guard);
     guard_call_back_completed(guard);
@@ -208,6 +198,7 @@ static int guard_io_init(struct raft_io *outer, raft_id id, const char *address)
 static void guard_closed(struct raft_io *inner)
 {
     struct raft_guard *guard = inner->data;
+    guard_forget_configuration(guard);
     guard->raft_closed(&guard->io);
 }
 
@@ -226,8 +217,10 @@ static int guard_load(struct raft_io *outer, raft_term *term, raft_id *vote,
                       struct raft_entry *entries[], size_t *count)
 {
     struct raft_io *inner = guard_inner(outer);
-    return guard_pass(guard_of(outer),
-                      inner->load(inner, term, vote, snapshot, start, entries, count));
+    int code = inner->load(inner, term, vote, snapshot, start, entries, count);
+    if (code == 0)
+        code = guard_note_load(guard_of(outer), *snapshot, *start, *entries, *count);
+    return guard_pass(guard_of(outer), code);
 }
 
 static int guard_start(struct raft_io *outer, unsigned tick_ms, raft_io_tick_cb tick,
@@ -238,6 +231,7 @@ static int guard_start(struct raft_io *outer, unsigned tick_ms, raft_io_tick_cb 
     guard->raft_tick = tick;
     guard->raft_recv = recv;
     guard->heard_at = inner->time(inner);
+    guard_note_start(guard);
     return guard_pass(guard, inner->start(inner, tick_ms, guard_tick, guard_recv));
 }
 
@@ -285,6 +279,7 @@ void raft_guard_init(struct raft_guard *guard, const struct raft_guard_options *
     invariant(options->fail_stop != NULL);
     *guard = (struct raft_guard){.options = *options};
     guard->completed_end = &guard->completed;
+    raft_configuration_init(&guard->committed);
     guard->io = (struct raft_io){
         .version = options->inner->version,
         .init = guard_io_init,

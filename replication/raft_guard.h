@@ -36,23 +36,24 @@
 /* The repairs. **For tests only**: a directed schedule proves a repair by switching it off alone.
  * Everything else passes RAFT_GUARD_ALL. The numbers are those of docs/raft-guard.md. */
 enum raft_guard_part {
-    RAFT_GUARD_S1 = 1u << 1,       /* acknowledge only what this leader verified */
-    RAFT_GUARD_S2 = 1u << 2,       /* learn of commits only up to what the message verifies */
-    RAFT_GUARD_S3 = 1u << 3,       /* trim entries below the snapshot */
-    RAFT_GUARD_S4 = 1u << 4,       /* never count entries of older terms (figure 8) */
-    RAFT_GUARD_S5 = 1u << 5,       /* try the quorum's index, not the leader's own */
-    RAFT_GUARD_S6 = 1u << 6,       /* nothing to nobody */
-    RAFT_GUARD_S7 = 1u << 7,       /* no campaign while the disk is behind the log */
-    RAFT_GUARD_S8 = 1u << 8,       /* fail-stop on any error of the disk */
-    RAFT_GUARD_S9 = 1u << 9,       /* rejections name a useful hint */
-    RAFT_GUARD_S10 = 1u << 10,     /* a lost AppendEntries is no error */
-    RAFT_GUARD_S11 = 1u << 11,     /* send never fails */
-    RAFT_GUARD_S12 = 1u << 12,     /* transfers: wait for the peer's disk; borrow no request */
-    RAFT_GUARD_S13 = 1u << 13,     /* no snapshot of an uncommitted configuration */
-    RAFT_GUARD_S20 = 1u << 20,     /* no truncation under an append in flight */
-    RAFT_GUARD_LEADER = 1u << 21,  /* forget a silent leader, so that votes are given */
-    RAFT_GUARD_BARRIER = 1u << 22, /* an entry of the own term at once on becoming leader */
-    RAFT_GUARD_ALL = 0x703ffe,
+    RAFT_GUARD_S1 = 1u << 1,        /* acknowledge only what this leader verified */
+    RAFT_GUARD_S2 = 1u << 2,        /* learn of commits only up to what the message verifies */
+    RAFT_GUARD_S3 = 1u << 3,        /* trim entries below the snapshot */
+    RAFT_GUARD_S4 = 1u << 4,        /* never count entries of older terms (figure 8) */
+    RAFT_GUARD_S5 = 1u << 5,        /* try the quorum's index, not the leader's own */
+    RAFT_GUARD_S6 = 1u << 6,        /* nothing to nobody */
+    RAFT_GUARD_S7 = 1u << 7,        /* no campaign while the disk is behind the log */
+    RAFT_GUARD_S8 = 1u << 8,        /* fail-stop on any error of the disk */
+    RAFT_GUARD_S9 = 1u << 9,        /* rejections name a useful hint */
+    RAFT_GUARD_S10 = 1u << 10,      /* a lost AppendEntries is no error */
+    RAFT_GUARD_S11 = 1u << 11,      /* send never fails */
+    RAFT_GUARD_S12 = 1u << 12,      /* transfers: wait for the peer's disk; borrow no request */
+    RAFT_GUARD_S13 = 1u << 13,      /* no snapshot of an uncommitted configuration */
+    RAFT_GUARD_S20 = 1u << 20,      /* no truncation under an append in flight */
+    RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
+    RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
+    RAFT_GUARD_ROLLBACK = 1u << 23, /* go back to the committed configuration */
+    RAFT_GUARD_ALL = 0xf03ffe,
 };
 
 struct raft_guard;
@@ -95,6 +96,11 @@ struct raft_guard {
     raft_time heard_at;      /* last word of a leader of the current term */
     uint64_t appends_in_flight;
     struct raft_message *held_snapshot; /* waits for the appends in flight, or NULL */
+
+    /* Membership. */
+    struct raft_configuration committed; /* the newest committed configuration, of ... */
+    raft_index committed_index;          /* ... this entry; 0: none known */
+    raft_index loaded_uncommitted;       /* between load and start */
 
     /* As a leader. */
     raft_term led_term; /* the newest term we saw ourselves leading, 0 = not leading */

@@ -17,6 +17,19 @@ bool guard_disk_is_behind(const struct raft_guard *guard);
 /* At the end of every event, outside of libraft: what an event may have made due. */
 void guard_settle(struct raft_guard *guard);
 
+/* raft_guard_membership.c */
+/* What load() is about to give to libraft. RAFT_MALFORMED, RAFT_CORRUPT, RAFT_NOMEM. */
+int guard_note_load(struct raft_guard *guard, const struct raft_snapshot *snapshot,
+                    raft_index start, const struct raft_entry *entries, size_t count);
+/* libraft has taken over what was loaded. */
+void guard_note_start(struct raft_guard *guard);
+/* After each event: keeps a copy of what is committed. */
+void guard_note_configuration(struct raft_guard *guard);
+void guard_forget_configuration(struct raft_guard *guard);
+/* libraft is about to truncate. False: not with this message. */
+bool guard_roll_back(struct raft_guard *guard, raft_index truncate_from);
+int guard_fsm_snapshot(struct raft_fsm *outer, struct raft_buffer *buffers[], unsigned *count);
+
 /* raft_guard_receive.c */
 void guard_recv(struct raft_io *inner, struct raft_message *message);
 /* Delivers an InstallSnapshot whose time has come. */

@@ -45,16 +45,21 @@ static void trim_below_snapshot(const struct raft_guard *guard, struct raft_appe
     append->prev_log_term = raft_layout_snapshot_term(raft);
 }
 
-static bool would_truncate(const struct raft *raft, const struct raft_append_entries *append)
+/* Where libraft will truncate its log for this message, or 0. */
+static raft_index truncates_from(const struct raft *raft, const struct raft_append_entries *append)
 {
+    raft_index previous = append->prev_log_index;
+    if (append->term < raft->current_term ||
+        (previous != 0 && raft_layout_term_at(raft, previous) != append->prev_log_term))
+        return 0; /* will be rejected */
     for (unsigned i = 0; i < append->n_entries; i++) {
-        raft_term term = raft_layout_term_at(raft, append->prev_log_index + 1 + i);
+        raft_term term = raft_layout_term_at(raft, previous + 1 + i);
         if (term == 0)
-            return false; /* the end of our log */
+            return 0; /* the end of our log */
         if (term != append->entries[i].term)
-            return true;
+            return previous + 1 + i;
     }
-    return false;
+    return 0;
 }
 
 static void receive_append_entries(struct raft_guard *guard, struct raft_message *message)
@@ -68,9 +73,11 @@ static void receive_append_entries(struct raft_guard *guard, struct raft_message
     /* S20. libraft counts references by (index, term) and is off by one when an entry comes back
      * while the append of its first copy is in flight: memory in use is freed. Without its entries
      * the message still is a heartbeat, and the leader sends them again. */
-    if (guard_has(guard, RAFT_GUARD_S20) && guard->appends_in_flight > 0 &&
-        would_truncate(raft, append))
+    raft_index from = truncates_from(raft, append);
+    if (from != 0 && guard_has(guard, RAFT_GUARD_S20) && guard->appends_in_flight > 0)
         drop_entries(append, append->n_entries);
+    else if (from != 0 && !guard_roll_back(guard, from))
+        drop_entries(append, append->n_entries); /* likewise: once libraft is a follower */
 
     raft_index end = append->prev_log_index + append->n_entries;
 

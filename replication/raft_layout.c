@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LAYOUT(type, field, place)                                                                 \
     _Static_assert(offsetof(type, field) == (place),                                               \
@@ -45,6 +46,7 @@ LAYOUT(struct raft, id, 32);
 LAYOUT(struct raft, current_term, 48);
 LAYOUT(struct raft, log, 64);
 LAYOUT(struct raft, configuration, 136);
+LAYOUT(struct raft, configuration_index, 152);
 LAYOUT(struct raft, configuration_uncommitted_index, 160);
 LAYOUT(struct raft, election_timeout, 168);
 LAYOUT(struct raft, commit_index, 184);
@@ -79,16 +81,22 @@ static struct raft_progress *progress_of(const struct raft *raft, raft_id id)
     return NULL;
 }
 
-raft_term raft_layout_term_at(const struct raft *raft, raft_index index)
+const struct raft_entry *raft_layout_entry(const struct raft *raft, raft_index index)
 {
     const struct raft_log *log = &raft->log;
-    if (index != 0 && index == log->snapshot.last_index)
-        return log->snapshot.last_term;
     size_t count =
         log->front <= log->back ? log->back - log->front : log->size - log->front + log->back;
     if (index <= log->offset || index - log->offset > count)
-        return 0;
-    return log->entries[(log->front + (index - log->offset - 1)) % log->size].term;
+        return NULL;
+    return &log->entries[(log->front + (index - log->offset - 1)) % log->size];
+}
+
+raft_term raft_layout_term_at(const struct raft *raft, raft_index index)
+{
+    if (index != 0 && index == raft->log.snapshot.last_index)
+        return raft->log.snapshot.last_term;
+    const struct raft_entry *entry = raft_layout_entry(raft, index);
+    return entry == NULL ? 0 : entry->term;
 }
 
 raft_index raft_layout_snapshot_index(const struct raft *raft)
@@ -124,6 +132,70 @@ raft_id raft_layout_leader(const struct raft *raft)
 bool raft_layout_configuration_pending(const struct raft *raft)
 {
     return raft->configuration_uncommitted_index != 0;
+}
+
+raft_index raft_layout_uncommitted_configuration(const struct raft *raft)
+{
+    return raft->configuration_uncommitted_index;
+}
+
+raft_index raft_layout_committed_configuration(const struct raft *raft)
+{
+    return raft->configuration_index;
+}
+
+void raft_layout_set_configuration_indexes(struct raft *raft, raft_index committed,
+                                           raft_index uncommitted)
+{
+    invariant_values(uncommitted == 0 || committed < uncommitted, committed, uncommitted);
+    raft->configuration_index = committed;
+    raft->configuration_uncommitted_index = uncommitted;
+}
+
+void raft_layout_put_configuration_back(struct raft *raft,
+                                        const struct raft_configuration *configuration,
+                                        raft_index committed, raft_index uncommitted)
+{
+    /* A leader or candidate has arrays of the configuration's size. */
+    invariant(raft->state == RAFT_FOLLOWER);
+    raft_configuration_close(&raft->configuration);
+    raft->configuration = *configuration;
+    raft_layout_set_configuration_indexes(raft, committed, uncommitted);
+}
+
+/* Little-endian. */
+static uint64_t read_u64(const uint8_t *bytes)
+{
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+/* Format 1: u8 format, u64 count; for each server u64 id, address with its NUL, u8 role; zeros up
+ * to a multiple of eight. */
+int raft_layout_decode_configuration(const struct raft_buffer *buffer,
+                                     struct raft_configuration *out)
+{
+    const uint8_t *cursor = buffer->base, *end = cursor + buffer->len;
+    if (buffer->len < 9 || cursor[0] != 1)
+        return RAFT_MALFORMED;
+    uint64_t count = read_u64(cursor + 1);
+    cursor += 9;
+    for (uint64_t i = 0; i < count; i++) {
+        if (end - cursor < 8)
+            return RAFT_MALFORMED;
+        raft_id id = read_u64(cursor);
+        const char *address = (const char *)cursor + 8;
+        const uint8_t *nul = memchr(address, 0, (size_t)(end - cursor - 8));
+        if (nul == NULL || end - nul < 2)
+            return RAFT_MALFORMED;
+        int code = raft_configuration_add(out, id, address, nul[1]);
+        if (code != 0)
+            return code == RAFT_NOMEM ? RAFT_NOMEM : RAFT_MALFORMED;
+        cursor = nul + 2;
+    }
+    return 0;
 }
 
 bool raft_layout_changing(const struct raft *raft)

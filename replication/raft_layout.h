@@ -20,6 +20,9 @@
 /* Term of the entry at `index`: from the log in memory, or of the snapshot. 0: not known here. */
 raft_term raft_layout_term_at(const struct raft *raft, raft_index index);
 
+/* The entry at `index` while it is in memory, or NULL. Borrowed until the log changes. */
+const struct raft_entry *raft_layout_entry(const struct raft *raft, raft_index index);
+
 /* Last index and term covered by a snapshot, 0 without one. Set as soon as an install *begins*. */
 raft_index raft_layout_snapshot_index(const struct raft *raft);
 raft_term raft_layout_snapshot_term(const struct raft *raft);
@@ -35,6 +38,23 @@ raft_id raft_layout_leader(const struct raft *raft);
 
 /* A configuration entry is in the log and not known to be committed. */
 bool raft_layout_configuration_pending(const struct raft *raft);
+
+/* Index of the configuration entry that is in the log and not known to be committed, or 0; and of
+ * the newest one known to be. */
+raft_index raft_layout_uncommitted_configuration(const struct raft *raft);
+raft_index raft_layout_committed_configuration(const struct raft *raft);
+/* Either of them changes; the configuration in force does not. */
+void raft_layout_set_configuration_indexes(struct raft *raft, raft_index committed,
+                                           raft_index uncommitted);
+/* Follower: `configuration` is in force from now on, and libraft's. */
+void raft_layout_put_configuration_back(struct raft *raft,
+                                        const struct raft_configuration *configuration,
+                                        raft_index committed, raft_index uncommitted);
+
+/* What raft_configuration_encode() wrote, into an initialized configuration; it must be closed in
+ * any case. RAFT_MALFORMED, or RAFT_NOMEM. */
+int raft_layout_decode_configuration(const struct raft_buffer *buffer,
+                                     struct raft_configuration *out);
 
 /* Follower: the election timer starts anew at `now`. */
 void raft_layout_postpone_election(struct raft *raft, raft_time now);

@@ -36,8 +36,10 @@ static void added(struct raft_change *change, int status)
 
 void schedule_add_member(struct world_node *node, void *context)
 {
-    (void)context;
+    raft_id id = context == NULL ? 4 : *(const raft_id *)context;
+    char address[24];
+    snprintf(address, sizeof address, "%llu", id);
     struct raft_change *change = raft_malloc(sizeof *change);
-    if (raft_add(&node->raft, change, 4, "4", added) != 0)
+    if (raft_add(&node->raft, change, id, address, added) != 0)
         raft_free(change);
 }

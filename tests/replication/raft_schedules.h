@@ -24,22 +24,27 @@ enum schedule_result {
 struct world *schedule_lead(const struct world_options *options, unsigned count);
 /* Judges and destroys the world. Says on stderr why it is not SCHEDULE_HELD. */
 enum schedule_result schedule_end(struct world *world, bool way, bool promise);
-/* Node 0 proposes node 4 as a new member; for world_within(). */
+/* Proposes a new member, of the id at `context` or 4; for world_within(). */
 void schedule_add_member(struct world_node *node, void *context);
 
 /* raft_schedules_log.c: what is replicated and committed */
-enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts);         /* S1 */
-enum schedule_result schedule_stale_tail_is_committed(uint32_t parts);            /* S2 */
-enum schedule_result schedule_entries_below_a_snapshot(uint32_t parts);           /* S3 */
-enum schedule_result schedule_figure_8(uint32_t parts);                           /* S4 */
-enum schedule_result schedule_steady_load(uint32_t parts);                        /* S5 */
-enum schedule_result schedule_own_disk_is_last(uint32_t parts);                   /* S5 */
-enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts);  /* BARRIER */
-enum schedule_result schedule_append_fails(uint32_t parts);                       /* S8 */
-enum schedule_result schedule_one_send_fails(uint32_t parts);                     /* S10 */
-enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts); /* S13 */
+enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts);        /* S1 */
+enum schedule_result schedule_stale_tail_is_committed(uint32_t parts);           /* S2 */
+enum schedule_result schedule_entries_below_a_snapshot(uint32_t parts);          /* S3 */
+enum schedule_result schedule_figure_8(uint32_t parts);                          /* S4 */
+enum schedule_result schedule_steady_load(uint32_t parts);                       /* S5 */
+enum schedule_result schedule_own_disk_is_last(uint32_t parts);                  /* S5 */
+enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts); /* BARRIER */
+enum schedule_result schedule_append_fails(uint32_t parts);                      /* S8 */
+enum schedule_result schedule_one_send_fails(uint32_t parts);                    /* S10 */
+enum schedule_result schedule_close_under_load(uint32_t parts);                  /* S8 */
 
-enum schedule_result schedule_close_under_load(uint32_t parts); /* S8 */
+/* raft_schedules_membership.c: which configuration is in force, and committed */
+enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts); /* S13 */
+enum schedule_result schedule_membership_after_a_restart(uint32_t parts);         /* ROLLBACK */
+enum schedule_result schedule_membership_before_a_compacted_one(uint32_t parts);  /* ROLLBACK */
+enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts);        /* ROLLBACK */
+enum schedule_result schedule_two_membership_changes_at_once(uint32_t parts);     /* ROLLBACK */
 
 /* raft_schedules_lead.c: who leads */
 enum schedule_result schedule_result_without_a_leader(uint32_t parts);       /* S6 */

@@ -212,26 +212,6 @@ enum schedule_result schedule_one_send_fails(uint32_t parts)
     return schedule_end(world, way, world->nodes[B].entries_received - before <= 30);
 }
 
-/* A's membership change is in its log only, when entries before it are committed and make a
- * snapshot due. The snapshot must not hold the new configuration. */
-enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts)
-{
-    struct world_options options = {
-        .nodes = 3, .parts = parts, .snapshot_threshold = 10, .snapshot_trailing = 100};
-    struct world *world = schedule_lead(&options, 4);
-    bool way = world_propose(world, A, 5);
-    world_run(world, 6); /* the entries have arrived, the acknowledgements have not */
-    world->cut[A][B] = world->cut[A][C] = true;
-    world_within(world, A, schedule_add_member, NULL);
-    world_run(world, 100);
-    const struct world_node *node = &world->nodes[A];
-    way = way && node->applied >= 10 && node->raft.configuration_uncommitted_index != 0;
-    bool committed = node->disk.snapshot.index == 0 || node->disk.snapshot.servers == 3;
-    world_heal(world);
-    world_run(world, 5000);
-    return schedule_end(world, way, committed);
-}
-
 /* The leader and a follower are closed in order, with appends, messages and commands in flight; no
  * memory is left and nobody stops. */
 enum schedule_result schedule_close_under_load(uint32_t parts)

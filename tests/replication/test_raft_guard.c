@@ -116,6 +116,27 @@ Test(raft_guard, s13_a_snapshot_holds_no_uncommitted_configuration)
     expect_needed(schedule_snapshot_under_a_membership_change, RAFT_GUARD_S13);
 }
 
+Test(raft_guard, a_membership_change_is_undone_after_a_restart)
+{
+    expect_needed(schedule_membership_after_a_restart, RAFT_GUARD_ROLLBACK);
+}
+
+Test(raft_guard, a_membership_change_is_undone_also_to_a_compacted_one)
+{
+    expect_needed(schedule_membership_before_a_compacted_one, RAFT_GUARD_ROLLBACK);
+}
+
+Test(raft_guard, a_membership_change_is_forgotten_with_the_log_it_was_in)
+{
+    expect_needed(schedule_membership_under_a_snapshot, RAFT_GUARD_ROLLBACK);
+}
+
+/* Without the part libraft does this right, as long as nothing was compacted: no second half. */
+Test(raft_guard, of_two_membership_changes_the_second_is_undone)
+{
+    cr_expect_eq(schedule_two_membership_changes_at_once(RAFT_GUARD_ALL), SCHEDULE_HELD);
+}
+
 Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
 {
     expect_needed(schedule_entry_comes_back_in_flight, RAFT_GUARD_S20);
