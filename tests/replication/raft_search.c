@@ -7,6 +7,7 @@
  *
  *   raft_search --seeds 2000 --seconds 150 --from 1 --nodes 5
  *   raft_search --seeds 1 --from SEED          (once more, with the same trace hash)
+ *   raft_search --nodes 4 --membership         (the last node comes and goes)
  *   raft_search --off 1                        (without part S1: tests of the search itself)
  */
 #include "raft_world.h"
@@ -20,6 +21,7 @@
 
 struct search {
     unsigned nodes;
+    bool membership; /* the last node comes and goes */
     uint64_t seconds;
     uint32_t parts;
 };
@@ -37,8 +39,49 @@ struct restart {
     unsigned node;
 };
 
+static void changed(struct raft_change *change, int status)
+{
+    (void)status;
+    raft_free(change);
+}
+
+/* What `id` is in the configuration of `node`; -1: no member. */
+static int role_of(const struct world_node *node, raft_id id)
+{
+    const struct raft_configuration *configuration = &node->raft.configuration;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == id)
+            return configuration->servers[i].role;
+    }
+    return -1;
+}
+
+/* The last node comes and goes: a spare, a standby, a voter. */
+static void change_membership(struct world_node *node, void *context)
+{
+    struct world *world = context;
+    if (!raft_guard_may_change_membership(&node->guard))
+        return;
+    static const int roles[] = {RAFT_STANDBY, RAFT_VOTER, RAFT_SPARE, RAFT_VOTER};
+    raft_id id = world->options.nodes;
+    char address[24];
+    snprintf(address, sizeof address, "%llu", id);
+    uint64_t what = world_draw(world, 0, 4);
+    struct raft_change *change = raft_malloc(sizeof *change);
+    int code = role_of(node, id) < 0 ? raft_add(&node->raft, change, id, address, changed)
+               : what == 4           ? raft_remove(&node->raft, change, id, changed)
+                                     : raft_assign(&node->raft, change, id, roles[what], changed);
+    if (code != 0) /* it has the role already */
+        raft_free(change);
+}
+
 static void client(struct world *world, void *context)
 {
+    const struct run *run = context;
+    int leader = world_leader(world);
+    if (world->options.outsiders != 0 && world->now_ms < run->heal_at_ms && leader >= 0 &&
+        world_chance(world, 0.02))
+        world_within(world, (unsigned)leader, change_membership, world);
     for (unsigned i = 0; i < world->options.nodes; i++) {
         if (world_leads(world, i) && raft_guard_may_propose(&world->nodes[i].guard))
             (void)world_propose_batch(world, i, (unsigned)world_draw(world, 1, 3));
@@ -124,22 +167,41 @@ static void fault(struct world *world, void *context)
     world_at(world, next, fault, run);
 }
 
-/* All nodes run and are where the first of them is; the clients go on, so with a little slack. */
+static bool same_configuration(const struct world_node *a, const struct world_node *b)
+{
+    bool same = a->raft.configuration.n == b->raft.configuration.n;
+    for (unsigned i = 0; i < a->raft.configuration.n; i++) {
+        const struct raft_server *server = &a->raft.configuration.servers[i];
+        same = same && role_of(b, server->id) == server->role;
+    }
+    return same;
+}
+
+/* All nodes run, and who is sent entries is where the leader is; the clients go on, so with a
+ * little slack. */
 static void check_agreement(struct world *world)
 {
-    uint64_t newest = 0;
-    for (unsigned i = 0; i < world->options.nodes; i++) {
-        if (world->nodes[i].applied > newest)
-            newest = world->nodes[i].applied;
-    }
+    int number = world_leader(world);
+    if (number < 0)
+        checkers_violation(&world->checkers, "nobody leads");
+    const struct world_node *leader = number < 0 ? NULL : &world->nodes[number];
     for (unsigned i = 0; i < world->options.nodes; i++) {
         const struct world_node *node = &world->nodes[i];
-        if (!node->alive)
+        if (!node->alive) {
             checkers_violation(&world->checkers, "node %u stopped itself: %s", i + 1,
                                node->stopped_by == NULL ? "?" : node->stopped_by);
-        else if (node->applied + 100 < newest)
+            continue;
+        }
+        int role = leader == NULL ? -1 : role_of(leader, i + 1);
+        if (role != RAFT_VOTER && role != RAFT_STANDBY)
+            continue;
+        if (node->applied + 100 < leader->applied)
             checkers_violation(&world->checkers, "node %u is stuck at index %llu of %llu", i + 1,
-                               (unsigned long long)node->applied, (unsigned long long)newest);
+                               (unsigned long long)node->applied,
+                               (unsigned long long)leader->applied);
+        if (!same_configuration(node, leader))
+            checkers_violation(&world->checkers, "node %u has another configuration than node %d",
+                               i + 1, number + 1);
     }
     checkers_finish(&world->checkers);
 }
@@ -149,6 +211,8 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
 {
     struct world_options options = {
         .nodes = search->nodes, .seed = seed, .parts = search->parts, .random = true};
+    if (search->membership)
+        options.outsiders = 1u << (search->nodes - 1);
     if (seed % 3 == 0) { /* snapshots all the time */
         options.snapshot_threshold = 20;
         options.snapshot_trailing = 5;
@@ -158,7 +222,7 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
     struct run run = {.heal_at_ms = end > 60000 ? end - 30000 : end / 2};
     world->loss = world_chance(world, 0.5) ? 0 : 0.02;
     world->options.split = world_chance(world, 0.5);
-    world_at(world, 10, client, NULL);
+    world_at(world, 10, client, &run);
     world_at(world, 2000, fault, &run);
     world_run(world, end);
     check_agreement(world);
@@ -194,13 +258,18 @@ int main(int argc, char **argv)
 {
     static const struct option names[] = {{"seeds", 1, NULL, 's'},   {"from", 1, NULL, 'f'},
                                           {"seconds", 1, NULL, 't'}, {"nodes", 1, NULL, 'n'},
-                                          {"off", 1, NULL, 'o'},     {NULL, 0, NULL, 0}};
+                                          {"off", 1, NULL, 'o'},     {"membership", 0, NULL, 'm'},
+                                          {NULL, 0, NULL, 0}};
     struct search search = {.nodes = 3, .seconds = 60, .parts = RAFT_GUARD_ALL};
     uint64_t from = 1, seeds = 20;
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == '?')
             return 2;
+        if (option == 'm') {
+            search.membership = true;
+            continue;
+        }
         uint64_t value = number(optarg);
         if (option == 's')
             seeds = value;
@@ -213,14 +282,18 @@ int main(int argc, char **argv)
         else
             search.parts &= ~(1u << (value & 31));
     }
-    if (search.nodes < 3 || search.nodes > WORLD_NODES_MAX || search.seconds < 10 || seeds == 0) {
-        fprintf(stderr, "raft_search: 3 to %d nodes, at least 10 seconds and one seed\n",
-                WORLD_NODES_MAX);
+    if (search.nodes < 3u + search.membership || search.nodes > WORLD_NODES_MAX ||
+        search.seconds < 10 || seeds == 0) {
+        fprintf(
+            stderr,
+            "raft_search: 3 (with --membership: 4) to %d nodes, at least 10 seconds and one seed\n",
+            WORLD_NODES_MAX);
         return 2;
     }
     printf("raft_search: seeds %" PRIu64 " to %" PRIu64 ", %" PRIu64
-           " virtual seconds, %u nodes, parts %#x\n",
-           from, from + seeds - 1, search.seconds, search.nodes, search.parts);
+           " virtual seconds, %u nodes%s, parts %#x\n",
+           from, from + seeds - 1, search.seconds, search.nodes,
+           search.membership ? ", changing" : "", search.parts);
 
     struct totals totals = {0}, again = {0};
     struct timespec begin, end;
