@@ -1,7 +1,8 @@
 /*
  * libraft's memory, one list of blocks per node. A crash frees the list: what the library and the
  * guard held is gone as it is with a process. In quarantine a freed block is filled with 0xdd and
- * kept until then.
+ * kept until then. New memory has a fixed content: libraft does not fill all that it writes to its
+ * log, and the trace of a seed must not depend on what was in memory before.
  */
 #include "raft_world.h"
 
@@ -49,6 +50,7 @@ static void *heap_malloc(void *data, size_t size)
         abort();
     block->size = size;
     block->magic = LIVE;
+    memset(block->memory, 0xa5, size);
     link_block(block);
     return block->memory;
 }
