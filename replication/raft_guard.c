@@ -4,12 +4,12 @@
  * Each repair is marked with its number in docs/raft-guard.md, which tells the fault and names the
  * schedule that fails without it. The files, in the order in which an event passes them:
  *
- *   raft_guard.c          tick; after each event: barrier, transfer, fail-stop; wiring
- *   raft_guard_receive.c  messages on their way to libraft, commit
- *   raft_guard_send.c     messages on their way out
+ *   raft_guard.c             tick; after each event: barrier, transfer, fail-stop; wiring
+ *   raft_guard_receive.c     messages on their way to libraft, commit
+ *   raft_guard_send.c        messages on their way out
  *   raft_guard_membership.c  which configuration is committed
- *   raft_guard_disk.c     append, truncate, term, vote, snapshot
- *   raft_layout.c         what is read and written inside libraft's structures
+ *   raft_guard_disk.c        append, truncate, term, vote, snapshot
+ *   raft_layout.c            what is read and written inside libraft's structures
  *
  * Invariants:
  *  - libraft's callbacks run only from events of the inner raft_io, never inside a call that
