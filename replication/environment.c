@@ -5,6 +5,7 @@
 #include "replication/environment.h"
 
 #include "core/invariant.h"
+#include "replication/directory.h"
 
 #include <errno.h>
 #include <sys/random.h>
@@ -56,6 +57,30 @@ static void real_close_directory(void *context, struct files *files)
     files_posix_close(files);
 }
 
+static enum status real_make_directory(void *context, const char *path)
+{
+    (void)context;
+    return directory_make(path);
+}
+
+static enum status real_find_directory(void *context, const char *path)
+{
+    (void)context;
+    return directory_exists(path);
+}
+
+static enum status real_remove_directory(void *context, const char *path)
+{
+    (void)context;
+    return directory_remove(path);
+}
+
+static enum status real_sync_parent(void *context, const char *path)
+{
+    (void)context;
+    return directory_sync_parent(path);
+}
+
 static enum status real_open_store(void *context, const struct store_options *options,
                                    struct checkpoint **out_store, struct store_error *out_error)
 {
@@ -78,6 +103,10 @@ const struct environment *environment_real(void)
         .random = real_random,
         .open_directory = real_open_directory,
         .close_directory = real_close_directory,
+        .make_directory = real_make_directory,
+        .find_directory = real_find_directory,
+        .remove_directory = real_remove_directory,
+        .sync_parent = real_sync_parent,
         .open_store = real_open_store,
         .store_failure = real_store_failure,
     };

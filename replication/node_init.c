@@ -217,7 +217,7 @@ static enum status check_empty(struct making *making)
 static enum status make_directory(struct making *making)
 {
     const char *path = making->options->directory;
-    enum status status = directory_make(path);
+    enum status status = making->environment->make_directory(making->environment->context, path);
     if (status == STATUS_NOT_FOUND)
         return node_refuse(making->error, status,
                            "%s: the parent directory does not exist; create it first", path);
@@ -360,7 +360,7 @@ static enum status make_journal(struct making *making)
     char path[DIRECTORY_PATH_MAX];
     enum status status = directory_join(making->options->directory, DIRECTORY_JOURNAL, path);
     if (status == STATUS_OK)
-        status = directory_make(path);
+        status = making->environment->make_directory(making->environment->context, path);
     if (status != STATUS_OK)
         return refuse_disk(making, status, "the journal's directory");
     making->made_journal = true;
@@ -378,7 +378,7 @@ static enum status make_store_directory(struct making *making)
     char path[DIRECTORY_PATH_MAX];
     enum status status = directory_join(making->options->directory, DIRECTORY_STORE, path);
     if (status == STATUS_OK)
-        status = directory_make(path);
+        status = making->environment->make_directory(making->environment->context, path);
     if (status != STATUS_OK)
         return refuse_disk(making, status, "the store's directory");
     making->made_store = true;
@@ -414,7 +414,8 @@ static enum status make_files(struct making *making)
         return status;
     status = making->files.sync_directory(making->files.context);
     if (status == STATUS_OK && making->made_directory)
-        status = directory_sync_parent(making->options->directory);
+        status = making->environment->sync_parent(making->environment->context,
+                                                  making->options->directory);
     if (status != STATUS_OK)
         return refuse_disk(making, status, "the directory durable");
     /* The point of no return: with its identity the directory is complete. */
@@ -430,17 +431,22 @@ static bool remove_name(void *argument, const char *name)
     return true;
 }
 
+static enum status remove_directory(const struct making *making, const char *path)
+{
+    return making->environment->remove_directory(making->environment->context, path);
+}
+
 static void undo(struct making *making)
 {
     char path[DIRECTORY_PATH_MAX];
     const char *directory = making->options->directory;
     if (making->made_journal && directory_join(directory, DIRECTORY_JOURNAL, path) == STATUS_OK)
-        (void)directory_remove(path); /* best effort: the error that led here is reported */
+        (void)remove_directory(making, path); /* best effort: the error that led here is reported */
     if (making->made_store && directory_join(directory, DIRECTORY_STORE, path) == STATUS_OK)
-        (void)directory_remove(path);
+        (void)remove_directory(making, path);
     (void)making->files.list(making->files.context, remove_name, making);
     if (making->made_directory)
-        (void)directory_remove(directory);
+        (void)remove_directory(making, directory);
 }
 
 static void choose_identity(struct making *making)
@@ -481,7 +487,7 @@ enum status node_init(const struct node_init_options *options, struct node_error
         if (status != STATUS_OK)
             undo(&making);
     } else if (making.made_directory) {
-        (void)directory_remove(options->directory); /* still empty */
+        (void)remove_directory(&making, options->directory); /* still empty */
     }
     if (making.lock != NULL)
         making.files.close(making.files.context, making.lock);

@@ -251,7 +251,7 @@ static enum status open_journal(struct node *node, struct node_error *error)
 /* Before a store is created in place of a missing one: can the journal rebuild it? */
 static enum status find_store(struct node *node, const char *path, struct node_error *error)
 {
-    enum status status = directory_exists(path);
+    enum status status = node->environment->find_directory(node->environment->context, path);
     if (status == STATUS_OK)
         return STATUS_OK;
     if (status == STATUS_INVALID)
@@ -268,7 +268,7 @@ static enum status find_store(struct node *node, const char *path, struct node_e
             "%s: the store is missing, and the journal begins at entry %" PRIu64
             ", so it cannot be rebuilt from it; restore the store from a backup or a peer",
             path, position.first_index);
-    status = directory_make(path);
+    status = node->environment->make_directory(node->environment->context, path);
     if (status != STATUS_OK)
         return node_refuse(error, status, "%s: cannot be made: %s", path, status_text(status));
     status = node->files.sync_directory(node->files.context);
