@@ -65,6 +65,13 @@ static const struct config_key keys[] = {
     {"listen", "grpc", KEY_ADDRESS, AT(grpc), false, 0, 0, 0, "127.0.0.1:7400"},
     {"listen", "ops", KEY_ADDRESS, AT(ops), false, 0, 0, 0, "127.0.0.1:7401"},
 
+    {"peer", "listen", KEY_ADDRESS, AT(peer), false, 0, 0, 0, NULL},
+    {"peer", "uri_prefix", KEY_TEXT, AT(peer_uri_prefix), false, 0,
+     sizeof((struct config *)0)->peer_uri_prefix, 0, "spiffe://tallystick/node/"},
+
+    NUMBER32("cluster", "election_ms", AT(election_ms), 100, 60000, 250),
+    NUMBER32("cluster", "heartbeat_ms", AT(heartbeat_ms), 10, 10000, 50),
+
     PATH("tls", "certificate", AT(certificate), true),
     PATH("tls", "key", AT(key), true),
     PATH("tls", "ca", AT(ca), true),
@@ -282,7 +289,7 @@ static void set_initial(struct config *config, const struct config_key *key)
     switch (key->kind) {
     case KEY_PATH:
     case KEY_TEXT:
-        field[0] = '\0';
+        memcpy(field, key->initial_text, strlen(key->initial_text) + 1);
         break;
     case KEY_BOOL:
         *(bool *)field = key->initial != 0;
@@ -293,12 +300,13 @@ static void set_initial(struct config *config, const struct config_key *key)
     case KEY_UINT64:
         memcpy(field, &key->initial, sizeof key->initial);
         break;
-    case KEY_ADDRESS: {
-        bool valid =
-            config_parse_address(key->initial_text, (struct config_address *)(void *)field);
-        invariant(valid);
+    case KEY_ADDRESS:
+        if (key->initial_text) {
+            bool valid =
+                config_parse_address(key->initial_text, (struct config_address *)(void *)field);
+            invariant(valid);
+        }
         break;
-    }
     case KEY_LEVEL:
         memcpy(field, &level, sizeof level);
         break;
@@ -522,6 +530,11 @@ static enum status read_file(struct loader *loader, unsigned char *bytes, size_t
     return STATUS_OK;
 }
 
+static bool is_same(const struct config_address *a, const struct config_address *b)
+{
+    return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 /* Bounds that only make sense together, and what a range cannot say. */
 static enum status check_together(struct loader *loader)
 {
@@ -537,11 +550,23 @@ static enum status check_together(struct loader *loader)
                       "journal.segment_bytes (%" PRIu64 ") is no multiple of 4096; %" PRIu64
                       " would be one",
                       config->segment_bytes, config->segment_bytes / 4096 * 4096);
-    if (config->grpc.port != 0 && config->grpc.port == config->ops.port &&
-        strcmp(config->grpc.host, config->ops.host) == 0)
+    if (is_same(&config->grpc, &config->ops))
         return refuse(loader, 0,
                       "listen.grpc and listen.ops are the same address; give ops "
                       "another port");
+    if (is_same(&config->peer, &config->grpc) || is_same(&config->peer, &config->ops))
+        return refuse(loader, 0,
+                      "peer.listen is the same address as listen.grpc or listen.ops; give peers "
+                      "another port");
+    if (config->election_ms < 4 * config->heartbeat_ms)
+        return refuse(loader, 0,
+                      "cluster.election_ms (%" PRIu32 ") is below 4 times cluster.heartbeat_ms "
+                      "(%" PRIu32 "): one heartbeat that comes late would start an election",
+                      config->election_ms, config->heartbeat_ms);
+    if (!config->peer_uri_prefix[0])
+        return refuse(loader, 0,
+                      "peer.uri_prefix is empty; it is what a peer's certificate has in front of "
+                      "its node id, like spiffe://tallystick/node/");
     return STATUS_OK;
 }
 

@@ -27,6 +27,10 @@ struct config {
     bool allow_root;
     /* listen */
     struct config_address grpc, ops;
+    /* peer, cluster */
+    struct config_address peer; /* host "" = none: a cluster of one that cannot grow */
+    char peer_uri_prefix[256];  /* a peer's certificate names it by this and its node id */
+    uint32_t election_ms, heartbeat_ms;
     /* tls; paths absolute or below the configuration file's directory */
     char certificate[CONFIG_PATH_SIZE], key[CONFIG_PATH_SIZE], ca[CONFIG_PATH_SIZE];
     char crl[CONFIG_PATH_SIZE]; /* "" = none */

@@ -10,6 +10,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/ops_http.h"
+#include "server/ports_file.h"
 #include "server/probe.h"
 #include "server/reflection.h"
 
@@ -51,7 +52,7 @@ struct daemon {
     struct health *health;
     struct reflection *reflection;
     struct probe probe;
-    uint16_t grpc_port, ops_port;
+    struct ports ports;
 
     uv_async_t wake;
     uv_timer_t turn;

@@ -8,7 +8,6 @@
 
 #include "core/invariant.h"
 #include "proto/descriptors.h"
-#include "server/ports_file.h"
 #include "server/privilege.h"
 
 #include <signal.h>
@@ -113,7 +112,7 @@ static enum status start_ports(struct daemon *daemon)
     const struct config *config = daemon->config;
     struct ops_error ops_error;
     enum status status = ops_http_start(&daemon->loop, &config->ops, &daemon->probe, daemon->log,
-                                        &daemon->ops, &daemon->ops_port, &ops_error);
+                                        &daemon->ops, &daemon->ports.ops, &ops_error);
     if (status != STATUS_OK) {
         report_start_failure(daemon, status, ops_error.text);
         return status;
@@ -133,7 +132,7 @@ static enum status start_ports(struct daemon *daemon)
     struct grpc_error error = {.text = ""};
     status = grpc_server_create(&options, &daemon->grpc, &error);
     if (status == STATUS_OK)
-        status = grpc_server_listen(daemon->grpc, &daemon->grpc_port, &error);
+        status = grpc_server_listen(daemon->grpc, &daemon->ports.grpc, &error);
     if (status != STATUS_OK) {
         report_start_failure(daemon, status, error.text);
         return status;
@@ -145,8 +144,7 @@ static enum status start_ports(struct daemon *daemon)
 static enum status write_ports(struct daemon *daemon)
 {
     struct ports_file_error error;
-    enum status status =
-        ports_file_write(daemon->config->directory, daemon->grpc_port, daemon->ops_port, &error);
+    enum status status = ports_file_write(daemon->config->directory, &daemon->ports, &error);
     if (status == STATUS_DISK_FULL) {
         /* The ports are in the log as well: no reason to leave a full disk without its reads. */
         struct log_line line;
@@ -239,8 +237,8 @@ static enum status start_node(struct daemon *daemon)
     }
     daemon_move(daemon, DAEMON_REPLAYING);
     dispatch_set_ready(daemon->dispatch, false, "replaying the journal");
-    log_listening(daemon, "grpc", daemon->config->grpc.host, daemon->grpc_port);
-    log_listening(daemon, "ops", daemon->config->ops.host, daemon->ops_port);
+    log_listening(daemon, "grpc", daemon->config->grpc.host, daemon->ports.grpc);
+    log_listening(daemon, "ops", daemon->config->ops.host, daemon->ports.ops);
     uv_async_send(&daemon->wake);
     return STATUS_OK;
 }

@@ -30,14 +30,16 @@ static int write_file(const char *path, int flags, const char *text, size_t size
     return error;
 }
 
-enum status ports_file_write(const char *directory, uint16_t grpc_port, uint16_t ops_port,
+enum status ports_file_write(const char *directory, const struct ports *ports,
                              struct ports_file_error *out_error)
 {
-    char path[CONFIG_PATH_SIZE + 32], temporary[CONFIG_PATH_SIZE + 32], text[128];
+    char path[CONFIG_PATH_SIZE + 32], temporary[CONFIG_PATH_SIZE + 32], text[128], peer[32] = "";
     snprintf(path, sizeof path, "%s/ports.json", directory);
     snprintf(temporary, sizeof temporary, "%s/ports.json.new", directory);
-    int size = snprintf(text, sizeof text, "{\"pid\": %ld, \"grpc\": %u, \"ops\": %u}\n",
-                        (long)getpid(), grpc_port, ops_port);
+    if (ports->peer != 0)
+        snprintf(peer, sizeof peer, ", \"peer\": %u", ports->peer);
+    int size = snprintf(text, sizeof text, "{\"pid\": %ld, \"grpc\": %u, \"ops\": %u%s}\n",
+                        (long)getpid(), ports->grpc, ports->ops, peer);
     int error = write_file(temporary, O_CREAT | O_TRUNC, text, (size_t)size);
     if (error == 0 && rename(temporary, path) != 0)
         error = errno;

@@ -68,6 +68,10 @@ Test(config, least_file_gives_the_defaults)
     cr_assert_str_eq(config.grpc.host, "127.0.0.1");
     cr_assert_eq(config.grpc.port, 7400);
     cr_assert_eq(config.ops.port, 7401);
+    cr_assert_str_eq(config.peer.host, "", "no peers unless asked for");
+    cr_assert_str_eq(config.peer_uri_prefix, "spiffe://tallystick/node/");
+    cr_assert_eq(config.election_ms, 250);
+    cr_assert_eq(config.heartbeat_ms, 50);
     cr_assert_eq(config.grpc_limits.connections_max, 1024);
     cr_assert_eq(config.grpc_limits.message_size_max, 1100000);
     cr_assert_eq(config.entries_in_flight, 4);
@@ -84,6 +88,8 @@ Test(config, every_kind_of_value_is_read)
     const char *text = "# a comment\n"
                        "node: {directory: \"/var/lib/tally\", user: tally, allow_root: true}\n"
                        "listen:\n  grpc: \"[::1]:0\"\n  ops: 0.0.0.0:9000\n"
+                       "peer: {listen: \"[::]:7402\", uri_prefix: \"spiffe://bank/n/\"}\n"
+                       "cluster: {election_ms: 1000, heartbeat_ms: 200}\n"
                        "tls: {certificate: a.pem, key: b.key, ca: c.pem, crl: d.crl}\n"
                        "limits:\n  connections: 7\n  request_bytes: 2GiB\n  drain_ms: 0\n"
                        "checkpoint: {transfers: 65536, bloom_bytes: 1 MiB}\n"
@@ -97,6 +103,11 @@ Test(config, every_kind_of_value_is_read)
     cr_assert_str_eq(config.grpc.host, "::1");
     cr_assert_eq(config.grpc.port, 0);
     cr_assert_str_eq(config.ops.host, "0.0.0.0");
+    cr_assert_str_eq(config.peer.host, "::");
+    cr_assert_eq(config.peer.port, 7402);
+    cr_assert_str_eq(config.peer_uri_prefix, "spiffe://bank/n/");
+    cr_assert_eq(config.election_ms, 1000);
+    cr_assert_eq(config.heartbeat_ms, 200);
     cr_assert_eq(config.grpc_limits.connections_max, 7);
     cr_assert_eq(config.request_bytes_max, 2ull << 30);
     cr_assert_eq(config.drain_ms, 0);
@@ -120,7 +131,8 @@ static const struct bad bads[] = {
     {"# only a comment\n", {"empty"}},
     {"- a\n- b\n", {":1:", "a list", "mapping"}},
     {"just words\n", {":1:", "a single value"}},
-    {BASE "nodes:\n  x: 1\n", {":7:", "unknown section \"nodes\"", "node, listen, tls"}},
+    {BASE "nodes:\n  x: 1\n",
+     {":7:", "unknown section \"nodes\"", "node, listen, peer, cluster, tls"}},
     {BASE "log:\n  levle: info\n", {":8:", "unknown key \"levle\" in log", "level"}},
     {BASE "log: \"\"\n", {":7:", "log is a single value"}},
     {BASE "log: info\n", {":7:", "log is a single value", "level"}},
@@ -147,6 +159,13 @@ static const struct bad bads[] = {
     {BASE "listen:\n  grpc: 127.0.0.1:65536\n", {":8:", "65536"}},
     {BASE "listen:\n  grpc: \"::1:7400\"\n", {":8:", "[::1]:7400"}},
     {BASE "listen:\n  ops: 127.0.0.1:7400\n", {"same address"}},
+    {BASE "peer:\n  listen: 127.0.0.1:7401\n", {"peer.listen", "same address", "listen.ops"}},
+    {BASE "peer:\n  listen: 127.0.0.1:7400\n", {"peer.listen", "same address", "listen.grpc"}},
+    {BASE "peer:\n  listen: a1.bank:7402\n", {":8:", "a1.bank:7402", "numeric"}},
+    {BASE "peer:\n  uri_prefix: \"\"\n", {"peer.uri_prefix is empty", "spiffe://"}},
+    {BASE "cluster:\n  election_ms: 99\n", {":8:", "\"99\"", "from 100 to 60000"}},
+    {BASE "cluster:\n  heartbeat_ms: 9\n", {":8:", "\"9\"", "from 10 to 10000"}},
+    {BASE "cluster:\n  heartbeat_ms: 63\n", {"cluster.election_ms (250)", "heartbeat_ms (63)"}},
     {BASE "journal:\n  segment_bytes: 1MiB\n", {":8:", "2097152"}},
     {BASE "journal:\n  segment_bytes: 2GiB\n", {":8:", "1073741824"}},
     {BASE "journal:\n  segment_bytes: 4195000\n", {"segment_bytes", "4096", "4194304"}},
