@@ -45,6 +45,19 @@ struct member_table {
     bool votes[MEMBERS_MAX];
 };
 
+/* A table as the payload of an entry that changes the configuration, and as the journal's anchors
+ * and the store keep it: libraft's own encoding, with the padding zeroed. Such a payload is what
+ * founds a cluster. */
+#define MEMBER_TABLE_BYTES_MAX 1792
+
+/* Into out_bytes; a member without a vote becomes a spare. The size is a multiple of 8. Returns it,
+ * or 0: a member cannot be printed, or the table is empty. */
+size_t member_table_encode(const struct member_table *table,
+                           uint8_t out_bytes[MEMBER_TABLE_BYTES_MAX]);
+/* Any bytes. STATUS_INVALID: not such an encoding, more than MEMBERS_MAX, a text that
+ * member_parse() refuses, an id twice. */
+enum status member_table_decode(const void *bytes, size_t size, struct member_table *out);
+
 /* [safety] The data nodes of one site must not be a majority of the voters: losing the other site
  * would be no loss to them, and losing them the end. Exception: a table whose voters are all data
  * nodes of one site (development; one node alone). False: `out_site` is the site. */

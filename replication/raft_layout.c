@@ -172,6 +172,13 @@ static uint64_t read_u64(const uint8_t *bytes)
     return value;
 }
 
+static uint8_t *write_u64(uint8_t *out, uint64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        *out++ = (uint8_t)(value >> 8 * i);
+    return out;
+}
+
 /* Format 1: u8 format, u64 count; for each server u64 id, address with its NUL, u8 role; zeros up
  * to a multiple of eight. */
 int raft_layout_decode_configuration(const struct raft_buffer *buffer,
@@ -196,6 +203,30 @@ int raft_layout_decode_configuration(const struct raft_buffer *buffer,
         cursor = nul + 2;
     }
     return 0;
+}
+
+size_t raft_layout_encode_configuration(const struct raft_configuration *configuration,
+                                        void *out_bytes, size_t capacity)
+{
+    size_t size = 1 + 8;
+    for (unsigned i = 0; i < configuration->n; i++)
+        size += 8 + strlen(configuration->servers[i].address) + 1 + 1;
+    size_t padded = (size + 7) / 8 * 8;
+    if (configuration->n == 0 || padded > capacity)
+        return 0;
+    uint8_t *cursor = out_bytes;
+    *cursor++ = 1;
+    cursor = write_u64(cursor, configuration->n);
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        cursor = write_u64(cursor, server->id);
+        size_t text_size = strlen(server->address) + 1;
+        memcpy(cursor, server->address, text_size);
+        cursor += text_size;
+        *cursor++ = (uint8_t)server->role;
+    }
+    memset(cursor, 0, padded - size);
+    return padded;
 }
 
 bool raft_layout_changing(const struct raft *raft)

@@ -12,6 +12,7 @@
 
 #include <raft.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Servers whose matches are sorted to find the quorum; more voters than these trip an invariant.
  * 2 + 2 + 1 is five, and a membership change adds one at a time. */
@@ -55,6 +56,11 @@ void raft_layout_put_configuration_back(struct raft *raft,
  * any case. RAFT_MALFORMED, or RAFT_NOMEM. */
 int raft_layout_decode_configuration(const struct raft_buffer *buffer,
                                      struct raft_configuration *out);
+
+/* Its inverse, with zeros for the bytes of padding that libraft leaves as they were. Into
+ * out_bytes; returns the size, a multiple of 8, or 0: empty, or more than `capacity`. */
+size_t raft_layout_encode_configuration(const struct raft_configuration *configuration,
+                                        void *out_bytes, size_t capacity);
 
 /* Follower: the election timer starts anew at `now`. */
 void raft_layout_postpone_election(struct raft *raft, raft_time now);
