@@ -1,26 +1,30 @@
 /*
- * The seam between the node and whoever agrees on the log. Today `consensus_solo`, a cluster of
- * one; libraft behind the same table later. Nothing above or below this header knows which.
+ * The seam between the node and whoever agrees on the log.
  *
- *   node: consensus_propose(entry) ──► consensus: term, index, journal (and peers)
- *   node: sink.committed(entry)    ◄── in order of index, each exactly once, never to be refused
+ *   node: consensus_propose(entry) ──► consensus: term, index, journal, peers
+ *   node: consensus_next()         ◄── committed entries, in order of index, each exactly once
  *
  * Terms of the seam:
  *  - Consensus writes the journal's entries and the hard state; nobody else appends.
- *  - committed() is called only for entries that this node's journal has synced, and only from
- *    consensus_process(). It cannot push back: so the proposer proposes only what the memtable has
- *    room for, and a follower lets entries in by the same rule.
- *  - An entry that this node proposed ends in exactly one of committed() and lost(). Its payload is
- *    borrowed until then. (libraft demands buffers of its own: that copy is consensus_libraft's.)
+ *  - Committed entries are *pulled*: the node takes the next one when its memtable has room and its
+ *    slice of the turn is not over. So applying may lag behind the commit, by bounded bytes
+ *    (consensus stops taking entries in when its log in memory is full), and the loop never blocks.
+ *  - An entry that this node proposed is recognised by (index, term) when it is pulled. If another
+ *    term comes at its index it is certainly not in the log; if an install skips its index, or for
+ *    as long as nothing comes, its outcome is unknown.
+ *  - A proposal's payload is borrowed until the entry of that index was consumed, or until
+ *    consensus_propose() failed.
  *  - Between start and ready no client is served: an entry of the own term (the barrier) has to be
  *    committed and applied first (Raft, section 8).
  *
- * All on the loop thread.
+ * All on the loop thread. Nothing here calls back inside a call, except for the sink from
+ * consensus_process() and consensus_receive().
  */
 #ifndef TALLY_REPLICATION_CONSENSUS_H
 #define TALLY_REPLICATION_CONSENSUS_H
 
 #include "core/status.h"
+#include "replication/member.h"
 #include "storage/journal.h"
 
 #include <stdbool.h>
@@ -50,10 +54,11 @@ struct consensus_confirmation {
 
 struct consensus_sink {
     void *context;
-    /* Entry agreed on; payload borrowed until return. Must not propose inside: queue. */
-    void (*committed)(void *context, const struct journal_entry *entry);
-    /* A proposal of ours that may or may not be committed some day (leadership lost). */
-    void (*lost)(void *context, struct consensus_proposal *proposal);
+    /* Something can be pulled, or status or members changed: turn soon. May be NULL. */
+    void (*news)(void *context);
+    /* Leader: `peer` needs entries that only the journal and the store have (catch_up.h). Repeated
+     * until consensus_caught_up(). May be NULL (a cluster of one). */
+    void (*falls_behind)(void *context, uint64_t peer);
     /* Fail-stop: nothing more will be committed by this process. */
     void (*failed)(void *context, enum status status, const char *text);
 };
@@ -62,17 +67,60 @@ struct consensus_status {
     uint64_t term;
     uint64_t leader_id; /* 0 = unknown */
     uint64_t commit_index;
-    const char *role; /* "leader", "follower", "candidate", "none" */
-    bool ready;       /* leading, and an entry of this term was committed */
+    uint64_t consumed_index;  /* entries up to here were pulled */
+    uint64_t log_first_index; /* oldest entry in memory */
+    uint64_t log_bytes;       /* payload bytes in memory */
+    const char *role;         /* "leader", "follower", "candidate", "none" */
+    bool ready;               /* leading, and an entry of this term was consumed: may propose */
+    bool leads;               /* leading, perhaps not ready yet */
+    uint64_t heard_ns;        /* last word of a leader of this term; monotonic, 0 = never */
+    bool changing;            /* a membership change is not committed yet */
+    bool transferring;        /* leadership moves away */
+    /* Greatest index that the best data node of *every* site is known to hold synced: what a
+     * witness may forget. The leader's own knowledge, passed on; never goes back. */
+    uint64_t watermark_index;
 };
 
+/* One member as this node sees it. */
+struct consensus_peer {
+    struct member member;
+    enum consensus_vote { CONSENSUS_SPARE, CONSENSUS_STANDBY, CONSENSUS_VOTER } vote;
+    uint64_t match_index; /* leader only: acknowledged as durable; 0 = nothing yet */
+    uint64_t heard_ns;    /* last message of it; monotonic, 0 = never */
+    bool linked;          /* connection in use */
+    bool clock_known;
+    int64_t clock_offset_ns; /* its wall clock minus ours, measured in read rounds */
+};
+
+/* One step of a membership change; each commits an entry of its own. */
+struct consensus_change {
+    enum consensus_change_kind {
+        CONSENSUS_ADD,     /* `member` becomes a spare */
+        CONSENSUS_PROMOTE, /* member.node_id becomes a voter, once it has caught up */
+        CONSENSUS_REMOVE,  /* member.node_id */
+    } kind;
+    struct member member;
+};
+/* STATUS_OK: committed. STATUS_UNKNOWN_OUTCOME: leadership lost; look at the members. */
+typedef void (*consensus_change_cb)(void *context, enum status status);
+
 struct consensus_operations {
-    enum status (*start)(struct consensus *, uint64_t applied_index);
+    enum status (*start)(struct consensus *);
     enum status (*propose)(struct consensus *, struct consensus_proposal *);
+    const struct journal_entry *(*next)(struct consensus *);
+    void (*consumed)(struct consensus *);
+    void (*durable)(struct consensus *, uint64_t index);
     void (*confirm)(struct consensus *, struct consensus_confirmation *);
+    void (*receive)(struct consensus *, uint64_t from, const void *bytes, size_t size);
+    void (*linked)(struct consensus *, uint64_t peer, bool up);
+    void (*caught_up)(struct consensus *, uint64_t peer, uint64_t index);
     void (*process)(struct consensus *);
+    uint64_t (*next_ns)(const struct consensus *);
+    enum status (*change)(struct consensus *, const struct consensus_change *, consensus_change_cb,
+                          void *context);
+    enum status (*transfer)(struct consensus *, uint64_t to);
+    uint32_t (*peers)(const struct consensus *, struct consensus_peer *out, uint32_t capacity);
     void (*stop)(struct consensus *);
-    uint64_t (*known_commit)(const struct consensus *);
     void (*status)(const struct consensus *, struct consensus_status *out);
     void (*destroy)(struct consensus *);
 };
@@ -82,41 +130,98 @@ struct consensus {
     const struct consensus_operations *operations;
 };
 
-/* Newest entry known to be committed before the consensus starts: replay applies the journal up to
- * here. For a cluster of one that is everything durable. */
-static inline uint64_t consensus_known_commit(const struct consensus *c)
+/* Takes part from now on; entries above the applied index that it was created with can be pulled as
+ * they are committed. Any status but STATUS_OK is fail-stop. */
+static inline enum status consensus_start(struct consensus *c)
 {
-    return c->operations->known_commit(c);
+    return c->operations->start(c);
 }
-/* Takes part from now on; entries above `applied_index` will be delivered by committed(). Any
- * status but STATUS_OK is fail-stop. */
-static inline enum status consensus_start(struct consensus *c, uint64_t applied_index)
-{
-    return c->operations->start(c, applied_index);
-}
-/* STATUS_OK: proposal->index and term are set and it will end in committed() or lost().
- * STATUS_NOT_READY (does not lead), STATUS_BUSY (journal's queue, or the next segment is not
- * prepared yet), STATUS_READ_ONLY (no room for a further segment), STATUS_NO_MEMORY: nothing was
- * done, try again later. Any other is fail-stop. Never calls back inside. */
+/* STATUS_OK: proposal->index and term are set. STATUS_NOT_READY (does not lead, or hands over),
+ * STATUS_BUSY (journal's queue or the log in memory is full, or the next segment is not prepared
+ * yet), STATUS_READ_ONLY (no room for a further segment), STATUS_NO_MEMORY: nothing was done, try
+ * again later. Any other is fail-stop. Never calls back inside. */
 static inline enum status consensus_propose(struct consensus *c,
                                             struct consensus_proposal *proposal)
 {
     return c->operations->propose(c, proposal);
 }
-/* Calls back once from consensus_process(): STATUS_OK with the index a linearizable read must see
- * applied, found by a round *begun after* this call; or STATUS_NOT_READY when leadership is gone.
+/* The committed entry after the last consumed one, or NULL. Committed entries that this node's
+ * journal has synced only. Payload 8-aligned; all borrowed until the next call of consensus. */
+static inline const struct journal_entry *consensus_next(struct consensus *c)
+{
+    return c->operations->next(c);
+}
+/* What consensus_next() gave is applied. */
+static inline void consensus_consumed(struct consensus *c)
+{
+    c->operations->consumed(c);
+}
+/* The store holds everything up to `index`, and that is durable: the log in memory may end there,
+ * but for a tail kept for followers that are a little behind. */
+static inline void consensus_durable(struct consensus *c, uint64_t index)
+{
+    c->operations->durable(c, index);
+}
+/* Calls back once from consensus_process() or consensus_receive(): STATUS_OK with the index a
+ * linearizable read must see applied, found by a round *begun after* this call, here or at the
+ * leader; or STATUS_NOT_READY when nobody leads, or no majority answers for an election timeout.
  * Invariant: `confirmation` is not in flight. */
 static inline void consensus_confirm(struct consensus *c,
                                      struct consensus_confirmation *confirmation)
 {
     c->operations->confirm(c, confirmation);
 }
-/* Runs finished journal appends, messages and timers; calls the sink. Bounded work. */
+/* A message of the types of consensus (message.h) from the authenticated peer `from`. Bytes are
+ * borrowed until return; what is malformed is dropped and counted. */
+static inline void consensus_receive(struct consensus *c, uint64_t from, const void *bytes,
+                                     size_t size)
+{
+    c->operations->receive(c, from, bytes, size);
+}
+/* The connection for messages to `peer` came up or went down. */
+static inline void consensus_linked(struct consensus *c, uint64_t peer, bool up)
+{
+    c->operations->linked(c, peer, up);
+}
+/* Leader: catch-up brought `peer`'s synced journal to `index`, all of it committed entries. 0: it
+ * gave up, offer again after a pause. */
+static inline void consensus_caught_up(struct consensus *c, uint64_t peer, uint64_t index)
+{
+    c->operations->caught_up(c, peer, index);
+}
+/* Runs finished journal appends and timers; calls the sink and confirmations. Bounded work. */
 static inline void consensus_process(struct consensus *c)
 {
     c->operations->process(c);
 }
-/* Appends nothing more and takes no part any more; what is in flight still calls back. */
+/* When consensus_process() has something to do by itself; monotonic, UINT64_MAX = never. */
+static inline uint64_t consensus_next_ns(const struct consensus *c)
+{
+    return c->operations->next_ns(c);
+}
+/* Leader: one step of a membership change. STATUS_OK: cb will come. STATUS_NOT_READY (does not
+ * lead), STATUS_BUSY (another change, a transfer, or a voter that has to catch up first: retry),
+ * STATUS_EXISTS, STATUS_NOT_FOUND, STATUS_INVALID (the rule about sites in member.h). */
+static inline enum status consensus_change(struct consensus *c,
+                                           const struct consensus_change *change,
+                                           consensus_change_cb cb, void *context)
+{
+    return c->operations->change(c, change, cb, context);
+}
+/* Leader: hands leadership to the voter `to`; 0 = the best data node, of the other site if there is
+ * one. Proposals are refused until it is over; see status. STATUS_NOT_READY, STATUS_BUSY,
+ * STATUS_NOT_FOUND. */
+static inline enum status consensus_transfer(struct consensus *c, uint64_t to)
+{
+    return c->operations->transfer(c, to);
+}
+/* Members in order of configuration, ourselves included; returns how many there are. */
+static inline uint32_t consensus_peers(const struct consensus *c, struct consensus_peer *out,
+                                       uint32_t capacity)
+{
+    return c->operations->peers(c, out, capacity);
+}
+/* Appends nothing more and takes no part any more; what is in flight still comes back. */
 static inline void consensus_stop(struct consensus *c)
 {
     c->operations->stop(c);

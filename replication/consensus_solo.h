@@ -9,7 +9,8 @@ struct consensus_solo_options {
     const struct files *files; /* data directory, for the hard state */
     struct journal *journal;
     uint64_t node_id;
-    uint32_t in_flight_max; /* proposals between append and commit */
+    uint64_t applied_index; /* entries above it are to be pulled */
+    uint32_t in_flight_max; /* proposals between append and consumption */
     struct consensus_sink sink;
 };
 

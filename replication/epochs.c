@@ -20,6 +20,7 @@
 #include "replication/epochs.h"
 
 #include "core/invariant.h"
+#include "replication/consensus.h"
 #include "replication/disk_guard.h"
 
 #include <inttypes.h>
@@ -115,6 +116,8 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     epochs->full_count = 0;
     epochs->durable_index = durable_index;
     disk_guard_checkpoint_done(epochs->guard);
+    if (epochs->consensus != NULL)
+        consensus_durable(epochs->consensus, durable_index);
     notify_event(epochs->notify, "checkpoint_done", "an epoch is durable in the store",
                  durable_index, (now - epochs->frozen_ns) / NS_PER_MS);
     expect_room(epochs);

@@ -11,6 +11,7 @@
 #include "storage/checkpoint.h"
 #include "storage/journal.h"
 
+struct consensus;
 struct disk_guard;
 
 /* Pause before an epoch that found no room is tried again. */
@@ -25,6 +26,7 @@ struct epochs {
     struct machine *machine;
     struct journal *journal;
     struct checkpoint *store;
+    struct consensus *consensus; /* told what is durable; NULL for nobody */
     struct disk_guard *guard;
     uint64_t interval_ms;
     uint64_t keep_entries;

@@ -4,7 +4,7 @@
  * Whoever proposed an entry, it is applied by the same call; the node that proposed it finds the
  * slot by (index, term) and hands each answer to its request. Nothing here asks who leads.
  *
- * Who owns an entry's bytes: the journal (replay) or the proposer's slot (just proposed) until
+ * Who owns an entry's bytes: consensus, or the proposer's slot (just proposed), until
  * fsm_apply returns; the slot is then free for the next entry.
  *
  * An entry in an unknown command version stops the process before it is applied: another build

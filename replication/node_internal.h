@@ -1,4 +1,4 @@
-/* What node.c, node_open.c and node_status.c share: the one value that is a node. */
+/* What the files of the node (node*.c) share: the one value that is a node. */
 #ifndef TALLY_REPLICATION_NODE_INTERNAL_H
 #define TALLY_REPLICATION_NODE_INTERNAL_H
 
@@ -13,7 +13,6 @@
 #include "replication/node_jobs.h"
 #include "replication/notify.h"
 #include "replication/propose.h"
-#include "replication/replay.h"
 #include "replication/worker.h"
 
 /* Inside NODE_DRAINING, in this order. */
@@ -34,7 +33,6 @@ enum opened_step {
     OPENED_STORE,
     OPENED_MACHINE,
     OPENED_CONSENSUS,
-    OPENED_REPLAY,
     OPENED_PROPOSER,
 };
 
@@ -59,7 +57,6 @@ struct node {
     struct proposer proposer;
     struct fsm fsm;
     struct linear_reads reads;
-    struct replay replay;
     struct epochs epochs;
     struct disk_guard guard;
     struct worker workers[NODE_JOB_COUNT];
@@ -69,20 +66,31 @@ struct node {
     enum node_phase phase;
     struct node_error error;
     bool started;
-    bool consensus_started;
     bool abandoned; /* FAILED: everybody was called back */
     bool processing;
     bool wake_asked; /* a wake-up of the loop by ourselves is on its way */
     bool stuck_reported;
     bool clock_reported;
-    bool replay_waits;
+    bool pull_waits; /* for room in the memtable */
+    bool pull_more;  /* the slice was over */
+    bool replay_reported;
     enum drain_step drain_step;
     uint64_t drain_started_ns;
-    uint64_t turned_ns;  /* of this or the last turn */
-    uint64_t resumed_ns; /* turning without a pause since then */
+    uint64_t turned_ns;                 /* of this or the last turn */
+    uint64_t resumed_ns;                /* turning without a pause since then */
+    uint64_t replay_first, replay_last; /* what the journal held behind the checkpoint at open */
     uint64_t replay_started_ns;
+    uint64_t led_term; /* newest term in which we were ready to propose */
     uint64_t refused_busy_total;
 };
+
+/* Threads get this long to end before their memory is left to the exit. */
+#define NODE_JOIN_MS 5000
+
+static inline uint64_t node_now_ns(const struct node *node)
+{
+    return node->environment->monotonic_ns(node->environment->context);
+}
 
 /* The only function that changes node->phase. Invariant: the move is in the table. */
 void node_move(struct node *node, enum node_phase next);
@@ -92,5 +100,16 @@ enum status node_make_parts(struct node *node, uint64_t durable_index, struct no
 void node_release(struct node *node);
 /* struct notify.fail of the node. */
 void node_fail(void *context, enum status status, const char *text);
+/* The loop has to turn again; nothing when it will anyway. */
+void node_ask_wake(struct node *node);
+void node_wake_jobs(struct node *node);
+/* Consensus, journal and store end; the jobs end behind them. */
+void node_stop_jobs(struct node *node);
+/* Fail-stop: everybody who waits is called back. */
+void node_abandon(struct node *node);
+/* The oldest journal write takes so long that nothing more should be proposed. */
+bool node_is_stuck(const struct node *node);
+/* Last part of a turn. */
+void node_process_drain(struct node *node);
 
 #endif

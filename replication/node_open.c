@@ -411,11 +411,11 @@ enum status node_open(const struct node_options *options, struct node **out_node
     if (node->torn_bytes_cut > 0)
         notify_event(&node->notify, "journal_torn_tail_cut",
                      "the journal ended in an unfinished write; it was cut", node->torn_bytes_cut,
-                     node->replay.last);
-    if (node->replay.first == 1 && node->replay.last > 1)
+                     node->replay_last);
+    if (node->replay_first == 1 && node->replay_last > 1)
         notify_event(&node->notify, "store_rebuilding",
                      "the store holds no checkpoint: everything is replayed from the journal", 1,
-                     node->replay.last);
+                     node->replay_last);
     *out_node = node;
     return STATUS_OK;
 }
@@ -425,9 +425,6 @@ void node_release(struct node *node)
     switch (node->opened) {
     case OPENED_PROPOSER:
         proposer_deinit(&node->proposer);
-        __attribute__((fallthrough));
-    case OPENED_REPLAY:
-        replay_deinit(&node->replay);
         __attribute__((fallthrough));
     case OPENED_CONSENSUS:
         consensus_destroy(node->consensus);

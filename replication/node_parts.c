@@ -66,36 +66,22 @@ static enum status make_machine(struct node *node, uint64_t durable_index, struc
     return STATUS_OK;
 }
 
-static void committed(void *context, const struct journal_entry *entry)
-{
-    struct node *node = context;
-    if (node->phase != NODE_FAILED)
-        (void)fsm_apply(&node->fsm, entry); /* false: fail-stop was reported by fsm itself */
-}
-
-static void lost(void *context, struct consensus_proposal *proposal)
-{
-    struct node *node = context;
-    struct entry_slot *slot = proposer_take(&node->proposer, proposal->index, proposal->term);
-    invariant(slot != NULL);
-    proposer_answer_slot(slot, STATUS_UNKNOWN_OUTCOME);
-    proposer_release(&node->proposer, slot);
-}
-
 static void consensus_failed(void *context, enum status status, const char *text)
 {
     struct node *node = context;
     notify_fail(&node->notify, status, text);
 }
 
-static enum status make_consensus(struct node *node, struct node_error *error)
+static enum status make_consensus(struct node *node, uint64_t durable_index,
+                                  struct node_error *error)
 {
     const struct consensus_solo_options options = {
         .files = &node->files,
         .journal = node->journal,
         .node_id = node->identity.node_id,
+        .applied_index = durable_index,
         .in_flight_max = node->options.in_flight_entries_max,
-        .sink = {.context = node, .committed = committed, .lost = lost, .failed = consensus_failed},
+        .sink = {.context = node, .failed = consensus_failed},
     };
     enum status status = consensus_solo_create(&options, &node->consensus);
     if (status == STATUS_NO_MEMORY)
@@ -115,17 +101,6 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
 {
     node->fsm = (struct fsm){
         .machine = node->machine, .proposer = &node->proposer, .notify = &node->notify};
-    node->replay = (struct replay){
-        .environment = node->environment,
-        .notify = &node->notify,
-        .journal = node->journal,
-        .fsm = &node->fsm,
-        .first = durable_index + 1,
-        .last = consensus_known_commit(node->consensus),
-    };
-    if (replay_init(&node->replay) != STATUS_OK)
-        return node_refuse(error, STATUS_NO_MEMORY, "out of memory");
-    node->opened = OPENED_REPLAY;
     const struct proposer_options options = {
         .environment = node->environment,
         .notify = &node->notify,
@@ -157,6 +132,7 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
         .machine = node->machine,
         .journal = node->journal,
         .store = node->store,
+        .consensus = node->consensus,
         .guard = &node->guard,
         .interval_ms = node->options.checkpoint_interval_ms,
         .keep_entries = node->options.journal_keep_entries,
@@ -173,6 +149,10 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
             },
         .durable_index = durable_index,
     };
+    struct journal_position position;
+    journal_position(node->journal, &position);
+    node->replay_first = durable_index + 1;
+    node->replay_last = position.last_index;
     return STATUS_OK;
 }
 
@@ -180,7 +160,7 @@ enum status node_make_parts(struct node *node, uint64_t durable_index, struct no
 {
     enum status status = make_machine(node, durable_index, error);
     if (status == STATUS_OK)
-        status = make_consensus(node, error);
+        status = make_consensus(node, durable_index, error);
     if (status == STATUS_OK)
         status = make_parts(node, durable_index, error);
     return status;

@@ -25,8 +25,8 @@ static void fill_log(const struct node *node, struct node_status *out)
     out->applied_index = machine_applied_index(node->machine);
     out->durable_index = node->epochs.durable_index;
     if (node->phase == NODE_REPLAYING) {
-        out->replay_first = node->replay.first;
-        out->replay_last = node->replay.last;
+        out->replay_first = node->replay_first;
+        out->replay_last = node->replay_last;
     }
 }
 

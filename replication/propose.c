@@ -86,8 +86,8 @@ void proposer_deinit(struct proposer *proposer)
 void proposer_set_stamp(struct proposer *proposer, uint64_t stamp)
 {
     invariant(proposer->in_flight_entries == 0);
-    invariant_values(stamp >= proposer->last_stamp, stamp, proposer->last_stamp);
-    proposer->last_stamp = stamp;
+    if (proposer->last_stamp < stamp)
+        proposer->last_stamp = stamp;
 }
 
 /* ---- waiting ---- */

@@ -76,7 +76,7 @@ enum status proposer_init(struct proposer *proposer, const struct proposer_optio
 /* Nothing of it may be borrowed any more: journal stopped, all requests answered. */
 void proposer_deinit(struct proposer *proposer);
 
-/* Before the first entry: the highest stamp in the log. */
+/* Before the first entry of a term: the highest stamp in the log. */
 void proposer_set_stamp(struct proposer *proposer, uint64_t stamp);
 
 /* Queues. STATUS_BUSY: a bound is reached. STATUS_INVALID: command_check would refuse it. */
