@@ -37,6 +37,7 @@ PRINCIPALS = {
     "peer": ("tally://test/peer", "peer", "NODE"),
 }
 STRANGER = "tally://test/stranger"
+NODE_URI = "spiffe://tallystick/node/%d"
 
 
 class Failure(Exception):
@@ -67,19 +68,26 @@ class Security:
 
     def __init__(self, directory):
         self.authority = pki.Authority(os.path.join(directory, "authority"))
-        self.server = self.authority.issue_server("server", "tally://test/node/1")
+        self.nodes = {}
         self.by_name = {name: self.authority.issue(name, [uri])
                         for name, (uri, _, _) in PRINCIPALS.items()}
         self.by_name["stranger"] = self.authority.issue("stranger", [STRANGER])
         self.directory = os.path.join(directory, "pki")
         os.mkdir(self.directory)
-        for name, source in (("ca.pem", self.authority.certificate),
-                             ("node-1.pem", self.server.certificate),
-                             ("node-1.key", self.server.key)):
-            os.symlink(source, os.path.join(self.directory, name))
+        os.symlink(self.authority.certificate, os.path.join(self.directory, "ca.pem"))
+        self.server = self.node(1)
         with open(os.path.join(self.directory, "principals.json"), "w") as file:
             json.dump([{"uri": uri, "name": name, "role": role.lower()}
                        for uri, name, role in PRINCIPALS.values()], file)
+
+    def node(self, node_id):
+        """The certificate of a node, for its clients and its peers, made when it is first asked for."""
+        if node_id not in self.nodes:
+            made = self.authority.issue_server("node-%d" % node_id, NODE_URI % node_id)
+            for suffix, source in ((".pem", made.certificate), (".key", made.key)):
+                os.symlink(source, os.path.join(self.directory, "node-%d%s" % (node_id, suffix)))
+            self.nodes[node_id] = made
+        return self.nodes[node_id]
 
 
 def yaml(value, indent=0):
@@ -135,13 +143,17 @@ class Node:
         with open(self.config_path, "w") as file:
             file.write(yaml(self.config) + "\n")
 
-    def init(self):
-        """tally node init; its configuration is replaced by the test's own."""
+    def init_command(self):
         command = [self.programs.tally, "node", "init", os.path.dirname(self.data),
                    "--pki", self.security.directory, "--reserve-bytes", str(RESERVE_BYTES),
                    "--segment-bytes", str(self.config["journal"]["segment_bytes"])]
         if os.geteuid() == 0:
             command.append("--allow-root")
+        return command
+
+    def init(self):
+        """tally node init; its configuration is replaced by the test's own."""
+        command = self.init_command()
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=60)
         if done.returncode != 0:

@@ -1,0 +1,141 @@
+"""The harness' network itself: rules that silently did nothing would let every other test pass."""
+import os
+import select
+import socket
+import subprocess
+import sys
+
+from cluster import free_port
+from network import Network
+
+# A stand-in for a node: its second argument is the "configuration" by which the relay knows it.
+# It connects to the port that it reads, echoes everything that its peers send, and says on its
+# output what arrived on its own connection.
+STAND_IN = r"""
+import os, selectors, socket, sys
+port = int(sys.argv[2])
+listening = socket.create_server(("127.0.0.1", port))
+selector = selectors.DefaultSelector()
+selector.register(listening, selectors.EVENT_READ, "listening")
+selector.register(0, selectors.EVENT_READ, "commands")
+dialled = None
+def say(text):
+    os.write(1, text.encode() + b"\n")     # whole lines, whatever python's buffering is
+say("up")
+while True:
+    for key, _ in selector.select():
+        if key.data == "listening":
+            selector.register(listening.accept()[0], selectors.EVENT_READ, "peer")
+        elif key.data == "commands":
+            line = os.read(0, 4096).decode()
+            if not line:
+                sys.exit(0)
+            for word in line.split():
+                if word.isdigit():
+                    dialled = socket.create_connection(("127.0.0.1", int(word)), 5)
+                    selector.register(dialled, selectors.EVENT_READ, "dialled")
+                else:
+                    dialled.sendall(word.encode())
+        else:
+            try:
+                part = key.fileobj.recv(4096)
+            except OSError:
+                part = b""
+            if not part:
+                selector.unregister(key.fileobj)
+                say("end")
+            elif key.data == "peer":
+                key.fileobj.sendall(part)
+            else:
+                say(part.decode())
+"""
+
+
+class StandIn:
+    def __init__(self, directory, network, node):
+        self.configuration = os.path.join(directory, "stand-in-%d" % node)
+        port = free_port()
+        self.address = network.add(node, self.configuration, port)
+        self.process = subprocess.Popen([sys.executable, "-c", STAND_IN, self.configuration,
+                                         str(port)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        assert self.hears(10) == "up"
+
+    def says(self, word):
+        self.process.stdin.write(("%s\n" % word).encode())
+        self.process.stdin.flush()
+
+    def hears(self, seconds):
+        """What arrived within so many seconds, or None."""
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return None
+        return os.read(self.process.stdout.fileno(), 4096).decode().strip()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.kill()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+# Both nodes dial the other, so that a rule meets connections of either origin: bytes pass, a hole
+# of one way stops exactly that way and keeps what was sent, a cut ends connections, healing heals.
+def test_rules_hold_for_one_way_of_a_pair(t):
+    network = Network()
+    one = two = None
+    try:
+        one, two = (StandIn(t.run.scratch, network, n) for n in (1, 2))
+        one.says(two.address)
+        one.says("hello")
+        t.equal(one.hears(10), "hello", "through the relay and back")
+        t.equal(set(network.pairs()), {(1, 2), (2, 1)}, "who dialled was found out")
+        two.says(one.address)
+        two.says("ho")
+        t.equal(two.hears(10), "ho", "the other way round")
+
+        network.one_way(2, 1, "hole")       # 1 is heard by 2, and hears nothing of it
+        before = network.pairs()[(1, 2)][1]
+        one.says("lost")
+        t.equal(one.hears(0.3), None, "the echo is held")
+        t.eventually(lambda: network.pairs()[(1, 2)][1] == before + 4, 10, "2 was reached")
+        two.says("held")
+        t.equal(two.hears(0.3), None, "what 2 says is held")
+        network.heal()
+        t.equal((one.hears(10), two.hears(10)), ("lost", "held"), "arrives after the hole")
+
+        network.isolate([1], "hole")
+        one.says(two.address)               # a further connection starves as well
+        one.says("starved")
+        t.equal(one.hears(0.3), None, "nothing comes through a new connection")
+        network.heal()
+        t.equal(one.hears(10), "starved", "after the hole")
+
+        network.one_way(1, 2, "cut")
+        t.equal(one.hears(10).split()[0], "end", "cut")
+        t.equal(two.hears(10).split()[0], "end", "cut at the other end")
+        network.heal()
+        two.says(one.address)
+        two.says("again")
+        t.eventually(lambda: "again" in (two.hears(1) or ""), 10, "healed")
+    finally:
+        for node in (one, two):
+            if node:
+                node.close()
+        network.close()
+
+
+# A client that is no node is node 0, and rules between nodes do not touch it.
+def test_a_stranger_is_node_zero(t):
+    network = Network()
+    node = None
+    try:
+        node = StandIn(t.run.scratch, network, 1)
+        network.one_way(1, 2, "hole")
+        with socket.create_connection(("127.0.0.1", node.address), 10) as stranger:
+            stranger.sendall(b"who am I")
+            t.equal(stranger.recv(64), b"who am I", "echo")
+            t.equal(network.pairs()[(0, 1)], (1, 8), "node 0")
+    finally:
+        if node:
+            node.close()
+        network.close()
