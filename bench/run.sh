@@ -160,8 +160,8 @@ killed_ms=$elapsed_ms
 after_mib=$(memory_mib VmRSS)
 stop TERM
 disk_bytes=$(du -s -B1 "$work/node/data" | cut -f1)
-journal_bytes=$(du -s -B1 "$work/node/data/journal" | cut -f1)
-store_bytes=$(du -s -B1 "$work/node/data/store" | cut -f1)
+journal_bytes=$(du -s -B1 "$work/node/data/journal-1" | cut -f1)
+store_bytes=$(du -s -B1 "$work/node/data/store-1" | cut -f1)
 start
 clean_ms=$elapsed_ms
 stop TERM

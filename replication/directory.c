@@ -1,18 +1,28 @@
 /*
- * Names in a data directory and its identity file.
+ * Names in a data directory, its identity file and the file that names the generation in use.
  *
- * The identity is text, so that an engineer can read it with `cat` when nothing else works:
+ * Both are text, so that an engineer can read them with `cat` when nothing else works:
  *
- *     tallystick data directory 1
+ *     tallystick data directory 2
  *     cluster 0f1e...            32 hexadecimal digits
  *     node 1
+ *     site A
+ *     kind data                  or witness
+ *     address a1.bank.example:7001
  *     incarnation 9a8b...        32 hexadecimal digits
  *     epoch 1
  *     reserve_bytes 268435456
  *     checksum 4c5d...           SHA-256 of every byte above, 64 hexadecimal digits
  *
- * It is written last by node_init and never changed by a node: a directory without it is not a data
- * directory. The parser accepts exactly what the writer writes.
+ * The identity is written last by node_init and never changed by a node: a directory without it is
+ * not a data directory. `current` is replaced by a node only, at the one moment when a finished
+ * catch-up takes the place of the generation before it:
+ *
+ *     tallystick generation 1
+ *     generation 7
+ *     checksum 4c5d...
+ *
+ * The parsers accept exactly what the writers write.
  *
  * Making and removing directories is not part of `struct files`, which works inside one; those few
  * calls are here and nowhere else in replication.
@@ -34,6 +44,8 @@
 
 #define IDENTITY_SIZE_MAX 1024
 #define IDENTITY_TITLE    "tallystick data directory "
+#define CURRENT_TITLE     "tallystick generation "
+#define CURRENT_FORMAT    1
 
 /* ---- identity ---- */
 
@@ -60,26 +72,42 @@ static void checksum_text(const char *text, size_t size, char out[2 * HASH_SIZE 
     hexadecimal(hash, sizeof hash, out);
 }
 
+/* Closes the text of `size` bytes with its checksum; bytes of all. */
+static size_t print_checksum(char out[IDENTITY_SIZE_MAX], int size)
+{
+    char checksum[2 * HASH_SIZE + 1];
+    invariant(size > 0 && size < IDENTITY_SIZE_MAX);
+    checksum_text(out, (size_t)size, checksum);
+    int more = snprintf(out + size, (size_t)(IDENTITY_SIZE_MAX - size), "checksum %s\n", checksum);
+    invariant(more > 0 && more < IDENTITY_SIZE_MAX - size);
+    return (size_t)(size + more);
+}
+
+static const char *kind_word(enum member_kind kind)
+{
+    return kind == MEMBER_WITNESS ? "witness" : "data";
+}
+
 /* Bytes of text; the buffer is larger than any identity. */
 static size_t identity_print(const struct identity *identity, char out[IDENTITY_SIZE_MAX])
 {
-    char cluster[33], incarnation[33], checksum[2 * HASH_SIZE + 1];
+    char cluster[33], incarnation[33];
     hexadecimal(identity->cluster_id, sizeof identity->cluster_id, cluster);
     hexadecimal(identity->incarnation, sizeof identity->incarnation, incarnation);
     int size = snprintf(out, IDENTITY_SIZE_MAX,
                         IDENTITY_TITLE "%d\n"
                                        "cluster %s\n"
                                        "node %" PRIu64 "\n"
+                                       "site %s\n"
+                                       "kind %s\n"
+                                       "address %s\n"
                                        "incarnation %s\n"
                                        "epoch %" PRIu64 "\n"
                                        "reserve_bytes %" PRIu64 "\n",
-                        DIRECTORY_FORMAT, cluster, identity->node_id, incarnation,
+                        DIRECTORY_FORMAT, cluster, identity->node_id, identity->site,
+                        kind_word(identity->kind), identity->address, incarnation,
                         identity->cluster_epoch, identity->reserve_bytes);
-    invariant(size > 0 && size < IDENTITY_SIZE_MAX);
-    checksum_text(out, (size_t)size, checksum);
-    int more = snprintf(out + size, (size_t)(IDENTITY_SIZE_MAX - size), "checksum %s\n", checksum);
-    invariant(more > 0 && more < IDENTITY_SIZE_MAX - size);
-    return (size_t)(size + more);
+    return print_checksum(out, size);
 }
 
 enum status identity_write(const struct files *files, const struct identity *identity)
@@ -130,6 +158,31 @@ static bool parse_number(const char *text, uint64_t *out)
     return true;
 }
 
+static bool parse_word(const char *text, char *out, size_t capacity)
+{
+    size_t size = text == NULL ? 0 : strlen(text);
+    if (size == 0 || size >= capacity)
+        return false;
+    memcpy(out, text, size + 1);
+    return true;
+}
+
+static bool parse_kind(const char *text, enum member_kind *out)
+{
+    if (text == NULL)
+        return false;
+    *out = strcmp(text, kind_word(MEMBER_WITNESS)) == 0 ? MEMBER_WITNESS : MEMBER_DATA;
+    return strcmp(text, kind_word(*out)) == 0;
+}
+
+static bool member_is_valid(const struct identity *identity)
+{
+    struct member member;
+    char text[MEMBER_TEXT_SIZE];
+    identity_member(identity, &member);
+    return member_print(&member, text) == STATUS_OK;
+}
+
 static enum status identity_parse(char *text, struct identity *out)
 {
     struct identity identity = {0};
@@ -141,29 +194,42 @@ static enum status identity_parse(char *text, struct identity *out)
         return STATUS_VERSION;
     bool good = parse_bytes(take_line(&at, "cluster "), identity.cluster_id, 16) &&
                 parse_number(take_line(&at, "node "), &identity.node_id) &&
+                parse_word(take_line(&at, "site "), identity.site, sizeof identity.site) &&
+                parse_kind(take_line(&at, "kind "), &identity.kind) &&
+                parse_word(take_line(&at, "address "), identity.address, sizeof identity.address) &&
                 parse_bytes(take_line(&at, "incarnation "), identity.incarnation, 16) &&
                 parse_number(take_line(&at, "epoch "), &identity.cluster_epoch) &&
-                parse_number(take_line(&at, "reserve_bytes "), &identity.reserve_bytes);
+                parse_number(take_line(&at, "reserve_bytes "), &identity.reserve_bytes) &&
+                member_is_valid(&identity);
     if (!good)
         return STATUS_CORRUPT;
     *out = identity;
     return STATUS_OK;
 }
 
-enum status identity_read(const struct files *files, struct identity *out)
+/* A small text file as a whole, closed with a zero byte. */
+static enum status read_text(const struct files *files, const char *name,
+                             char out[IDENTITY_SIZE_MAX + 1], uint64_t *out_size)
 {
     struct file *file = NULL;
-    enum status status = files->open(files->context, DIRECTORY_IDENTITY, FILE_READ, &file);
+    enum status status = files->open(files->context, name, FILE_READ, &file);
     if (status != STATUS_OK)
         return status;
-    char text[IDENTITY_SIZE_MAX + 1] = {0};
-    uint64_t size = 0;
-    status = files->size(files->context, file, &size);
-    if (status == STATUS_OK && (size == 0 || size > IDENTITY_SIZE_MAX))
+    memset(out, 0, IDENTITY_SIZE_MAX + 1);
+    status = files->size(files->context, file, out_size);
+    if (status == STATUS_OK && (*out_size == 0 || *out_size > IDENTITY_SIZE_MAX))
         status = STATUS_CORRUPT;
     if (status == STATUS_OK)
-        status = files->read(files->context, file, text, (size_t)size, 0);
+        status = files->read(files->context, file, out, (size_t)*out_size, 0);
     files->close(files->context, file);
+    return status;
+}
+
+enum status identity_read(const struct files *files, struct identity *out)
+{
+    char text[IDENTITY_SIZE_MAX + 1];
+    uint64_t size = 0;
+    enum status status = read_text(files, DIRECTORY_IDENTITY, text, &size);
     if (status != STATUS_OK)
         return status;
 
@@ -180,6 +246,89 @@ enum status identity_read(const struct files *files, struct identity *out)
         return STATUS_CORRUPT;
     *out = identity;
     return STATUS_OK;
+}
+
+void identity_member(const struct identity *identity, struct member *out)
+{
+    *out = (struct member){.node_id = identity->node_id, .kind = identity->kind};
+    memcpy(out->incarnation, identity->incarnation, sizeof out->incarnation);
+    memcpy(out->site, identity->site, sizeof out->site);
+    memcpy(out->address, identity->address, sizeof out->address);
+}
+
+void identity_member_line(const struct identity *identity, char out[IDENTITY_MEMBER_LINE_SIZE])
+{
+    char incarnation[33];
+    hexadecimal(identity->incarnation, sizeof identity->incarnation, incarnation);
+    int size = snprintf(out, IDENTITY_MEMBER_LINE_SIZE,
+                        "--node-id %" PRIu64 " --site %s --kind %s --address %s --incarnation %s",
+                        identity->node_id, identity->site, kind_word(identity->kind),
+                        identity->address, incarnation);
+    invariant(size > 0 && size < IDENTITY_MEMBER_LINE_SIZE);
+}
+
+/* ---- the generation in use ---- */
+
+static size_t current_print(uint64_t generation, char out[IDENTITY_SIZE_MAX])
+{
+    int size = snprintf(out, IDENTITY_SIZE_MAX, CURRENT_TITLE "%d\ngeneration %" PRIu64 "\n",
+                        CURRENT_FORMAT, generation);
+    return print_checksum(out, size);
+}
+
+enum status current_write(const struct files *files, uint64_t generation)
+{
+    char text[IDENTITY_SIZE_MAX];
+    size_t size = current_print(generation, text);
+    return files_replace(files, DIRECTORY_CURRENT, text, size);
+}
+
+enum status current_read(const struct files *files, uint64_t *out_generation)
+{
+    char text[IDENTITY_SIZE_MAX + 1];
+    uint64_t size = 0;
+    enum status status = read_text(files, DIRECTORY_CURRENT, text, &size);
+    if (status != STATUS_OK)
+        return status;
+    char parsed[IDENTITY_SIZE_MAX + 1];
+    memcpy(parsed, text, sizeof parsed);
+    char *at = parsed;
+    uint64_t format = 0;
+    uint64_t generation = 0;
+    if (!parse_number(take_line(&at, CURRENT_TITLE), &format))
+        return STATUS_CORRUPT;
+    if (format != CURRENT_FORMAT)
+        return STATUS_VERSION;
+    if (!parse_number(take_line(&at, "generation "), &generation) || generation == 0)
+        return STATUS_CORRUPT;
+    char expected[IDENTITY_SIZE_MAX];
+    size_t expected_size = current_print(generation, expected);
+    if (expected_size != size || memcmp(expected, text, expected_size) != 0)
+        return STATUS_CORRUPT;
+    *out_generation = generation;
+    return STATUS_OK;
+}
+
+void directory_generation_name(const char *what, uint64_t generation,
+                               char out_name[DIRECTORY_NAME_MAX])
+{
+    int size = snprintf(out_name, DIRECTORY_NAME_MAX, "%s-%" PRIu64, what, generation);
+    invariant(size > 0 && size < DIRECTORY_NAME_MAX);
+}
+
+bool directory_generation_parse(const char *what, const char *name, uint64_t *out_generation)
+{
+    size_t size = strlen(what);
+    char again[DIRECTORY_NAME_MAX];
+    uint64_t generation = 0;
+    if (strncmp(name, what, size) != 0 || name[size] != '-' ||
+        !parse_number(name + size + 1, &generation))
+        return false;
+    directory_generation_name(what, generation, again);
+    if (strcmp(again, name) != 0)
+        return false; /* leading zeros: not ours */
+    *out_generation = generation;
+    return true;
 }
 
 /* ---- directories ---- */
@@ -265,6 +414,11 @@ enum status directory_remove(const char *path)
     }
     (void)closedir(stream); /* read only */
     return rmdir(path) == 0 ? STATUS_OK : status_from_errno(errno);
+}
+
+enum status directory_rename(const char *from, const char *to)
+{
+    return rename(from, to) == 0 ? STATUS_OK : status_from_errno(errno);
 }
 
 /* ---- lock ---- */

@@ -75,6 +75,12 @@ static enum status real_remove_directory(void *context, const char *path)
     return directory_remove(path);
 }
 
+static enum status real_rename_directory(void *context, const char *from, const char *to)
+{
+    (void)context;
+    return directory_rename(from, to);
+}
+
 static enum status real_sync_parent(void *context, const char *path)
 {
     (void)context;
@@ -106,6 +112,7 @@ const struct environment *environment_real(void)
         .make_directory = real_make_directory,
         .find_directory = real_find_directory,
         .remove_directory = real_remove_directory,
+        .rename_directory = real_rename_directory,
         .sync_parent = real_sync_parent,
         .open_store = real_open_store,
         .store_failure = real_store_failure,

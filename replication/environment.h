@@ -23,11 +23,12 @@ struct environment {
     /* `path` exists: STATUS_NOT_FOUND, STATUS_PERMISSION otherwise. */
     enum status (*open_directory)(void *context, const char *path, struct files *out_files);
     void (*close_directory)(void *context, struct files *files);
-    /* Directories as a whole: as directory_make(), directory_exists(), directory_remove() and
-     * directory_sync_parent() in directory.h. */
+    /* Directories as a whole: as directory_make(), directory_exists(), directory_remove(),
+     * directory_rename() and directory_sync_parent() in directory.h. */
     enum status (*make_directory)(void *context, const char *path);
     enum status (*find_directory)(void *context, const char *path);
     enum status (*remove_directory)(void *context, const char *path);
+    enum status (*rename_directory)(void *context, const char *from, const char *to);
     enum status (*sync_parent)(void *context, const char *path);
     /* As store_open(). */
     enum status (*open_store)(void *context, const struct store_options *options,

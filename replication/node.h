@@ -15,6 +15,7 @@
 #define TALLY_REPLICATION_NODE_H
 
 #include "core/machine.h"
+#include "replication/member.h"
 #include "storage/checkpoint.h"
 #include "storage/files.h"
 #include "storage/journal.h"
@@ -84,16 +85,25 @@ struct node_init_options {
     const char *directory; /* created when missing; must be empty otherwise */
     uint64_t journal_segment_size;
     uint64_t reserve_bytes;
-    uint8_t cluster_id[16];                   /* all zero: drawn at random */
-    uint64_t node_id;                         /* 1 .. */
+    uint8_t cluster_id[16]; /* all zero: drawn at random; a joiner must name its cluster */
+    uint64_t node_id;       /* 1 .. */
+    enum member_kind kind;
+    const char *site;         /* NULL: "A" */
+    const char *peer_address; /* for its peers, "host:port"; NULL: "127.0.0.1:7402" */
+    /* Joins a cluster that exists: no principals, an empty journal, term 0. Otherwise it founds a
+     * cluster of one, which only a data node can do. */
+    bool join;
     const struct principal_event *principals; /* first rows of the replicated table */
     uint32_t principal_count;
     const struct environment *environment; /* NULL = environment_real() */
+    struct member *out_member; /* what was made, its incarnation included; may be NULL */
 };
-/* Writes identity (cluster, node, random incarnation), empty journal with a first entry that sets
- * the principals, hard state, reserve. All durable, or nothing left behind. STATUS_EXISTS (not
- * empty), STATUS_NOT_FOUND (no parent), STATUS_PERMISSION, STATUS_DISK_FULL, STATUS_INVALID (a
- * principal, no site operator among them, or the node id), STATUS_NO_MEMORY, STATUS_IO; *out_error
+/* Writes identity (cluster, node, random incarnation), journal, hard state, reserve. A founder's
+ * journal has two entries of term 1: the configuration with itself as the only voter, and the
+ * principals. A joiner's is empty, and file `member` holds what `tally member add` has to be told
+ * about it. All durable, or nothing left behind. STATUS_EXISTS (not empty), STATUS_NOT_FOUND (no
+ * parent), STATUS_PERMISSION, STATUS_DISK_FULL, STATUS_INVALID (a principal, no site operator among
+ * them, the node id, site, address, or no cluster to join), STATUS_NO_MEMORY, STATUS_IO; *out_error
  * says it in words. */
 enum status node_init(const struct node_init_options *options, struct node_error *out_error);
 

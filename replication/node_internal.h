@@ -46,6 +46,7 @@ struct node {
     struct files journal_files;
     struct file *lock;
     struct identity identity;
+    uint64_t generation; /* of journal and store */
     struct journal *journal;
     struct checkpoint *store;
     struct machine *machine;

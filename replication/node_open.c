@@ -18,6 +18,8 @@
  */
 #include "replication/node_internal.h"
 
+#include "replication/genesis.h"
+
 #include "core/invariant.h"
 #include "storage/store.h"
 
@@ -166,12 +168,44 @@ static enum status lock_directory(struct node *node, struct node_error *error)
     return STATUS_OK;
 }
 
+/* Which journal and store are in use. */
+static enum status read_current(struct node *node, struct node_error *error)
+{
+    const char *path = node->options.directory;
+    enum status status = current_read(&node->files, &node->generation);
+    switch (status) {
+    case STATUS_OK:
+        return STATUS_OK;
+    case STATUS_VERSION:
+        return node_refuse(error, status,
+                           "%s/" DIRECTORY_CURRENT
+                           ": written by another version of Tallystick; start the "
+                           "version that made it, or a newer one",
+                           path);
+    default:
+        return node_refuse(error, status,
+                           "%s/" DIRECTORY_CURRENT
+                           ": %s, so it is not known which journal and store belong to this node; "
+                           "restore this file from the backup of this node, or rebuild it from a "
+                           "peer with `tally node repair`",
+                           path, status == STATUS_NOT_FOUND ? "missing" : status_text(status));
+    }
+}
+
+static enum status generation_path(const struct node *node, const char *what,
+                                   char out_path[DIRECTORY_PATH_MAX])
+{
+    char name[DIRECTORY_NAME_MAX];
+    directory_generation_name(what, node->generation, name);
+    return directory_join(node->options.directory, name, out_path);
+}
+
 /* ---- journal ---- */
 
 static enum status open_journal_files(struct node *node, struct node_error *error)
 {
     char path[DIRECTORY_PATH_MAX];
-    enum status status = directory_join(node->options.directory, DIRECTORY_JOURNAL, path);
+    enum status status = generation_path(node, DIRECTORY_JOURNAL, path);
     if (status == STATUS_OK)
         status = node->environment->open_directory(node->environment->context, path,
                                                    &node->journal_files);
@@ -281,7 +315,7 @@ static enum status find_store(struct node *node, const char *path, struct node_e
 static enum status open_store(struct node *node, struct node_error *error)
 {
     char path[DIRECTORY_PATH_MAX];
-    enum status status = directory_join(node->options.directory, DIRECTORY_STORE, path);
+    enum status status = generation_path(node, DIRECTORY_STORE, path);
     if (status != STATUS_OK)
         return node_refuse(error, status, "%s: the path is too long", node->options.directory);
     status = find_store(node, path, error);
@@ -369,6 +403,8 @@ static enum status open_all(struct node *node, struct node_error *error)
     if (status == STATUS_OK)
         status = read_identity(node, error); /* what counts is what we read under the lock */
     if (status == STATUS_OK)
+        status = read_current(node, error);
+    if (status == STATUS_OK)
         status = open_journal_files(node, error);
     if (status == STATUS_OK)
         status = make_workers(node, error);
@@ -412,7 +448,7 @@ enum status node_open(const struct node_options *options, struct node **out_node
         notify_event(&node->notify, "journal_torn_tail_cut",
                      "the journal ended in an unfinished write; it was cut", node->torn_bytes_cut,
                      node->replay_last);
-    if (node->replay_first == 1 && node->replay_last > 1)
+    if (node->replay_first == 1 && node->replay_last > GENESIS_ENTRY_COUNT)
         notify_event(&node->notify, "store_rebuilding",
                      "the store holds no checkpoint: everything is replayed from the journal", 1,
                      node->replay_last);

@@ -157,7 +157,7 @@ cut -d, -f2 $data/rejected-1.csv | tail -n +2 | sort | uniq -c | sort -rn
 head -n 11 $data/rejected-1.csv | cut -c 1-150
 
 printf '\n== 7. The journal, walked from outside: checksums, indexes, chain\n'
-cp -r $data/node-1/data/journal $data/journal-copy
+cp -r $data/node-1/data/journal-1 $data/journal-copy
 run tally journal verify $data/journal-copy
 rm -rf $data/journal-copy
 

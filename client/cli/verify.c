@@ -8,6 +8,7 @@
  */
 #include "client/cli/cli.h"
 #include "client/cli/output.h"
+#include "replication/directory.h"
 #include "storage/files.h"
 #include "storage/journal.h"
 #include "storage/store.h"
@@ -67,18 +68,32 @@ static void progress_end(bool shown)
         fputs("\r\033[K", stderr);
 }
 
+/* "PLACE/part-N" when PLACE is a data directory and N the generation in use. */
+static bool find_generation(const char *place, const char *part, char *out, size_t size)
+{
+    struct files files;
+    struct stat about;
+    uint64_t generation = 0;
+    char name[DIRECTORY_NAME_MAX];
+    if (files_posix_open(place, &files) != STATUS_OK)
+        return false;
+    enum status status = current_read(&files, &generation);
+    files_posix_close(&files);
+    if (status != STATUS_OK)
+        return false;
+    directory_generation_name(part, generation, name);
+    snprintf(out, size, "%s/%s", place, name);
+    return stat(out, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
 /* The directory itself, or the `part` of a data directory, or of a directory made by `node init`.
  */
 static void find_part(const char *directory, const char *part, char *out, size_t size)
 {
-    static const char *const places[] = {"", "data/"};
-    struct stat about;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        snprintf(out, size, "%s/%s%s", directory, places[i], part);
-        if (stat(out, &about) == 0 && S_ISDIR(about.st_mode))
-            return;
-    }
-    snprintf(out, size, "%s", directory);
+    char place[4096];
+    snprintf(place, sizeof place, "%s/data", directory);
+    if (!find_generation(directory, part, out, size) && !find_generation(place, part, out, size))
+        snprintf(out, size, "%s", directory);
 }
 
 static void print_journal(const struct cli *cli, const char *path,
@@ -188,7 +203,7 @@ int journal_verify_command(struct cli *cli, int argc, char **argv)
     char path[4096];
 
     cli_parse(&argp, argc, argv, &options);
-    find_part(options.directory, "journal", path, sizeof path);
+    find_part(options.directory, DIRECTORY_JOURNAL, path, sizeof path);
     enum status status = files_posix_open(path, &files);
     if (status != STATUS_OK)
         return cli_error(status == STATUS_NOT_FOUND ? EXIT_USAGE : EXIT_LOCAL, "%s: %s", path,
@@ -219,7 +234,7 @@ int store_verify_command(struct cli *cli, int argc, char **argv)
     unsigned shown = 101;
 
     cli_parse(&argp, argc, argv, &options);
-    find_part(options.directory, "store", path, sizeof path);
+    find_part(options.directory, DIRECTORY_STORE, path, sizeof path);
     bool on_terminal = isatty(STDERR_FILENO) == 1;
     enum status status = store_verify(path, &error, on_terminal ? progress : NULL, &shown);
     progress_end(on_terminal && shown != 101);

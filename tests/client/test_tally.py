@@ -634,7 +634,7 @@ class Verify(Case):
             self.assertTrue(journal["sound"])
             self.assertGreater(journal["entries"], 10)
             self.run_tally("store", "verify", NODE.node)
-            directory = os.path.join(NODE.node, "data", "journal")
+            directory = os.path.join(NODE.node, "data", "journal-1")
             name = sorted(name for name in os.listdir(directory)
                           if os.path.getsize(os.path.join(directory, name)) > 4096)[0]
             with open(os.path.join(directory, name), "r+b") as segment:

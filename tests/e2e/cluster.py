@@ -296,6 +296,6 @@ class Node:
     def verify_journal(self):
         """tally journal verify: (exit status, output)."""
         done = subprocess.run([self.programs.tally, "journal", "verify",
-                               os.path.join(self.data, "journal")], stdout=subprocess.PIPE,
+                               os.path.join(self.data, "journal-1")], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=120)
         return done.returncode, done.stdout.decode(errors="replace")

@@ -93,9 +93,9 @@ def test_from_certificates_to_a_verified_journal(t):
     line.run_local("journal", "verify", line.node.data)
     line.run_local("store", "verify", line.node.data)
     line.run("auditor", "status", "--deadline", "1", expect=UNREACHABLE)
-    segment = sorted(n for n in os.listdir(os.path.join(line.node.data, "journal"))
+    segment = sorted(n for n in os.listdir(os.path.join(line.node.data, "journal-1"))
                      if n.endswith(".seg"))[0]
-    with open(os.path.join(line.node.data, "journal", segment), "r+b") as file:
+    with open(os.path.join(line.node.data, "journal-1", segment), "r+b") as file:
         file.seek(4500)
         byte = file.read(1)
         file.seek(4500)

@@ -29,7 +29,7 @@ def add(t, node, batches):
 
 def segments(node):
     """Journal files by size of content, names ascending."""
-    directory = os.path.join(node.data, "journal")
+    directory = os.path.join(node.data, "journal-1")
     return [os.path.join(directory, n) for n in sorted(os.listdir(directory))
             if os.path.getsize(os.path.join(directory, n)) >= 1 << 20]
 
@@ -71,7 +71,7 @@ def test_flipped_bit_is_found_and_named(t):
 def test_store_newer_than_journal_is_refused(t):
     node = filled_node(t, 1)
     t.equal(node.terminate(), 0)
-    journal = os.path.join(node.data, "journal")
+    journal = os.path.join(node.data, "journal-1")
     old = os.path.join(node.directory, "old-journal")
     shutil.copytree(journal, old)
     node.start()
@@ -96,7 +96,7 @@ def test_journal_of_another_cluster_is_refused(t):
     one, two = filled_node(t, 1), filled_node(t, 1)
     one.kill()
     two.kill()
-    journals = [os.path.join(n.data, "journal") for n in (one, two)]
+    journals = [os.path.join(n.data, "journal-1") for n in (one, two)]
     shutil.rmtree(journals[0])
     shutil.copytree(journals[1], journals[0])
     status, output = one.run_to_exit()

@@ -184,6 +184,7 @@ static void set_up_world(struct pump *pump)
         .make_directory = environment_real()->make_directory,
         .find_directory = environment_real()->find_directory,
         .remove_directory = environment_real()->remove_directory,
+        .rename_directory = environment_real()->rename_directory,
         .sync_parent = environment_real()->sync_parent,
         .open_store = world_open_store,
         .store_failure = world_store_failure,
@@ -264,7 +265,7 @@ void pump_init_copy(struct pump *pump, const struct pump *from, const char *copy
     pump_copy_tree(from->directory, pump->directory);
     if (without_store) {
         char store[PUMP_PATH_MAX + 16];
-        snprintf(store, sizeof store, "%s/store", pump->directory);
+        snprintf(store, sizeof store, "%s/store-1", pump->directory);
         pump_remove_tree(store);
     }
     set_up_world(pump);

@@ -27,7 +27,13 @@ static void tear_down(void)
 static struct identity sample(void)
 {
     struct identity identity = {
-        .node_id = INT64_MAX, .cluster_epoch = 1, .reserve_bytes = 268435456};
+        .node_id = INT64_MAX,
+        .kind = MEMBER_WITNESS,
+        .site = "berlin-2",
+        .address = "[2001:db8::1]:7402",
+        .cluster_epoch = 1,
+        .reserve_bytes = 268435456,
+    };
     for (uint8_t i = 0; i < 16; i++) {
         identity.cluster_id[i] = (uint8_t)(i * 17);
         identity.incarnation[i] = (uint8_t)(255 - i);
@@ -59,6 +65,18 @@ Test(directory, an_identity_is_read_as_it_was_written, .init = set_up, .fini = t
     cr_assert_eq(read.node_id, written.node_id);
     cr_assert_eq(read.cluster_epoch, written.cluster_epoch);
     cr_assert_eq(read.reserve_bytes, written.reserve_bytes);
+    struct member member;
+    identity_member(&read, &member);
+    cr_assert_eq(member.node_id, written.node_id);
+    cr_assert_eq(member.kind, MEMBER_WITNESS);
+    cr_assert_str_eq(member.site, "berlin-2");
+    cr_assert_str_eq(member.address, "[2001:db8::1]:7402");
+    cr_assert_arr_eq(member.incarnation, written.incarnation, 16);
+    char line[IDENTITY_MEMBER_LINE_SIZE];
+    identity_member_line(&read, line);
+    cr_assert_str_eq(line, "--node-id 9223372036854775807 --site berlin-2 --kind witness "
+                           "--address [2001:db8::1]:7402 --incarnation "
+                           "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0");
 }
 
 /* In place and not synced: thousands of these. */
@@ -110,6 +128,56 @@ Test(directory, any_damage_to_the_identity_is_found, .init = set_up, .fini = tea
     shorten(size);
     overwrite(good, size);
     cr_assert_eq(identity_read(&files, &identity), STATUS_OK);
+}
+
+Test(directory, the_generation_in_use_is_read_as_it_was_written, .init = set_up, .fini = tear_down)
+{
+    uint64_t generation = 0;
+    cr_assert_eq(current_read(&files, &generation), STATUS_NOT_FOUND);
+    cr_assert_eq(current_write(&files, 1), STATUS_OK);
+    cr_assert_eq(current_write(&files, INT64_MAX), STATUS_OK);
+    cr_assert_eq(current_read(&files, &generation), STATUS_OK);
+    cr_assert_eq(generation, INT64_MAX);
+}
+
+/* One bit of the file flipped at a time: which generation is in use is never guessed. */
+Test(directory, any_damage_to_the_name_of_the_generation_is_found, .init = set_up,
+     .fini = tear_down)
+{
+    uint64_t generation = 0;
+    struct file *file;
+    uint64_t size;
+    char good[512], bad[512];
+    cr_assert_eq(current_write(&files, 42), STATUS_OK);
+    cr_assert_eq(files.open(files.context, DIRECTORY_CURRENT, FILE_WRITE, &file), STATUS_OK);
+    cr_assert_eq(files.size(files.context, file, &size), STATUS_OK);
+    cr_assert_lt(size, sizeof good);
+    cr_assert_eq(files.read(files.context, file, good, (size_t)size, 0), STATUS_OK);
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        memcpy(bad, good, (size_t)size);
+        bad[bit / 8] = (char)(bad[bit / 8] ^ (1 << bit % 8));
+        cr_assert_eq(files.write(files.context, file, bad, (size_t)size, 0), STATUS_OK);
+        enum status status = current_read(&files, &generation);
+        cr_assert(status == STATUS_CORRUPT || status == STATUS_VERSION, "bit %zu: %d", bit, status);
+    }
+    files.close(files.context, file);
+}
+
+Test(directory, names_of_generations_are_recognized)
+{
+    char name[DIRECTORY_NAME_MAX];
+    uint64_t generation = 0;
+    directory_generation_name(DIRECTORY_JOURNAL, 7, name);
+    cr_assert_str_eq(name, "journal-7");
+    cr_assert(directory_generation_parse(DIRECTORY_JOURNAL, name, &generation));
+    cr_assert_eq(generation, 7);
+    static const char *const others[] = {
+        "journal",    "journal-",    "journal-07",
+        "journal-7x", "store-7",     "journal--7",
+        "journal-7/", "journal-0x7", "journal-99999999999999999999"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        cr_assert_not(directory_generation_parse(DIRECTORY_JOURNAL, others[i], &generation), "%s",
+                      others[i]);
 }
 
 Test(directory, the_lock_says_who_holds_it, .init = set_up, .fini = tear_down)

@@ -11,7 +11,7 @@ TestSuite(node, .timeout = 120);
 
 #define NS_PER_MS 1000000ull
 
-/* init, open, start: the genesis entry and a barrier are in the log, and the principals are known.
+/* init, open, start: the founding entries and a barrier are in the log, and the principals are known.
  */
 Test(node, serves_after_the_barrier_of_a_new_term_is_applied)
 {
@@ -19,9 +19,9 @@ Test(node, serves_after_the_barrier_of_a_new_term_is_applied)
     pump_init(&pump, false);
     pump_serve(&pump);
     struct node_status status = pump_status(&pump);
-    cr_assert_eq(status.applied_index, 2);
-    cr_assert_eq(status.commit_index, 2);
-    cr_assert_eq(status.synced_index, 2);
+    cr_assert_eq(status.applied_index, 3);
+    cr_assert_eq(status.commit_index, 3);
+    cr_assert_eq(status.synced_index, 3);
     cr_assert_eq(status.term, 2);
     cr_assert_eq(status.leader_id, 1);
     cr_assert_str_eq(status.role, "leader");

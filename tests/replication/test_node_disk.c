@@ -307,7 +307,7 @@ Test(node_disk, no_room_for_a_segment_means_read_only_before_anything_fails)
 static void remove_last_segment(const struct pump *pump)
 {
     char path[2 * PUMP_PATH_MAX], last[64] = "";
-    snprintf(path, sizeof path, "%s/journal", pump->directory);
+    snprintf(path, sizeof path, "%s/journal-1", pump->directory);
     DIR *stream = opendir(path);
     cr_assert_not_null(stream);
     const struct dirent *entry;
@@ -315,7 +315,7 @@ static void remove_last_segment(const struct pump *pump)
         if (entry->d_name[0] == '0' && strcmp(entry->d_name, last) > 0)
             snprintf(last, sizeof last, "%.60s", entry->d_name);
     closedir(stream);
-    snprintf(path, sizeof path, "%s/journal/%s", pump->directory, last);
+    snprintf(path, sizeof path, "%s/journal-1/%s", pump->directory, last);
     cr_assert_eq(unlink(path), 0);
 }
 

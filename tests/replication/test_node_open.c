@@ -252,9 +252,9 @@ Test(node_open, refuses_a_damaged_or_newer_identity)
     patch_identity(&pump, "node 1", "node 2");
     assert_refused(&pump, STATUS_CORRUPT, "identity");
     patch_identity(&pump, "node 2", "node 1");
-    patch_identity(&pump, "directory 1", "directory 9");
+    patch_identity(&pump, "directory 2", "directory 9");
     assert_refused(&pump, STATUS_VERSION, "newer one");
-    patch_identity(&pump, "directory 9", "directory 1");
+    patch_identity(&pump, "directory 9", "directory 2");
     cr_assert_eq(pump_open(&pump), STATUS_OK, "%s", pump.error.text);
     pump_close(&pump);
     pump_deinit(&pump);
@@ -266,8 +266,8 @@ Test(node_open, refuses_the_journal_of_another_cluster)
     pump_init(&pump, true);
     pump_init(&other, true);
     char from[2 * PUMP_PATH_MAX], to[2 * PUMP_PATH_MAX];
-    path_in(&pump, "journal", to);
-    path_in(&other, "journal", from);
+    path_in(&pump, "journal-1", to);
+    path_in(&other, "journal-1", from);
     pump_remove_tree(to);
     pump_copy_tree(from, to);
     assert_refused(&pump, STATUS_WRONG_CLUSTER, "another cluster");
@@ -275,14 +275,24 @@ Test(node_open, refuses_the_journal_of_another_cluster)
     pump_deinit(&pump);
 }
 
+/* Nobody guesses which of several generations counts. */
+Test(node_open, refuses_a_missing_current)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    rename_in(&pump, "current", "current.away");
+    assert_refused(&pump, STATUS_NOT_FOUND, "which journal and store");
+    pump_deinit(&pump);
+}
+
 Test(node_open, refuses_a_missing_journal)
 {
     struct pump pump;
     pump_init(&pump, true);
-    rename_in(&pump, "journal", "journal.away");
+    rename_in(&pump, "journal-1", "journal.away");
     assert_refused(&pump, STATUS_NOT_FOUND, "restore it");
     char path[2 * PUMP_PATH_MAX];
-    path_in(&pump, "journal", path);
+    path_in(&pump, "journal-1", path);
     cr_assert_eq(mkdir(path, 0700), 0);
     assert_refused(&pump, STATUS_NOT_FOUND, "restore it");
     cr_assert_eq(count_entries(path), 0, "no journal is made up");
@@ -303,8 +313,8 @@ Test(node_open, refuses_a_store_that_is_ahead_of_the_journal)
     write_batch(&pump, 0);
     pump_stop(&pump);
     char from[2 * PUMP_PATH_MAX], to[2 * PUMP_PATH_MAX];
-    path_in(&early, "journal", from);
-    path_in(&pump, "journal", to);
+    path_in(&early, "journal-1", from);
+    path_in(&pump, "journal-1", to);
     pump_remove_tree(to);
     pump_copy_tree(from, to);
     assert_refused(&pump, STATUS_STORE_AHEAD, "the journal ends at");
@@ -330,8 +340,8 @@ Test(node_open, refuses_a_store_with_another_history)
     write_batch(&twin, 600000);
     pump_stop(&twin);
     char from[2 * PUMP_PATH_MAX], to[2 * PUMP_PATH_MAX];
-    path_in(&twin, "journal", from);
-    path_in(&pump, "journal", to);
+    path_in(&twin, "journal-1", from);
+    path_in(&pump, "journal-1", to);
     pump_remove_tree(to);
     pump_copy_tree(from, to);
     assert_refused(&pump, STATUS_CORRUPT, "different histories");
@@ -359,16 +369,16 @@ Test(node_open, refuses_a_missing_or_older_store_behind_a_pruned_journal)
     cr_assert_gt(first, early_end + 1, "pruned");
     pump_close(&pump);
 
-    rename_in(&pump, "store", "store.away");
+    rename_in(&pump, "store-1", "store.away");
     assert_refused(&pump, STATUS_NOT_FOUND, "the store is missing");
     char from[2 * PUMP_PATH_MAX], to[2 * PUMP_PATH_MAX];
-    path_in(&early, "store", from);
-    path_in(&pump, "store", to);
+    path_in(&early, "store-1", from);
+    path_in(&pump, "store-1", to);
     cr_assert_neq(access(to, F_OK), 0, "no store is made up");
     pump_copy_tree(from, to);
     assert_refused(&pump, STATUS_NOT_FOUND, "older copy");
     pump_remove_tree(to);
-    rename_in(&pump, "store.away", "store");
+    rename_in(&pump, "store.away", "store-1");
     cr_assert_eq(pump_open(&pump), STATUS_OK, "%s", pump.error.text);
     pump_close(&pump);
     pump_deinit(&early);
@@ -426,7 +436,7 @@ static void appended(struct journal_append *append, enum status status)
 static void append_entry(const struct pump *pump, const void *payload, uint32_t size)
 {
     char path[2 * PUMP_PATH_MAX];
-    path_in(pump, "journal", path);
+    path_in(pump, "journal-1", path);
     struct files files;
     cr_assert_eq(files_posix_open(path, &files), STATUS_OK);
     struct journal_options options = {.files = &files,
@@ -480,7 +490,7 @@ Test(node_open, stops_before_an_entry_of_an_unknown_version)
     struct node_status status = pump_status(&pump);
     cr_assert_eq(status.error.status, STATUS_VERSION);
     cr_assert_not_null(strstr(status.error.text, "install"), "%s", status.error.text);
-    cr_assert_eq(status.applied_index, 1, "stopped before it");
+    cr_assert_eq(status.applied_index, 2, "stopped before it");
     pump_deinit(&pump);
 }
 
@@ -495,7 +505,7 @@ Test(node_open, replays_over_an_entry_that_cannot_be_read)
     ((struct entry_header *)garbage)->version = COMMAND_VERSION;
     append_entry(&pump, garbage, sizeof garbage);
     pump_serve(&pump);
-    cr_assert_eq(pump_status(&pump).applied_index, 3);
+    cr_assert_eq(pump_status(&pump).applied_index, 4);
     create_ledger_and_accounts(&pump);
     pump_stop(&pump);
     pump_deinit(&pump);
@@ -505,7 +515,7 @@ Test(node_open, replays_over_an_entry_that_cannot_be_read)
 static int damage_transfer(const struct pump *pump, struct id128 id)
 {
     char path[2 * PUMP_PATH_MAX];
-    path_in(pump, "journal", path);
+    path_in(pump, "journal-1", path);
     DIR *stream = opendir(path);
     cr_assert_not_null(stream);
     int found = 0;
