@@ -171,6 +171,13 @@ const struct machine *node_machine(const struct node *node)
 
 /* ---- jobs by hand, and the end ---- */
 
+bool node_job_is_woken(struct node *node, enum node_job job)
+{
+    invariant(node->started);
+    invariant(node->environment->manual_jobs);
+    return worker_is_woken(&node->workers[job]);
+}
+
 enum job_state node_job_step(struct node *node, enum node_job job, uint64_t *out_wait_ns)
 {
     invariant(node->started);

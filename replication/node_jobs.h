@@ -17,5 +17,7 @@ enum node_job {
 /* One step; *out_wait_ns as in enum job_state. JOB_DONE once it has ended. Invariant: node_start()
  * was called, with an environment whose manual_jobs is true. */
 enum job_state node_job_step(struct node *node, enum node_job job, uint64_t *out_wait_ns);
+/* The job was woken since its last step: a step now finds work. Invariant: as above. */
+bool node_job_is_woken(struct node *node, enum node_job job);
 
 #endif

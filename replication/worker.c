@@ -158,6 +158,12 @@ bool worker_join(struct worker *worker, uint64_t timeout_ms)
     return true;
 }
 
+bool worker_is_woken(struct worker *worker)
+{
+    invariant(!worker->started);
+    return worker->woken && !worker->has_ended;
+}
+
 enum job_state worker_step(struct worker *worker, uint64_t *out_wait_ns)
 {
     invariant(!worker->started);

@@ -48,6 +48,9 @@ bool worker_has_ended(struct worker *worker, enum job_state *out_state);
  * True at once for a worker that never started. */
 bool worker_join(struct worker *worker, uint64_t timeout_ms);
 
+/* Owner, worker not started: whether a step by hand has something to do, having been woken since
+ * the last one (or never stepped). */
+bool worker_is_woken(struct worker *worker);
 /* Owner, worker not started: one step by hand. JOB_DONE once it has ended. */
 enum job_state worker_step(struct worker *worker, uint64_t *out_wait_ns);
 
