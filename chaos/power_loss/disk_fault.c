@@ -4,13 +4,15 @@
  *   TALLY_DISKFAULT_DIR    directory below which files count (not for malloc)
  *   TALLY_DISKFAULT_CALL   write | sync | allocate | name | malloc
  *   TALLY_DISKFAULT_N      which call fails, from 1
- *   TALLY_DISKFAULT_ERROR  EIO | ENOSPC | ENOMEM | SHORT | KILL
+ *   TALLY_DISKFAULT_ERROR  EIO | ENOSPC | ENOMEM | SHORT | KILL | HANG
  *   TALLY_DISKFAULT_STICKY 1: all calls of the kind from the n-th on fail
+ *   TALLY_DISKFAULT_WHILE  a file: calls are counted, and fail, only while it exists
  *
  * write: write, pwrite, writev, pwritev. sync: fsync, fdatasync. allocate: fallocate, ftruncate.
  * name: open with O_CREAT, rename, unlink, mkdir. malloc: malloc, calloc, realloc, posix_memalign.
  * SHORT writes half of the bytes and says so; KILL writes half of them and ends the process as
- * SIGKILL would.
+ * SIGKILL would. HANG waits in the call, as on a disk that does not answer, until the file of
+ * TALLY_DISKFAULT_WHILE is gone, and then does what was asked.
  *
  * A test program that is preloaded with it can say the same by calling diskfault_arm(), found with
  * dlsym(RTLD_DEFAULT, ...), and learn from diskfault_disarm() how many calls there were.
@@ -32,16 +34,18 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
 enum call { CALL_NONE, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_NAME, CALL_MALLOC };
-enum { ERROR_SHORT = -1, ERROR_KILL = -2 };
+enum { ERROR_SHORT = -1, ERROR_KILL = -2, ERROR_HANG = -3 };
 
 static char directory[PATH_MAX];
 static int armed_call, armed_error;
 static bool sticky;
+static const char *condition; /* a file; NULL: always */
 static uint64_t armed_n, seen;
 
 EXPORT void diskfault_arm(const char *watched, const char *call, uint64_t n, const char *error);
@@ -57,11 +61,8 @@ void diskfault_arm(const char *watched, const char *call, uint64_t n, const char
                  {"allocate", CALL_ALLOCATE},
                  {"name", CALL_NAME},
                  {"malloc", CALL_MALLOC}},
-      errors[] = {{"EIO", EIO},
-                  {"ENOSPC", ENOSPC},
-                  {"ENOMEM", ENOMEM},
-                  {"SHORT", ERROR_SHORT},
-                  {"KILL", ERROR_KILL}};
+      errors[] = {{"EIO", EIO},           {"ENOSPC", ENOSPC},   {"ENOMEM", ENOMEM},
+                  {"SHORT", ERROR_SHORT}, {"KILL", ERROR_KILL}, {"HANG", ERROR_HANG}};
     int kind = CALL_NONE, code = 0;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         if (strcmp(call, calls[i].word) == 0)
@@ -91,17 +92,31 @@ __attribute__((constructor)) static void arm_from_environment(void)
     const char *n = getenv("TALLY_DISKFAULT_N"), *error = getenv("TALLY_DISKFAULT_ERROR");
     const char *stays = getenv("TALLY_DISKFAULT_STICKY");
     sticky = stays != NULL && strcmp(stays, "1") == 0;
+    condition = getenv("TALLY_DISKFAULT_WHILE");
     if (watched != NULL && call != NULL && n != NULL && error != NULL)
         diskfault_arm(watched, call, strtoull(n, NULL, 10), error);
 }
 
-/* Counts the call; true when it is to fail. */
+static bool condition_holds(void)
+{
+    return condition == NULL || syscall(SYS_faccessat, AT_FDCWD, condition, F_OK) == 0;
+}
+
+/* Counts the call; true when it is to fail. A call that hangs does so in here, and then succeeds.
+ */
 static bool strikes(enum call call)
 {
-    if (__atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) != (int)call)
+    if (__atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) != (int)call || !condition_holds())
         return false;
     uint64_t number = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
-    return number == armed_n || (sticky && number > armed_n);
+    if (number != armed_n && !(sticky && number > armed_n))
+        return false;
+    if (armed_error != ERROR_HANG)
+        return true;
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    while (condition_holds())
+        (void)nanosleep(&pause, NULL);
+    return false;
 }
 
 static bool below(const char *path)
