@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """Judges a ledger by what its clients saw.
 
-    chaos/judge.py --logs DIR --export FILE
+    chaos/judge.py --logs DIR --export FILE [--export FILE]... [--heads FILE]
 
-Reads two things only: the logs that clients wrote (each line before it acted on it: docs/testing.md
-describes them) and the ledger as it was exported afterwards. It shares no code with the ledger: the
+Reads these only: the logs that clients wrote (each line before it acted on it: docs/testing.md
+describes them), the ledger as it was exported afterwards, of a cluster once per data node, and what
+each node said of its index, digest and chain head. It shares no code with the ledger: the
 few rules it knows are written here again, so that a mistake in one place shows against the other.
 
 What it claims when it says PASSED:
@@ -14,13 +15,17 @@ What it claims when it says PASSED:
     and commit stamps strictly increase;
   - answers to repeats of a request are byte-identical, and what GetRequest or FenceRequest said is
     consistent with them; a fenced request executed nothing; no outcome stayed unknown;
-  - a request sent after another one's answer has a later stamp;
+  - a request sent after another one's answer has a later stamp, and a read that began after an
+    acknowledgement found the transfer;
+  - every node's export is the first one's, byte for byte; every node stands at the same index with
+    the same digest and the same chain head;
   - balances are the sums over posted transfers, limits hold after each of them in commit order, a
     refusal for a limit or a missing account was right, and each ledger's debits equal its credits.
 
 Exit status: 0 passed, 1 violations found, 2 the input cannot be judged.
 """
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -152,6 +157,14 @@ class Judge:
                 elif event == "told":
                     self.take_outcome(self.requests[line["nonce"]], line["outcome"],
                                       line.get("body"))
+                elif event == "read":
+                    self.count("reads of acknowledged transfers")
+                    missing = set(line["ids"]) - set(line["found"])
+                    if missing:
+                        self.violation("stale read", "%s:%d: node at port %s did not show %d of %d "
+                                       "acknowledged transfers, e.g. %s", path, number,
+                                       line["node"], len(missing), len(line["ids"]),
+                                       min(missing))
                 elif event != "client":
                     raise BadInput("%s:%d: unknown event %r" % (path, number, event))
                 if event in ("answer", "told"):
@@ -444,6 +457,36 @@ class Judge:
             if id not in made:
                 self.violation("invented", "account %s: nobody sent it", id)
 
+    # ---- the nodes against each other ----
+
+    def compare_exports(self, paths):
+        """Every further export is the first, byte by byte."""
+        for path in paths[1:]:
+            self.count("further nodes compared")
+            with open(paths[0], "rb") as first, open(path, "rb") as other:
+                for number, (one, two) in enumerate(itertools.zip_longest(first, other), 1):
+                    if one != two:
+                        self.violation("nodes differ", "line %d is %r in %s and %r in %s", number,
+                                       (one or b"missing")[:200], paths[0],
+                                       (two or b"missing")[:200], path)
+                        break
+
+    def compare_heads(self, path):
+        """[{"node": ..., "index": ..., "digest": ..., "head": ...}]; null: it keeps none."""
+        with open(path) as file:
+            rows = json.load(file)
+        if not rows:
+            raise BadInput("%s: no node" % path)
+        for key in ("index", "digest", "head"):
+            values = {}
+            for row in rows:
+                if row[key] is not None:
+                    values.setdefault(row[key], []).append(row["node"])
+            if len(values) != 1:
+                self.violation("nodes differ", "%s: %s", key, ", ".join(
+                    "%s at nodes %s" % (value, nodes) for value, nodes in values.items()) or "none")
+            self.count("nodes with equal %s" % key, max(map(len, values.values()), default=0))
+
     def judge(self):
         self.index_events()
         self.judge_order()
@@ -467,7 +510,9 @@ class Judge:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--logs", required=True, help="directory of client logs (*.log)")
-    parser.add_argument("--export", required=True, help="the exported ledger")
+    parser.add_argument("--export", required=True, action="append",
+                        help="the exported ledger; again for each further node")
+    parser.add_argument("--heads", help="index, digest and chain head of every node")
     arguments = parser.parse_args()
     judge = Judge()
     try:
@@ -476,8 +521,11 @@ def main():
             raise BadInput("%s: no client log" % arguments.logs)
         for name in names:
             judge.read_log(os.path.join(arguments.logs, name))
-        judge.read_export(arguments.export)
-    except (BadInput, OSError) as error:
+        judge.read_export(arguments.export[0])
+        judge.compare_exports(arguments.export)
+        if arguments.heads:
+            judge.compare_heads(arguments.heads)
+    except (BadInput, OSError, ValueError, KeyError) as error:
         print("cannot judge: %s" % error, file=sys.stderr)
         return 2
     passed = judge.judge()

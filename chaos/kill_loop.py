@@ -32,6 +32,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -48,7 +49,8 @@ SETTLE_SECONDS = 150        # all clients' end after the last round
 REPLAY_KILL_SHARE = 0.15    # rounds in which the kill comes before the node is ready
 SETTINGS = {"journal": {"segment_bytes": 2 << 20},
             "checkpoint": {"transfers": 20000, "interval_ms": 300}}
-BATCH_MAX = 8190
+# (share of batches up to here, least size, greatest size)
+BATCH_SIZES = ((0.7, 1, 10), (0.95, 10, 60), (0.995, 60, 400), (1, 400, 8190))
 
 
 class LoopFailure(Exception):
@@ -87,6 +89,42 @@ class PowerLoss:
             raise LoopFailure("powerloss-apply: %s" % done.stdout.decode(errors="replace"))
 
 
+class Process:
+    """A process of clients, and how many answers they have had."""
+
+    def __init__(self, config):
+        self.process = subprocess.Popen([os.path.join(HERE, "workload.py"), "--config", config],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.answers = 0
+        # The one with the business operator makes ledger and accounts first.
+        if self.process.stdout.readline() != b"started\n":
+            raise LoopFailure("a client process did not start")
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.answers = int(line)
+
+    def check(self):
+        if self.process.poll() is not None:
+            raise LoopFailure("a client process ended with %d" % self.process.returncode)
+
+    def settle(self, seconds):
+        """Every outcome becomes final, or the loop has failed."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise LoopFailure("a client did not settle its requests") from None
+        if status != 0:
+            raise LoopFailure("a client process ended with %d" % status)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
 class Loop:
     def __init__(self, arguments, scratch):
         self.arguments = arguments
@@ -112,34 +150,24 @@ class Loop:
         for number in range(PROCESSES):
             path = os.path.join(self.scratch, "workload-%d.json" % number)
             with open(path, "w") as file:
-                json.dump(dict(names, port=self.port, ca=self.security.authority.certificate,
+                json.dump(dict(names, ports=[self.port], ca=self.security.authority.certificate,
                                logs=self.logs, seed="%d/%d" % (self.arguments.seed, number),
                                name="channel-%d" % number, clients=CLIENTS_PER_PROCESS,
                                business_client=number == 0, accounts=64, accounts_max=2000,
-                               batch_max=BATCH_MAX, patience_s=PATIENCE_SECONDS), file)
-            self.clients.append(subprocess.Popen(
-                [os.path.join(HERE, "workload.py"), "--config", path], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE))
-            # The first makes ledger and accounts before it says that it has started.
-            if self.clients[-1].stdout.readline() != b"started\n":
-                raise LoopFailure("a client process did not start")
+                               batch_sizes=BATCH_SIZES, pause_s=0.05, read_share=0.05,
+                               patience_s=PATIENCE_SECONDS), file)
+            self.clients.append(Process(path))
 
     def check_clients(self):
         for client in self.clients:
-            if client.poll() is not None:
-                raise LoopFailure("a client process ended with %d" % client.returncode)
+            client.check()
 
     def settle_clients(self):
         end = time.monotonic() + SETTLE_SECONDS
         for client in self.clients:
-            client.stdin.close()
+            client.process.stdin.close()
         for client in self.clients:
-            try:
-                status = client.wait(max(1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                raise LoopFailure("a client did not settle its requests") from None
-            if status != 0:
-                raise LoopFailure("a client process ended with %d" % status)
+            client.settle(max(1, end - time.monotonic()))
 
     def logged_bytes(self):
         return sum(os.path.getsize(os.path.join(self.logs, n)) for n in os.listdir(self.logs))
@@ -242,9 +270,7 @@ class Loop:
 
     def close(self):
         for client in self.clients:
-            if client.poll() is None:
-                client.kill()
-                client.wait()
+            client.close()
         self.node.close()
 
 

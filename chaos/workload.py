@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""One client process of the kill loop: sends random requests, writes down what it does.
+"""One client process of a loop of faults: sends random requests, writes down what it does.
 
-    chaos/workload.py --config FILE        (made by chaos/kill_loop.py)
+    chaos/workload.py --config FILE        (made by chaos/kill_loop.py, chaos/fault_loop.py)
 
 Several threads, each a client of its own with a log of its own, each sequential: a request is
 repeated under the same identity until its outcome is final. Lines are written *before* the call
@@ -14,11 +14,20 @@ What a channel does, by random choice:
   a repeat of one of its last answered requests, or a question about it
   after a lost answer: a repeat at once, a question first, or a fence
 The business operator creates further accounts in small batches all the time.
+
+With several nodes ("ports", the nearest first) a client stays at one until an answer is lost or
+refused; then it often goes on at another, so that repeats and questions arrive at other nodes than
+their requests. Now and then a channel reads back, at any node, transfers that were acknowledged to
+this or another client before the read began: a linearizable read must find them.
+
+While it runs, the number of answers so far is a line on standard output, five times a second.
 """
 import argparse
+import collections
 import json
 import os
 import random
+import select
 import sys
 import threading
 import time
@@ -46,16 +55,37 @@ def account_id(number):
     return number.to_bytes(16, "big")
 
 
+class Shared:
+    """What the clients of this process know of each other."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.answers = 0
+        self.posted = collections.deque(maxlen=400)     # ids, acknowledged
+
+    def answered(self, ids):
+        with self.lock:
+            self.answers += 1
+            self.posted.extend(ids)
+
+    def sample(self, draw, count):
+        with self.lock:
+            known = list(self.posted)
+        return draw.sample(known, min(count, len(known)))
+
+
 class Client:
     """One sequential client."""
 
-    def __init__(self, config, schema_of, name, certificate, seed, stop):
+    def __init__(self, config, schema_of, name, certificate, seed, stop, shared):
         self.random = random.Random(seed)
         self.config = config
         self.stop = stop
+        self.shared = shared
         self.name = name
-        self.api = Api(config["port"], schema_of, Files(config["ca"]),
-                       Files(certificate["certificate"], certificate["key"]))
+        self.schema = schema_of
+        self.certificate = Files(certificate["certificate"], certificate["key"])
+        self.apis, self.at = {}, 0      # connections by position in the list of nodes
         self.log = open(os.path.join(config["logs"], name + ".log"), "w")
         self.recent = []            # (nonce, identity, method, body), answered
         self.used = []              # events of earlier transfers
@@ -65,6 +95,22 @@ class Client:
         self.log.write(json.dumps(dict(event=event, **fields), separators=(",", ":")) + "\n")
         self.log.flush()
 
+    # ---- nodes ----
+
+    @property
+    def api(self):
+        return self.api_at(self.at)
+
+    def api_at(self, position):
+        if position not in self.apis:
+            self.apis[position] = Api(self.config["ports"][position], self.schema,
+                                      Files(self.config["ca"]), self.certificate)
+        return self.apis[position]
+
+    def perhaps_move(self):
+        if self.random.random() < 0.5:
+            self.at = self.random.randrange(len(self.config["ports"]))
+
     # ---- one request to its final outcome ----
 
     def finish(self, nonce, identity, method, body):
@@ -73,10 +119,13 @@ class Client:
         while True:
             if time.monotonic() > end:
                 raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
-            answer = self.api.raw(method, body, timeout=CALL_SECONDS)
+            # Not waiting for a connection: where several nodes are, another one is asked.
+            answer = self.api.raw(method, body, timeout=CALL_SECONDS,
+                                  wait=len(self.config["ports"]) == 1)
             outcome = answer.trailers.get("tally-outcome", "")
             if answer.code.name == "OK":
                 self.write("answer", nonce=nonce, body=answer.body.hex())
+                self.learn(method, body, answer.body)
                 return True
             if outcome in FINAL_REFUSALS:
                 self.write("refused", nonce=nonce, outcome=outcome)
@@ -84,15 +133,27 @@ class Client:
             if outcome in RETRYABLE:
                 self.write("not_accepted", nonce=nonce, why=outcome)
                 time.sleep(self.random.uniform(0.001, 0.03))
+                self.perhaps_move()
             elif answer.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
                 self.write("unknown", nonce=nonce, why=answer.code.name)
                 time.sleep(self.random.uniform(0.005, 0.05))
+                self.perhaps_move()
                 final = self.after_loss(nonce, identity)
                 if final is not None:
                     return final
             else:
                 raise GaveUp("%s: request %s: %r" % (self.name, nonce, answer))
             self.write("again", nonce=nonce)
+
+    def learn(self, method, body, answer):
+        """Which transfers are posted, for reads to come."""
+        ids = []
+        if method == "CreateTransfers":
+            request, response = self.api.methods[method][1:]
+            ids = [event.id for event, result in zip(request.FromString(body).transfers,
+                                                     response.FromString(answer).results)
+                   if result == 0]
+        self.shared.answered(ids)
 
     def after_loss(self, nonce, identity):
         """Sometimes asks or fences instead of repeating. True or False when that was final."""
@@ -136,14 +197,26 @@ class Client:
             self.write("again", nonce=nonce)
             self.finish(nonce, identity, method, body)
 
+    def read_back(self):
+        """Reads transfers known to be posted, at any node; writes down what was found."""
+        ids = self.shared.sample(self.random, 10)
+        position = self.random.randrange(len(self.config["ports"]))
+        api = self.api_at(position)
+        body = api.message("LookupTransfers", ids=ids).SerializeToString()
+        answer = api.raw("LookupTransfers", body, timeout=CALL_SECONDS, wait=False)
+        if ids and answer.code.name == "OK":
+            found = api.methods["LookupTransfers"][2].FromString(answer.body).transfers
+            self.write("read", node=self.config["ports"][position], ids=[i.hex() for i in ids],
+                       found=[t.id.hex() for t in found if not t.refused])
+
     # ---- what to send ----
 
     def batch_size(self):
         choice = self.random.random()
-        for share, low, high in ((0.7, 1, 10), (0.95, 10, 60), (0.995, 60, 400)):
+        for share, low, high in self.config["batch_sizes"]:
             if choice < share:
-                return self.random.randint(low, high)
-        return self.random.randint(400, self.config["batch_max"])
+                break
+        return self.random.randint(low, high)
 
     def transfer(self):
         """[id, debit, credit, amount, ledger, code, user data], numbers as they are."""
@@ -185,9 +258,12 @@ class Client:
 
     def run_channel(self):
         # The pauses keep 300 rounds at a few million transfers, which can still be judged.
-        while not self.stop.wait(self.random.uniform(0, 0.05)):
-            if self.recent and self.random.random() < 0.1:
+        while not self.stop.wait(self.random.uniform(0, self.config["pause_s"])):
+            choice = self.random.random()
+            if self.recent and choice < 0.1:
                 self.revisit()
+            elif choice > 1 - self.config["read_share"]:
+                self.read_back()
             else:
                 self.transfers()
 
@@ -215,7 +291,8 @@ class Client:
         finally:
             self.config["ready"].set()
             self.log.close()
-            self.api.close()
+            for api in self.apis.values():
+                api.close()
 
 
 def account_event(number):
@@ -230,12 +307,12 @@ def main():
     with open(parser.parse_args().config) as file:
         config = json.load(file)
     config["ready"] = threading.Event()
-    stop, failures, threads = threading.Event(), [], []
+    stop, failures, threads, shared = threading.Event(), [], [], Shared()
     schema_of = schema.compile_project()
 
     def start(name, certificate, life):
         client = Client(config, schema_of, name, config[certificate],
-                        "%s/%s" % (config["seed"], name), stop)
+                        "%s/%s" % (config["seed"], name), stop, shared)
         threads.append(threading.Thread(target=client.run, args=(getattr(client, life), failures)))
         threads[-1].start()
 
@@ -246,8 +323,8 @@ def main():
         start("%s-%d" % (config["name"], number), "channel", "run_channel")
     print("started", flush=True)
     # Standard input ends when the parent is done, or gone.
-    while not stop.is_set() and sys.stdin.readline():
-        pass
+    while not stop.is_set() and not select.select([sys.stdin], [], [], 0.2)[0]:
+        print(shared.answers, flush=True)
     stop.set()
     for thread in threads:
         thread.join()

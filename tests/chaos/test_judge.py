@@ -52,7 +52,9 @@ def world():
                 send("n3", "CreateTransfers", ("t1", "a", "c", 50, 1, 1, 0),
                      ("t1", "a", "c", 49, 1, 1, 0), ("t2", "a", "b", 1, 1, 1, 0),
                      ("t4", "c", "b", 50, 1, 1, 7)),
-                answered("n3", [1, 7, 17, 0], 5, 50), {"event": "end"}],
+                answered("n3", [1, 7, 17, 0], 5, 50),
+                {"event": "read", "node": 7400, "ids": ["t1", "t4"], "found": ["t4", "t1"]},
+                {"event": "end"}],
             "two": [
                 send("n4", "CreateTransfers", ("t5", "a", "x", 1, 1, 1, 0)),
                 {"event": "told", "nonce": "n4", "outcome": "NOT_YET_SEEN"},
@@ -231,6 +233,8 @@ MUTATIONS = [
      lambda w: put(line(w, "one", "send", "n3")["events"][0], 3, 48)),
     ("differs, and it is equal", "wrong refusal",
      lambda w: put(line(w, "one", "send", "n3")["events"][1], 3, 50)),
+    ("a read misses what was acknowledged", "stale read",
+     lambda w: w["logs"]["one"][-2]["found"].remove("t4")),
     ("already failed, and it was posted", "wrong refusal",
      lambda w: put(line(w, "one", "send", "n3")["events"][2], 0, "t1")),
 ]
@@ -246,12 +250,40 @@ UNREADABLE = [
 ]
 
 
-def command(it):
-    """Exit status of the program itself."""
+# What nodes say at the end; the third is a witness, which has no state.
+HEADS = [{"node": 1, "index": 9, "digest": "d", "head": "h"},
+         {"node": 2, "index": 9, "digest": "d", "head": "h"},
+         {"node": 3, "index": 9, "digest": None, "head": "h"}]
+
+# A cluster: what the second node's export and the nodes' heads are, and the exit status.
+CLUSTERS = [
+    ("equal nodes", lambda export, heads: None, 0),
+    ("another stamp at the second node", lambda export, heads: put(export[4], 9, 29), 1),
+    ("a transfer more at the second node", lambda export, heads: export.append(export[4]), 1),
+    ("a transfer less at the second node", lambda export, heads: export.pop(4), 1),
+    ("another order at the second node", lambda export, heads: export.insert(4, export.pop(5)), 1),
+    ("another digest", lambda export, heads: put(heads[1], "digest", "e"), 1),
+    ("another chain head at the witness", lambda export, heads: put(heads[2], "head", "i"), 1),
+    ("another index", lambda export, heads: put(heads[0], "index", 8), 1),
+    ("nobody has a digest", lambda export, heads: [put(h, "digest", None) for h in heads], 1),
+    ("no node at all", lambda export, heads: heads.clear(), 2),
+]
+
+
+def command(it, more=()):
+    """Exit status of the program itself; `more` are changes to a second node."""
     with tempfile.TemporaryDirectory() as place:
         logs, export = write(place, it)
-        return subprocess.run([os.path.join(ROOT, "chaos", "judge.py"), "--logs", logs, "--export",
-                               export], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        arguments = [os.path.join(ROOT, "chaos", "judge.py"), "--logs", logs, "--export", export]
+        for change in more:
+            rows_of_second, heads = copy.deepcopy(it["export"]), copy.deepcopy(HEADS)
+            change(rows_of_second, heads)
+            with open(os.path.join(place, "export-2"), "w") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows_of_second)
+            with open(os.path.join(place, "heads"), "w") as file:
+                json.dump(heads, file)
+            arguments += ["--export", file.name.replace("heads", "export-2"), "--heads", file.name]
+        return subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               timeout=60).returncode
 
 
@@ -280,6 +312,9 @@ def main():
         it = world()
         mutate(it)
         claim("exit status 2: " + text, command(it) == 2)
+    for text, change, expected in CLUSTERS:
+        status = command(world(), [change])
+        claim("a cluster, %s: exit status %d" % (text, expected), status == expected, status)
     for text in failed:
         print("FAILED: " + text)
     print("%d passed, %d failed" % (passed, len(failed)))
