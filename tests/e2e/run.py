@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """End-to-end tests: a real tallyd, asked by the stock gRPC client of python3-grpcio.
 
-    tests/e2e/run.py [--build DIR] [-k PATTERN] [--list] [--keep]
+    tests/e2e/run.py [--build DIR] [-k PATTERN] [--skip PATTERN] [--list] [--keep]
 
 Each test is a function `test_...(t)` in a file `test_*.py` beside this one; `t` is the Case below.
 A file's tests share one node (t.node), made when the first of them asks; a test that kills,
-damages or fills something makes its own with t.fresh_node(). The last line is
+damages or fills something makes its own with t.fresh_node(). Tests of clusters (test_sites_*.py)
+share one of two sites and a witness (t.sites), which each of them leaves at rest; it is made anew
+after a failure. The last line is
 'N passed, N failed, N skipped'; exit status 1 when anything failed.
 """
 import argparse
@@ -29,6 +31,12 @@ import grpc  # noqa: E402
 
 import cluster  # noqa: E402
 import schema  # noqa: E402
+import sites  # noqa: E402
+
+
+# Small epochs, so that checkpoints and the trimming behind them happen while a test looks.
+SITES_SETTINGS = {"checkpoint": {"transfers": 65536, "interval_ms": 500,
+                                 "map_size_bytes": cluster.MAP_BYTES}}
 
 
 class Skip(Exception):
@@ -44,12 +52,25 @@ class Run:
         self.security = cluster.Security(scratch)
         self.schema = schema.compile_project()
         self.node_count = 0
+        self.shared_sites = None
 
     def new_node(self, settings=None, **options):
         self.node_count += 1
         return cluster.Node(self.programs, self.security, self.schema,
                             os.path.join(self.scratch, "node%d" % self.node_count), settings,
                             **options)
+
+
+    def new_sites(self, topology=None, settings=None, environment=None):
+        self.node_count += 1
+        return sites.Sites(self.programs, self.security, self.schema,
+                           os.path.join(self.scratch, "sites%d" % self.node_count),
+                           topology or sites.ONE_ONE_ONE, settings, environment)
+
+    def close_sites(self):
+        if self.shared_sites is not None:
+            self.shared_sites.close()
+            self.shared_sites = None
 
 
 class Case:
@@ -59,6 +80,7 @@ class Case:
         self.run = run
         self.module = module
         self.fresh = []
+        self.used_sites = None
 
     # ---- nodes ----
 
@@ -85,6 +107,37 @@ class Case:
     def fresh_node(self, settings=None, **options):
         """A node of this test alone, ready, with principals."""
         return self.new_node(settings, **options).init().start()
+
+    # ---- clusters ----
+
+    @property
+    def sites(self):
+        """The cluster 1+1+1 that tests share: at rest, all nodes up, ledger 1 with two accounts."""
+        if self.run.shared_sites is None:
+            self.run.shared_sites = self.run.new_sites(settings=SITES_SETTINGS)
+            self.run.shared_sites.make().settle()
+        self.used_sites = self.run.shared_sites
+        return self.run.shared_sites
+
+    def fresh_sites(self, topology=None, settings=None, environment=None):
+        """A cluster of this test alone, at rest."""
+        made = self.run.new_sites(topology, dict(SITES_SETTINGS, **(settings or {})), environment)
+        self.fresh.append(made)
+        return made.make().settle()
+
+    def at_rest(self, cluster, load=None):
+        """The end of a test of a cluster: faults end, the load too, all nodes agree, and every data
+        node holds every acknowledged transfer."""
+        cluster.mend()
+        acknowledged = load.end() if load else []
+        cluster.settle()
+        for member in cluster.data():
+            found = sites.lookup(member, acknowledged)
+            if found != acknowledged:
+                lost = [i.hex() for i in set(acknowledged) - set(found)]
+                raise AssertionError("node %d lacks %d of %d acknowledged transfers: %s" % (
+                    member.node_id, len(lost), len(acknowledged), lost[:5]))
+        return len(acknowledged)
 
     # ---- claims ----
 
@@ -120,7 +173,11 @@ class Case:
             time.sleep(0.02)
 
 
-def load(pattern):
+def matches(pattern, name):
+    return pattern in name or fnmatch.fnmatch(name, pattern)
+
+
+def load(pattern, skipped):
     """[(module, name, function)] of the tests whose 'file.name' matches."""
     tests = []
     for file in sorted(os.listdir(HERE)):
@@ -130,7 +187,8 @@ def load(pattern):
         for name, function in module.__dict__.items():
             full = "%s.%s" % (file[5:-3], name[5:])
             if name.startswith("test_") and inspect.isfunction(function):
-                if pattern is None or pattern in full or fnmatch.fnmatch(full, pattern):
+                if (pattern is None or matches(pattern, full)) \
+                        and not (skipped and matches(skipped, full)):
                     tests.append((module, full, function))
     return tests
 
@@ -146,8 +204,13 @@ def run_one(run, module, function):
     except Exception:  # a failing test must not end the others
         traceback.print_exc(file=sys.stdout)
         for node in case.fresh + [module.__dict__.get("_shared_node")]:
-            if node is not None:
+            if isinstance(node, cluster.Node):
                 print(node.log_tail())
+        for made in case.fresh + [case.used_sites]:
+            if isinstance(made, sites.Sites):
+                print(made.describe())
+        if case.used_sites:
+            run.close_sites()           # the next test gets a cluster that nothing happened to
         return "failed"
     finally:
         for node in case.fresh:
@@ -159,16 +222,18 @@ def main():
     parser.add_argument("--build", default=os.path.join(schema.ROOT, "build"),
                         help="meson's build directory (default: build)")
     parser.add_argument("-k", metavar="PATTERN", help="only tests whose file.name contains this")
+    parser.add_argument("--skip", metavar="PATTERN", help="not those whose file.name contains this")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--keep", action="store_true", help="keep the scratch directory")
     arguments = parser.parse_args()
 
-    tests = load(arguments.k)
+    tests = load(arguments.k, arguments.skip)
     if arguments.list:
         print("\n".join(name for _, name, _ in tests))
         return 0
     scratch = tempfile.mkdtemp(prefix="tally-e2e-")
     counts = {"passed": 0, "failed": 0, "skipped": 0}
+    run = None
     try:
         run = Run(arguments.build, scratch)
         for position, (module, name, function) in enumerate(tests):
@@ -183,6 +248,8 @@ def main():
             if last and module.__dict__.get("_shared_node") is not None:
                 module.__dict__.pop("_shared_node").close()
     finally:
+        if run:
+            run.close_sites()
         for module, _, _ in tests:
             if module.__dict__.get("_shared_node") is not None:
                 module.__dict__.pop("_shared_node").close()

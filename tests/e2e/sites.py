@@ -49,6 +49,7 @@ class Member(Node):
         for section, values in sites.settings.items():
             self.config.setdefault(section, {}).update(values)
         self.stopped = False            # by SIGSTOP
+        self.environment.update(sites.environment_of(self))
 
     @property
     def is_data(self):
@@ -104,10 +105,12 @@ class Member(Node):
 
 
 class Sites:
-    def __init__(self, programs, security, schema, directory, topology=ONE_ONE_ONE, settings=None):
+    def __init__(self, programs, security, schema, directory, topology=ONE_ONE_ONE, settings=None,
+                 environment=None):
         self.programs, self.security, self.schema = programs, security, schema
         self.directory, self.topology = directory, topology
         self.settings = settings or {}
+        self.environment_of = environment or (lambda member: {})    # member -> variables
         os.makedirs(directory, exist_ok=True)
         self.network = Network()
         self.members = [Member(self, number, site, kind)
@@ -145,21 +148,29 @@ class Sites:
         self.members.append(member)
         return member
 
-    def tool(self, *arguments, role="site", nodes=None, seconds=TOOL_SECONDS):
-        """tally with a role's certificate: (exit status, output)."""
-        nodes = nodes or [m for m in self.members if m.alive and m.is_data and not m.stopped]
+    def tool_start(self, *arguments, role="site", nodes=None):
+        """Starts tally with a role's certificate, to be asked at these nodes (all that are up)."""
+        nodes = nodes or [m for m in self.data() if m.alive and not m.stopped]
         certificate = self.security.by_name[role]
-        command = [self.programs.tally, "--server",
-                   ",".join("127.0.0.1:%d" % m.grpc_port() for m in nodes),
-                   "--ca", self.security.authority.certificate, "--cert", certificate.certificate,
-                   "--key", certificate.key] + [str(a) for a in arguments]
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=seconds)
-        except subprocess.TimeoutExpired as late:
-            raise Failure("%s: still running after %d s\n%s" % (
-                " ".join(command), seconds, (late.stdout or b"").decode(errors="replace"))) from None
-        return done.returncode, done.stdout.decode(errors="replace")
+        return subprocess.Popen(
+            [self.programs.tally, "--server",
+             ",".join("127.0.0.1:%d" % m.grpc_port() for m in nodes),
+             "--ca", self.security.authority.certificate, "--cert", certificate.certificate,
+             "--key", certificate.key] + [str(a) for a in arguments], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def tool(self, *arguments, seconds=TOOL_SECONDS, **options):
+        """(exit status, output) of tally."""
+        with self.tool_start(*arguments, **options) as command:
+            try:
+                output, _ = command.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                command.kill()
+                output, _ = command.communicate()
+                raise Failure("tally %s: still running after %d s\n%s" % (
+                    " ".join(map(str, arguments)), seconds,
+                    output.decode(errors="replace"))) from None
+        return command.returncode, output.decode(errors="replace")
 
     def tally(self, *arguments, **options):
         """tally, which has to succeed: its output."""
