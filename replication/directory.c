@@ -19,7 +19,8 @@
  * catch-up takes the place of the generation before it:
  *
  *     tallystick generation 1
- *     generation 7
+ *     journal 7
+ *     store 6
  *     checksum 4c5d...
  *
  * The parsers accept exactly what the writers write.
@@ -269,21 +270,22 @@ void identity_member_line(const struct identity *identity, char out[IDENTITY_MEM
 
 /* ---- the generation in use ---- */
 
-static size_t current_print(uint64_t generation, char out[IDENTITY_SIZE_MAX])
+static size_t current_print(const struct generation *generation, char out[IDENTITY_SIZE_MAX])
 {
-    int size = snprintf(out, IDENTITY_SIZE_MAX, CURRENT_TITLE "%d\ngeneration %" PRIu64 "\n",
-                        CURRENT_FORMAT, generation);
+    int size = snprintf(out, IDENTITY_SIZE_MAX,
+                        CURRENT_TITLE "%d\njournal %" PRIu64 "\nstore %" PRIu64 "\n",
+                        CURRENT_FORMAT, generation->journal, generation->store);
     return print_checksum(out, size);
 }
 
-enum status current_write(const struct files *files, uint64_t generation)
+enum status current_write(const struct files *files, const struct generation *generation)
 {
     char text[IDENTITY_SIZE_MAX];
     size_t size = current_print(generation, text);
     return files_replace(files, DIRECTORY_CURRENT, text, size);
 }
 
-enum status current_read(const struct files *files, uint64_t *out_generation)
+enum status current_read(const struct files *files, struct generation *out)
 {
     char text[IDENTITY_SIZE_MAX + 1];
     uint64_t size = 0;
@@ -294,40 +296,41 @@ enum status current_read(const struct files *files, uint64_t *out_generation)
     memcpy(parsed, text, sizeof parsed);
     char *at = parsed;
     uint64_t format = 0;
-    uint64_t generation = 0;
+    struct generation generation = {0};
     if (!parse_number(take_line(&at, CURRENT_TITLE), &format))
         return STATUS_CORRUPT;
     if (format != CURRENT_FORMAT)
         return STATUS_VERSION;
-    if (!parse_number(take_line(&at, "generation "), &generation) || generation == 0)
+    if (!parse_number(take_line(&at, "journal "), &generation.journal) ||
+        !parse_number(take_line(&at, "store "), &generation.store) || generation.journal == 0 ||
+        generation.store == 0)
         return STATUS_CORRUPT;
     char expected[IDENTITY_SIZE_MAX];
-    size_t expected_size = current_print(generation, expected);
+    size_t expected_size = current_print(&generation, expected);
     if (expected_size != size || memcmp(expected, text, expected_size) != 0)
         return STATUS_CORRUPT;
-    *out_generation = generation;
+    *out = generation;
     return STATUS_OK;
 }
 
-void directory_generation_name(const char *what, uint64_t generation,
-                               char out_name[DIRECTORY_NAME_MAX])
+void directory_generation_name(const char *what, uint64_t number, char out_name[DIRECTORY_NAME_MAX])
 {
-    int size = snprintf(out_name, DIRECTORY_NAME_MAX, "%s-%" PRIu64, what, generation);
+    int size = snprintf(out_name, DIRECTORY_NAME_MAX, "%s-%" PRIu64, what, number);
     invariant(size > 0 && size < DIRECTORY_NAME_MAX);
 }
 
-bool directory_generation_parse(const char *what, const char *name, uint64_t *out_generation)
+bool directory_generation_parse(const char *what, const char *name, uint64_t *out_number)
 {
     size_t size = strlen(what);
     char again[DIRECTORY_NAME_MAX];
-    uint64_t generation = 0;
+    uint64_t number = 0;
     if (strncmp(name, what, size) != 0 || name[size] != '-' ||
-        !parse_number(name + size + 1, &generation))
+        !parse_number(name + size + 1, &number))
         return false;
-    directory_generation_name(what, generation, again);
+    directory_generation_name(what, number, again);
     if (strcmp(again, name) != 0)
         return false; /* leading zeros: not ours */
-    *out_generation = generation;
+    *out_number = number;
     return true;
 }
 

@@ -57,15 +57,22 @@ void identity_member(const struct identity *identity, struct member *out);
 #define IDENTITY_MEMBER_LINE_SIZE 320
 void identity_member_line(const struct identity *identity, char out[IDENTITY_MEMBER_LINE_SIZE]);
 
+/* The pair in use, by the numbers of its directories. They differ after a catch-up that had no need
+ * of a new store. */
+struct generation {
+    uint64_t journal;
+    uint64_t store;
+};
+
 /* File "current", replaced durably or not at all. */
-enum status current_write(const struct files *files, uint64_t generation);
+enum status current_write(const struct files *files, const struct generation *generation);
 /* STATUS_NOT_FOUND, STATUS_VERSION, STATUS_CORRUPT. */
-enum status current_read(const struct files *files, uint64_t *out_generation);
+enum status current_read(const struct files *files, struct generation *out);
 /* "journal-7" for (DIRECTORY_JOURNAL, 7). */
-void directory_generation_name(const char *what, uint64_t generation,
+void directory_generation_name(const char *what, uint64_t number,
                                char out_name[DIRECTORY_NAME_MAX]);
 /* The inverse; false when `name` is nothing of the kind. */
-bool directory_generation_parse(const char *what, const char *name, uint64_t *out_generation);
+bool directory_generation_parse(const char *what, const char *name, uint64_t *out_number);
 
 /* "directory/name"; STATUS_INVALID when it does not fit DIRECTORY_PATH_MAX. */
 enum status directory_join(const char *directory, const char *name,

@@ -46,7 +46,7 @@ struct node {
     struct files journal_files;
     struct file *lock;
     struct identity identity;
-    uint64_t generation; /* of journal and store */
+    struct generation generation;
     struct journal *journal;
     struct checkpoint *store;
     struct machine *machine;

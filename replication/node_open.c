@@ -192,11 +192,11 @@ static enum status read_current(struct node *node, struct node_error *error)
     }
 }
 
-static enum status generation_path(const struct node *node, const char *what,
+static enum status generation_path(const struct node *node, const char *what, uint64_t number,
                                    char out_path[DIRECTORY_PATH_MAX])
 {
     char name[DIRECTORY_NAME_MAX];
-    directory_generation_name(what, node->generation, name);
+    directory_generation_name(what, number, name);
     return directory_join(node->options.directory, name, out_path);
 }
 
@@ -205,7 +205,7 @@ static enum status generation_path(const struct node *node, const char *what,
 static enum status open_journal_files(struct node *node, struct node_error *error)
 {
     char path[DIRECTORY_PATH_MAX];
-    enum status status = generation_path(node, DIRECTORY_JOURNAL, path);
+    enum status status = generation_path(node, DIRECTORY_JOURNAL, node->generation.journal, path);
     if (status == STATUS_OK)
         status = node->environment->open_directory(node->environment->context, path,
                                                    &node->journal_files);
@@ -315,7 +315,7 @@ static enum status find_store(struct node *node, const char *path, struct node_e
 static enum status open_store(struct node *node, struct node_error *error)
 {
     char path[DIRECTORY_PATH_MAX];
-    enum status status = generation_path(node, DIRECTORY_STORE, path);
+    enum status status = generation_path(node, DIRECTORY_STORE, node->generation.store, path);
     if (status != STATUS_OK)
         return node_refuse(error, status, "%s: the path is too long", node->options.directory);
     status = find_store(node, path, error);

@@ -73,7 +73,7 @@ static bool find_generation(const char *place, const char *part, char *out, size
 {
     struct files files;
     struct stat about;
-    uint64_t generation = 0;
+    struct generation generation;
     char name[DIRECTORY_NAME_MAX];
     if (files_posix_open(place, &files) != STATUS_OK)
         return false;
@@ -81,7 +81,8 @@ static bool find_generation(const char *place, const char *part, char *out, size
     files_posix_close(&files);
     if (status != STATUS_OK)
         return false;
-    directory_generation_name(part, generation, name);
+    directory_generation_name(
+        part, strcmp(part, DIRECTORY_STORE) == 0 ? generation.store : generation.journal, name);
     snprintf(out, size, "%s/%s", place, name);
     return stat(out, &about) == 0 && S_ISDIR(about.st_mode);
 }

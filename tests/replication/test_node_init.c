@@ -108,14 +108,15 @@ Test(node_init, a_joiner_is_empty_and_says_how_to_add_it)
 
     struct files files;
     struct hard_state state;
-    uint64_t generation = 0;
+    struct generation generation = {0};
     struct identity identity;
     cr_assert_eq(files_posix_open(other, &files), STATUS_OK);
     cr_assert_eq(hard_state_read(&files, &state), STATUS_OK);
     cr_assert_eq(state.term, 0);
     cr_assert_eq(state.vote, 0);
     cr_assert_eq(current_read(&files, &generation), STATUS_OK);
-    cr_assert_eq(generation, 1);
+    cr_assert_eq(generation.journal, 1);
+    cr_assert_eq(generation.store, 1);
     cr_assert_eq(identity_read(&files, &identity), STATUS_OK);
     char line[IDENTITY_MEMBER_LINE_SIZE], found[IDENTITY_MEMBER_LINE_SIZE + 2] = "";
     identity_member_line(&identity, line);
