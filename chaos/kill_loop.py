@@ -32,7 +32,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -41,6 +40,7 @@ sys.dont_write_bytecode = True
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import cluster  # noqa: E402
 import schema  # noqa: E402
+from clients import LoopFailure, Process  # noqa: E402
 
 PROCESSES, CLIENTS_PER_PROCESS = 2, 6
 READY_SECONDS = 60          # a start, replay included
@@ -51,10 +51,6 @@ SETTINGS = {"journal": {"segment_bytes": 2 << 20},
             "checkpoint": {"transfers": 20000, "interval_ms": 300}}
 # (share of batches up to here, least size, greatest size)
 BATCH_SIZES = ((0.7, 1, 10), (0.95, 10, 60), (0.995, 60, 400), (1, 400, 8190))
-
-
-class LoopFailure(Exception):
-    """The loop cannot go on; not the judge's business."""
 
 
 class PowerLoss:
@@ -87,42 +83,6 @@ class PowerLoss:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
         if done.returncode != 0:
             raise LoopFailure("powerloss-apply: %s" % done.stdout.decode(errors="replace"))
-
-
-class Process:
-    """A process of clients, and how many answers they have had."""
-
-    def __init__(self, config):
-        self.process = subprocess.Popen([os.path.join(HERE, "workload.py"), "--config", config],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.answers = 0
-        # The one with the business operator makes ledger and accounts first.
-        if self.process.stdout.readline() != b"started\n":
-            raise LoopFailure("a client process did not start")
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.answers = int(line)
-
-    def check(self):
-        if self.process.poll() is not None:
-            raise LoopFailure("a client process ended with %d" % self.process.returncode)
-
-    def settle(self, seconds):
-        """Every outcome becomes final, or the loop has failed."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise LoopFailure("a client did not settle its requests") from None
-        if status != 0:
-            raise LoopFailure("a client process ended with %d" % status)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
 
 
 class Loop:

@@ -66,6 +66,10 @@ class Member(Node):
             command += ["--join", "--cluster-id", self.cluster_id, "--kind", self.kind]
         return command
 
+    def spawn(self):
+        self.sites.before_spawn(self)
+        return super().spawn()
+
     @property
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -111,6 +115,7 @@ class Sites:
         self.directory, self.topology = directory, topology
         self.settings = settings or {}
         self.environment_of = environment or (lambda member: {})    # member -> variables
+        self.before_spawn = lambda member: None
         os.makedirs(directory, exist_ok=True)
         self.network = Network()
         self.members = [Member(self, number, site, kind)
