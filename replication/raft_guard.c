@@ -7,7 +7,8 @@
  *   raft_guard.c             tick; after each event: barrier, transfer, fail-stop; wiring
  *   raft_guard_receive.c     messages on their way to libraft, commit
  *   raft_guard_send.c        messages on their way out
- *   raft_guard_membership.c  which configuration is committed
+ *   raft_guard_membership.c  which configuration is committed, and which change may be made
+ *   raft_guard_witness.c     what a witness does otherwise
  *   raft_guard_disk.c        append, truncate, term, vote, snapshot
  *   raft_layout.c            what is read and written inside libraft's structures
  *
@@ -68,6 +69,25 @@ bool guard_disk_is_behind(const struct raft_guard *guard)
 
 /* -------------------------------------------------------------------- tick */
 
+/* Who has the only vote makes itself leader, at the start or after silence, and libraft forgets to
+ * begin a term for it. But others have entries of the term that was: of its own life before, which
+ * sent them before its disk had them; or of a leader that removed itself. */
+static void begin_term_alone(struct raft_guard *guard)
+{
+    struct raft *raft = guard->options.raft;
+    struct raft_io *inner = guard->options.inner;
+    if (!guard_has(guard, RAFT_GUARD_TERM) || !raft_layout_is_sole_voter(raft))
+        return;
+    raft_term term = raft->current_term + 1;
+    int code = inner->set_term(inner, term);
+    if (code == 0)
+        code = inner->set_vote(inner, raft->id);
+    if (code != 0)
+        guard_stop(guard, "set_term", code);
+    else
+        raft_layout_set_term(raft, term);
+}
+
 static void guard_tick(struct raft_io *inner)
 {
     struct raft_guard *guard = inner->data;
@@ -87,8 +107,42 @@ static void guard_tick(struct raft_io *inner)
         if (guard_has(guard, RAFT_GUARD_LEADER) && now - guard->heard_at >= raft->election_timeout)
             raft_layout_forget_leader(raft);
     }
+    guard_witness_tick(guard, inner->time(inner));
+    guard->ticked_at = inner->time(inner);
+    if (raft->state == RAFT_FOLLOWER && raft_layout_election_is_due(raft, guard->ticked_at)) {
+        begin_term_alone(guard);
+        if (guard->stopped)
+            return;
+    }
     guard->raft_tick(&guard->io);
     guard_settle(guard);
+}
+
+static raft_time sooner(raft_time a, raft_time b)
+{
+    return a < b ? a : b;
+}
+
+raft_time raft_guard_next_tick(const struct raft_guard *guard)
+{
+    const struct raft *raft = guard->options.raft;
+    if (guard->stopped || guard->closing)
+        return UINT64_MAX;
+    raft_time next = guard_witness_has(guard, RAFT_GUARD_QUIET) && raft->state != RAFT_LEADER
+                         ? guard_witness_next(guard)
+                         : raft_layout_next_tick(raft);
+    /* What was due at the last tick and still is (a snapshot on its way to a peer does not count as
+     * sent) has time. */
+    raft_time pause = raft->heartbeat_timeout / 4;
+    if (next < guard->ticked_at + pause)
+        next = guard->ticked_at + pause;
+    if (raft->transfer != NULL)
+        next = sooner(next, raft->transfer->start + raft->election_timeout);
+    if (guard->transfer_state == RAFT_GUARD_TRANSFER_WAITS)
+        next = sooner(next, guard->transfer_began + raft->election_timeout);
+    if (raft_layout_leader(raft) != 0)
+        next = sooner(next, guard->heard_at + raft->election_timeout);
+    return next;
 }
 
 /* ----------------------------------------------------------------- after an event */
@@ -114,8 +168,10 @@ static void propose_barrier(struct raft_guard *guard)
     if (guard->led_term != raft->current_term) {
         guard->led_term = raft->current_term;
         guard->barrier_wanted = guard_has(guard, RAFT_GUARD_BARRIER);
+        guard_begin_to_lead(guard);
     }
-    if (!guard->barrier_wanted || guard->barrier_in_log || raft->transfer != NULL)
+    if (!guard->barrier_wanted || guard->barrier_in_log || raft->transfer != NULL ||
+        guard_witness_has(guard, RAFT_GUARD_SILENT))
         return;
     guard->barrier.data = guard;
     guard->barrier_in_log = true;
@@ -123,6 +179,13 @@ static void propose_barrier(struct raft_guard *guard)
         guard->barrier_wanted = false;
     else
         guard->barrier_in_log = false; /* out of memory: again after the next event */
+}
+
+static void hand_over(struct raft_guard *guard)
+{
+    raft_id heir = guard_witness_heir(guard);
+    if (heir != 0)
+        (void)raft_guard_transfer(guard, heir, NULL, NULL); /* refused: after the next event */
 }
 
 static void end_transfer(struct raft_guard *guard)
@@ -184,6 +247,8 @@ void guard_settle(struct raft_guard *guard)
     }
     guard_note_configuration(guard);
     propose_barrier(guard);
+    guard_note_commit(guard);
+    hand_over(guard);
     step_transfer(guard);
     guard_call_back_completed(guard);
 }
@@ -232,6 +297,9 @@ static int guard_start(struct raft_io *outer, unsigned tick_ms, raft_io_tick_cb 
     guard->raft_recv = recv;
     guard->heard_at = inner->time(inner);
     guard_note_start(guard);
+    begin_term_alone(guard);
+    if (guard->stopped)
+        return RAFT_IOERR;
     return guard_pass(guard, inner->start(inner, tick_ms, guard_tick, guard_recv));
 }
 
@@ -258,8 +326,16 @@ static raft_time guard_time(struct raft_io *outer)
     return guard_inner(outer)->time(guard_inner(outer));
 }
 
+/* libraft draws election timeouts only. Who asks for pre-votes disturbs nobody, and asks again
+ * soon: what is in the way (a leader not yet forgotten, a longer log elsewhere) passes in that
+ * time. */
 static int guard_random(struct raft_io *outer, int min, int max)
 {
+    const struct raft *raft = guard_of(outer)->options.raft;
+    if (raft_layout_in_pre_vote(raft)) {
+        min = (int)raft->heartbeat_timeout * 4 / 5;
+        max = 2 * min;
+    }
     return guard_inner(outer)->random(guard_inner(outer), min, max);
 }
 
@@ -307,7 +383,8 @@ void raft_guard_init(struct raft_guard *guard, const struct raft_guard_options *
 bool raft_guard_ready(const struct raft_guard *guard)
 {
     const struct raft *raft = guard->options.raft;
-    return !guard->stopped && raft->state == RAFT_LEADER && guard->ready_term == raft->current_term;
+    return !guard->stopped && raft->state == RAFT_LEADER &&
+           guard->ready_term == raft->current_term && !guard_witness_has(guard, RAFT_GUARD_SILENT);
 }
 
 bool raft_guard_may_propose(const struct raft_guard *guard)
@@ -315,11 +392,11 @@ bool raft_guard_may_propose(const struct raft_guard *guard)
     return raft_guard_ready(guard) && guard->transfer_state == RAFT_GUARD_NO_TRANSFER;
 }
 
-bool raft_guard_may_change_membership(const struct raft_guard *guard)
+bool guard_is_data_voter(const struct raft_guard *guard, raft_id id)
 {
-    const struct raft *raft = guard->options.raft;
-    return raft_guard_may_propose(guard) && !raft_layout_changing(raft) &&
-           raft_layout_all_voters_have(raft, raft->commit_index);
+    const struct raft_guard_options *options = &guard->options;
+    return raft_layout_role(options->raft, id) == RAFT_VOTER &&
+           (options->is_witness == NULL || !options->is_witness(options->context, id));
 }
 
 int raft_guard_transfer(struct raft_guard *guard, raft_id id, raft_guard_transfer_cb cb,
@@ -330,7 +407,9 @@ int raft_guard_transfer(struct raft_guard *guard, raft_id id, raft_guard_transfe
     if (guard->stopped || raft->state != RAFT_LEADER || raft->transfer != NULL ||
         guard->transfer_state != RAFT_GUARD_NO_TRANSFER)
         return RAFT_NOTLEADER;
-    if (id == raft->id || !raft_layout_knows(raft, id))
+    if (id == raft->id || raft_layout_role(raft, id) != RAFT_VOTER)
+        return RAFT_BADID;
+    if (guard_has(guard, RAFT_GUARD_TARGET) && !guard_is_data_voter(guard, id))
         return RAFT_BADID;
     guard->transfer_state = RAFT_GUARD_TRANSFER_WAITS;
     guard->transfer_to = id;

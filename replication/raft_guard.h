@@ -53,8 +53,24 @@ enum raft_guard_part {
     RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
     RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
     RAFT_GUARD_ROLLBACK = 1u << 23, /* go back to the committed configuration */
-    RAFT_GUARD_ALL = 0xf03ffe,
+    RAFT_GUARD_VOTE = 1u << 24,     /* vote also as who does not know yet that it may */
+    RAFT_GUARD_TERM = 1u << 14,     /* also a sole voter begins a term before it leads */
+    RAFT_GUARD_CHANGE = 1u << 25,   /* change members only when the change can be committed */
+    /* Of a witness. */
+    RAFT_GUARD_QUIET = 1u << 26,     /* no campaign of its own */
+    RAFT_GUARD_RESORT = 1u << 27,    /* but as the last resort */
+    RAFT_GUARD_SILENT = 1u << 28,    /* as a leader it appends nothing and serves nobody */
+    RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
+    RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
+    RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
+    RAFT_GUARD_ALL = 0x7ff07fff,
 };
+
+/* A witness that refused a data node its vote waits this long for another one to lead. */
+#define RAFT_GUARD_RESORT_MS 150
+
+/* Servers of one configuration. */
+#define RAFT_GUARD_PEERS_MAX 16
 
 struct raft_guard;
 
@@ -66,11 +82,16 @@ typedef void (*raft_guard_fail_stop)(void *context, const char *operation, int c
 /* The end of a transfer, successful or not: ask raft_leader(). */
 typedef void (*raft_guard_transfer_cb)(void *context);
 
+/* Whether that member is a witness: what raft itself does not know. Pure, any time. */
+typedef bool (*raft_guard_is_witness)(void *context, raft_id id);
+
 struct raft_guard_options {
-    struct raft *raft;              /* not initialized yet; borrowed for the guard's life */
-    struct raft_io *inner;          /* likewise; its data becomes ours */
-    struct raft_fsm *fsm;           /* likewise; its functions get ours, with the same `data` */
-    raft_guard_fail_stop fail_stop; /* required */
+    struct raft *raft;                /* not initialized yet; borrowed for the guard's life */
+    struct raft_io *inner;            /* likewise; its data becomes ours */
+    struct raft_fsm *fsm;             /* likewise; its functions get ours, with the same `data` */
+    raft_guard_fail_stop fail_stop;   /* required */
+    raft_guard_is_witness is_witness; /* NULL: nobody is */
+    bool witness;                     /* this node itself */
     void *context;
     uint32_t parts; /* RAFT_GUARD_ALL */
 };
@@ -102,7 +123,18 @@ struct raft_guard {
     raft_index committed_index;          /* ... this entry; 0: none known */
     raft_index loaded_uncommitted;       /* between load and start */
 
+    /* As a witness. */
+    raft_time resort_at;  /* it may campaign from then on; 0: it has no reason to */
+    raft_time refused_at; /* last vote refused to a data node with a shorter log */
+
     /* As a leader. */
+    struct {
+        raft_id id;
+        raft_time at;
+    } heard[RAFT_GUARD_PEERS_MAX];        /* last results of this term, in no order; id 0: free */
+    raft_index commit_before, commit_now; /* samples, half an election timeout apart */
+    raft_time commit_sampled_at;
+    raft_time ticked_at;
     raft_term led_term; /* the newest term we saw ourselves leading, 0 = not leading */
     bool barrier_wanted, barrier_in_log;
     raft_term ready_term; /* the barrier of this term is applied */
@@ -134,13 +166,25 @@ bool raft_guard_ready(const struct raft_guard *guard);
 /* False while leadership moves away: propose nothing, the peer must reach the end of the log. */
 bool raft_guard_may_propose(const struct raft_guard *guard);
 
-/* A membership change is safe to propose now: ready, none in progress, every voter holds what is
- * committed, no transfer. */
-bool raft_guard_may_change_membership(const struct raft_guard *guard);
+/* May the member `id` get `role` now (RAFT_SPARE, RAFT_STANDBY, RAFT_VOTER; -1: be removed; a new
+ * one comes as RAFT_SPARE)? To be asked before each raft_add(), raft_assign() and raft_remove().
+ * That is: ready, no change or transfer under way, and of the voters before as well as after the
+ * change a majority is heard from and holds what was committed an election timeout ago, so that the
+ * change is committed and the cluster goes on without the others. */
+bool raft_guard_may_change(const struct raft_guard *guard, raft_id id, int role);
+
+/* Leader: `id` answered within the last election timeout, and held what was committed an election
+ * timeout ago. Of this node itself: it leads. */
+bool raft_guard_is_current(const struct raft_guard *guard, raft_id id);
+
+/* When the inner raft_io's tick must be called next (its clock, milliseconds; may be in the past),
+ * UINT64_MAX: when something else happens only. Ask again after each event. More ticks do no harm,
+ * and nothing is missed between these. */
+raft_time raft_guard_next_tick(const struct raft_guard *guard);
 
 /* Hands leadership to the voter `id`: waits, at most an election timeout, until it holds the whole
  * log on its disk, then asks it to campaign. 0: cb fires once, never inside. RAFT_NOTLEADER: not
- * leading, or a transfer runs. RAFT_BADID: not another server of the configuration. */
+ * leading, or a transfer runs. RAFT_BADID: not another voter of the configuration, or a witness. */
 int raft_guard_transfer(struct raft_guard *guard, raft_id id, raft_guard_transfer_cb cb,
                         void *context);
 

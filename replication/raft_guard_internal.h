@@ -17,6 +17,23 @@ bool guard_disk_is_behind(const struct raft_guard *guard);
 /* At the end of every event, outside of libraft: what an event may have made due. */
 void guard_settle(struct raft_guard *guard);
 
+/* Whether `id` has a vote and is no witness. */
+bool guard_is_data_voter(const struct raft_guard *guard, raft_id id);
+
+/* raft_guard_witness.c: nothing of it does anything at a data node */
+/* Before libraft's tick. */
+void guard_witness_tick(struct raft_guard *guard, raft_time now);
+/* When the next tick has something to do; UINT64_MAX. */
+raft_time guard_witness_next(const struct raft_guard *guard);
+/* Somebody asks for a vote; before libraft sees it. */
+void guard_witness_asked(struct raft_guard *guard, const struct raft_request_vote *request);
+/* A leader spoke. */
+void guard_witness_heard_leader(struct raft_guard *guard);
+/* At the end of an event: whom to hand leadership to now, or 0. */
+raft_id guard_witness_heir(const struct raft_guard *guard);
+/* Has `part`, as a witness. */
+bool guard_witness_has(const struct raft_guard *guard, uint32_t part);
+
 /* raft_guard_membership.c */
 /* What load() is about to give to libraft. RAFT_MALFORMED, RAFT_CORRUPT, RAFT_NOMEM. */
 int guard_note_load(struct raft_guard *guard, const struct raft_snapshot *snapshot,
@@ -28,6 +45,10 @@ void guard_note_configuration(struct raft_guard *guard);
 void guard_forget_configuration(struct raft_guard *guard);
 /* libraft is about to truncate. False: not with this message. */
 bool guard_roll_back(struct raft_guard *guard, raft_index truncate_from);
+/* Leader: a new term begins; a peer answered; after each event. What a change of members needs. */
+void guard_begin_to_lead(struct raft_guard *guard);
+void guard_note_answer(struct raft_guard *guard, raft_id id);
+void guard_note_commit(struct raft_guard *guard);
 int guard_fsm_snapshot(struct raft_fsm *outer, struct raft_buffer *buffers[], unsigned *count);
 
 /* raft_guard_receive.c */

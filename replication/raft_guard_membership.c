@@ -15,6 +15,7 @@
 #include "replication/raft_layout.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static int copy(const struct raft_configuration *from, struct raft_configuration *out)
 {
@@ -163,7 +164,94 @@ int guard_fsm_snapshot(struct raft_fsm *outer, struct raft_buffer *buffers[], un
 {
     struct raft_guard *guard =
         (struct raft_guard *)((char *)outer - offsetof(struct raft_guard, fsm));
-    if (guard_has(guard, RAFT_GUARD_S13) && raft_layout_configuration_pending(guard->options.raft))
+    const struct raft *raft = guard->options.raft;
+    /* The second: committed, but by an entry that this snapshot does not reach. */
+    if (guard_has(guard, RAFT_GUARD_S13) &&
+        (raft_layout_configuration_pending(raft) ||
+         raft_layout_committed_configuration(raft) > raft_last_applied(guard->options.raft)))
         return RAFT_BUSY;
     return guard->options.fsm->snapshot(guard->options.fsm, buffers, count);
+}
+
+/* ------------------------------------------------------------- changing the members */
+
+/* Raft's own conditions for the change of one server: the change before is committed, and so is an
+ * entry of the leader's term. They keep the cluster safe whoever is away. What is added here keeps
+ * it alive: a configuration is in force before it is committed, and a leader never takes it back;
+ * so it must be committed by those who are there. */
+
+void guard_begin_to_lead(struct raft_guard *guard)
+{
+    const struct raft *raft = guard->options.raft;
+    memset(guard->heard, 0, sizeof guard->heard);
+    guard->commit_before = guard->commit_now = raft->commit_index;
+    guard->commit_sampled_at = guard->options.inner->time(guard->options.inner);
+}
+
+void guard_note_answer(struct raft_guard *guard, raft_id id)
+{
+    raft_time now = guard->options.inner->time(guard->options.inner);
+    unsigned place = 0;
+    for (unsigned i = 0; i < RAFT_GUARD_PEERS_MAX; i++) {
+        if (guard->heard[i].id == id) {
+            guard->heard[i].at = now;
+            return;
+        }
+        if (guard->heard[i].at < guard->heard[place].at)
+            place = i; /* free, or of a member that left long ago */
+    }
+    guard->heard[place].id = id;
+    guard->heard[place].at = now;
+}
+
+void guard_note_commit(struct raft_guard *guard)
+{
+    const struct raft *raft = guard->options.raft;
+    raft_time now = guard->options.inner->time(guard->options.inner);
+    if (raft->state != RAFT_LEADER || now - guard->commit_sampled_at < raft->election_timeout / 2)
+        return;
+    guard->commit_before = guard->commit_now;
+    guard->commit_now = raft->commit_index;
+    guard->commit_sampled_at = now;
+}
+
+bool raft_guard_is_current(const struct raft_guard *guard, raft_id id)
+{
+    const struct raft *raft = guard->options.raft;
+    if (guard->stopped || raft->state != RAFT_LEADER)
+        return false;
+    if (id == raft->id)
+        return true;
+    raft_time now = guard->options.inner->time(guard->options.inner);
+    for (unsigned i = 0; i < RAFT_GUARD_PEERS_MAX; i++) {
+        if (guard->heard[i].id == id)
+            return now - guard->heard[i].at < raft->election_timeout &&
+                   raft_layout_match(raft, id) >= guard->commit_before;
+    }
+    return false;
+}
+
+/* A majority of the voters is current, if `id` has `role`. */
+static bool majority_is_current(const struct raft_guard *guard, raft_id id, int role)
+{
+    const struct raft_configuration *configuration = &guard->options.raft->configuration;
+    unsigned voters = 0, current = 0;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        if ((server->id == id ? role : server->role) != RAFT_VOTER)
+            continue;
+        voters++;
+        current += raft_guard_is_current(guard, server->id) ? 1 : 0;
+    }
+    return current > voters / 2;
+}
+
+bool raft_guard_may_change(const struct raft_guard *guard, raft_id id, int role)
+{
+    const struct raft *raft = guard->options.raft;
+    if (!raft_guard_may_propose(guard) || raft_layout_changing(raft))
+        return false;
+    return !guard_has(guard, RAFT_GUARD_CHANGE) ||
+           (majority_is_current(guard, id, raft_layout_role(raft, id)) &&
+            majority_is_current(guard, id, role));
 }

@@ -62,6 +62,12 @@ static raft_index truncates_from(const struct raft *raft, const struct raft_appe
     return 0;
 }
 
+static void hear_leader(struct raft_guard *guard)
+{
+    guard->heard_at = guard->options.inner->time(guard->options.inner);
+    guard_witness_heard_leader(guard);
+}
+
 static void receive_append_entries(struct raft_guard *guard, struct raft_message *message)
 {
     const struct raft *raft = guard->options.raft;
@@ -94,7 +100,7 @@ static void receive_append_entries(struct raft_guard *guard, struct raft_message
 
     if (raft->state != RAFT_FOLLOWER || raft->current_term != term)
         return; /* from an older leader; or libraft gave up, which guard_settle() sees */
-    guard->heard_at = guard->options.inner->time(guard->options.inner);
+    hear_leader(guard);
     /* Accepted, unless libraft said no or swallowed the entries (it does during an install). */
     if (guard->arriving_rejected || raft_last_index(guard->options.raft) < end)
         return;
@@ -140,7 +146,13 @@ static void receive_append_entries_result(struct raft_guard *guard, struct raft_
 {
     const struct raft_append_entries_result *result = &message->append_entries_result;
     struct raft *raft = guard->options.raft;
-    if (raft->state != RAFT_LEADER || result->term != raft->current_term || result->rejected != 0) {
+    bool is_ours = raft->state == RAFT_LEADER && result->term == raft->current_term;
+    if (is_ours)
+        guard_note_answer(guard, message->server_id);
+    /* libraft would ask again with the next heartbeat, once for each step back. */
+    if (is_ours && result->rejected != 0)
+        raft_layout_hasten_probe(raft, message->server_id, result->rejected);
+    if (!is_ours || result->rejected != 0) {
         guard->raft_recv(&guard->io, message);
         return;
     }
@@ -176,6 +188,22 @@ void guard_repeat_acknowledgement(struct raft_guard *guard)
 }
 
 /* ---------------------------------------------------------------- other messages */
+
+/* libraft refuses its vote when it is no voter in its own eyes. But a configuration is in force
+ * where it is in the log: a leader that made us a voter and restarted needs our vote before it can
+ * tell us, and for a majority beside a dead voter nobody else's will do. Who asks knows whether our
+ * vote counts (Ongaro's thesis, section 4.2.2); how it is given does not change. */
+static void receive_request_vote(struct raft_guard *guard, struct raft_message *message)
+{
+    struct raft *raft = guard->options.raft;
+    guard_witness_asked(guard, &message->request_vote);
+    int role = -1;
+    if (guard_has(guard, RAFT_GUARD_VOTE) && raft->state == RAFT_FOLLOWER)
+        role = raft_layout_exchange_own_role(raft, RAFT_VOTER);
+    guard->raft_recv(&guard->io, message);
+    if (role >= 0)
+        (void)raft_layout_exchange_own_role(raft, role); /* a vote does not change members */
+}
 
 void guard_free_held_snapshot(struct raft_guard *guard)
 {
@@ -219,7 +247,7 @@ void guard_receive_snapshot(struct raft_guard *guard, struct raft_message *messa
     guard->raft_recv(&guard->io, message);
     guard->arriving_term = 0;
     if (raft->state == RAFT_FOLLOWER && raft->current_term == term)
-        guard->heard_at = guard->options.inner->time(guard->options.inner);
+        hear_leader(guard);
 }
 
 void guard_recv(struct raft_io *inner, struct raft_message *message)
@@ -248,9 +276,16 @@ void guard_recv(struct raft_io *inner, struct raft_message *message)
         else
             guard_receive_snapshot(guard, message);
         break;
+    case RAFT_IO_REQUEST_VOTE:
+        receive_request_vote(guard, message);
+        break;
     case RAFT_IO_TIMEOUT_NOW:
         if (guard_has(guard, RAFT_GUARD_S7) && guard_disk_is_behind(guard))
             break; /* S7: asked to campaign at once, with a log our disk does not hold */
+        if (guard_witness_has(guard, RAFT_GUARD_QUIET))
+            break;
+        if (guard_has(guard, RAFT_GUARD_TERM) && raft_layout_is_sole_voter(guard->options.raft))
+            break; /* its next tick makes it leader, of a term of its own */
         guard->raft_recv(&guard->io, message);
         break;
     default:

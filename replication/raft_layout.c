@@ -44,11 +44,14 @@ SIZE(struct raft_barrier, 48);
 LAYOUT(struct raft, io, 16);
 LAYOUT(struct raft, id, 32);
 LAYOUT(struct raft, current_term, 48);
+LAYOUT(struct raft, voted_for, 56);
 LAYOUT(struct raft, log, 64);
 LAYOUT(struct raft, configuration, 136);
 LAYOUT(struct raft, configuration_index, 152);
 LAYOUT(struct raft, configuration_uncommitted_index, 160);
 LAYOUT(struct raft, election_timeout, 168);
+LAYOUT(struct raft, heartbeat_timeout, 172);
+LAYOUT(struct raft, install_snapshot_timeout, 176);
 LAYOUT(struct raft, commit_index, 184);
 LAYOUT(struct raft, last_applied, 192);
 LAYOUT(struct raft, last_stored, 200);
@@ -56,11 +59,18 @@ LAYOUT(struct raft, state, 208);
 LAYOUT(struct raft, leader_state.progress, 216);
 LAYOUT(struct raft, leader_state.change, 224);
 LAYOUT(struct raft, leader_state.promotee_id, 232);
+LAYOUT(struct raft, leader_state.round_number, 240);
+LAYOUT(struct raft, leader_state.round_start, 256);
+LAYOUT(struct raft, follower_state.randomized_election_timeout, 216);
+LAYOUT(struct raft, candidate_state.randomized_election_timeout, 216);
+LAYOUT(struct raft, candidate_state.in_pre_vote, 233);
 LAYOUT(struct raft, follower_state.current_leader.id, 224);
 LAYOUT(struct raft, follower_state.current_leader.address, 232);
 LAYOUT(struct raft, election_timer_start, 280);
 LAYOUT(struct raft, transfer, 288);
 LAYOUT(struct raft, snapshot.put.data, 360);
+LAYOUT(struct raft, max_catch_up_rounds, 644);
+LAYOUT(struct raft, max_catch_up_round_duration, 648);
 LAYOUT(struct raft_log, entries, 0);
 LAYOUT(struct raft_log, size, 8);
 LAYOUT(struct raft_log, front, 16);
@@ -68,8 +78,18 @@ LAYOUT(struct raft_log, back, 24);
 LAYOUT(struct raft_log, offset, 32);
 LAYOUT(struct raft_log, snapshot.last_index, 56);
 LAYOUT(struct raft_log, snapshot.last_term, 64);
+LAYOUT(struct raft_progress, state, 0);
+LAYOUT(struct raft_progress, next_index, 8);
 LAYOUT(struct raft_progress, match_index, 16);
+LAYOUT(struct raft_progress, snapshot_index, 24);
+LAYOUT(struct raft_progress, last_send, 32);
+LAYOUT(struct raft_progress, snapshot_last_send, 40);
 LAYOUT(struct raft_progress, recent_recv, 48);
+LAYOUT(struct raft_server, role, 16);
+LAYOUT(struct raft_transfer, start, 16);
+
+/* raft_progress.state; libraft's own header keeps these to itself. */
+enum { PROBE = 0, PIPELINE = 1, SNAPSHOT = 2 };
 
 static struct raft_progress *progress_of(const struct raft *raft, raft_id id)
 {
@@ -89,6 +109,25 @@ const struct raft_entry *raft_layout_entry(const struct raft *raft, raft_index i
     if (index <= log->offset || index - log->offset > count)
         return NULL;
     return &log->entries[(log->front + (index - log->offset - 1)) % log->size];
+}
+
+raft_index raft_layout_first_index(const struct raft *raft)
+{
+    return raft->log.offset + 1;
+}
+
+uint64_t raft_layout_log_bytes(const struct raft *raft, raft_index from, raft_index to)
+{
+    uint64_t bytes = 0;
+    if (from <= raft->log.offset)
+        from = raft->log.offset + 1;
+    for (raft_index i = from; i <= to; i++) {
+        const struct raft_entry *entry = raft_layout_entry(raft, i);
+        if (entry == NULL)
+            break;
+        bytes += entry->buf.len;
+    }
+    return bytes;
 }
 
 raft_term raft_layout_term_at(const struct raft *raft, raft_index index)
@@ -122,6 +161,44 @@ bool raft_layout_knows(const struct raft *raft, raft_id id)
             return true;
     }
     return false;
+}
+
+int raft_layout_role(const struct raft *raft, raft_id id)
+{
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        if (raft->configuration.servers[i].id == id)
+            return raft->configuration.servers[i].role;
+    }
+    return -1;
+}
+
+bool raft_layout_is_sole_voter(const struct raft *raft)
+{
+    unsigned voters = 0;
+    for (unsigned i = 0; i < raft->configuration.n; i++)
+        voters += raft->configuration.servers[i].role == RAFT_VOTER ? 1 : 0;
+    return voters == 1 && raft_layout_role(raft, raft->id) == RAFT_VOTER;
+}
+
+void raft_layout_set_term(struct raft *raft, raft_term term)
+{
+    invariant(raft->state == RAFT_FOLLOWER || raft->state == RAFT_UNAVAILABLE); /* before start */
+    invariant_values(term > raft->current_term, term, raft->current_term);
+    raft->current_term = term;
+    raft->voted_for = raft->id;
+}
+
+int raft_layout_exchange_own_role(struct raft *raft, int role)
+{
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        struct raft_server *server = &raft->configuration.servers[i];
+        if (server->id != raft->id)
+            continue;
+        int before = server->role;
+        server->role = role;
+        return before;
+    }
+    return -1;
 }
 
 raft_id raft_layout_leader(const struct raft *raft)
@@ -238,8 +315,69 @@ bool raft_layout_changing(const struct raft *raft)
 
 void raft_layout_postpone_election(struct raft *raft, raft_time now)
 {
-    invariant(raft->state == RAFT_FOLLOWER);
+    invariant(raft->state == RAFT_FOLLOWER || raft->state == RAFT_CANDIDATE);
     raft->election_timer_start = now;
+}
+
+void raft_layout_expire_election(struct raft *raft)
+{
+    invariant(raft->state == RAFT_FOLLOWER || raft->state == RAFT_CANDIDATE);
+    raft->election_timer_start = 0; /* the clock is past any timeout, or soon will be */
+    /* libraft's second campaign would begin with real votes, and a new term. */
+    if (raft->state == RAFT_CANDIDATE)
+        raft->candidate_state.in_pre_vote = true;
+}
+
+bool raft_layout_in_pre_vote(const struct raft *raft)
+{
+    return raft->state == RAFT_CANDIDATE && raft->candidate_state.in_pre_vote;
+}
+
+bool raft_layout_election_is_due(const struct raft *raft, raft_time now)
+{
+    invariant(raft->state == RAFT_FOLLOWER);
+    return now - raft->election_timer_start >= raft->follower_state.randomized_election_timeout;
+}
+
+static raft_time sooner(raft_time a, raft_time b)
+{
+    return a < b ? a : b;
+}
+
+static raft_time next_tick_of_leader(const struct raft *raft)
+{
+    raft_time next = raft->election_timer_start + raft->election_timeout;
+    raft_id promotee = raft->leader_state.promotee_id;
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        const struct raft_progress *progress = &raft->leader_state.progress[i];
+        if (server->id == raft->id || (server->role == RAFT_SPARE && server->id != promotee))
+            continue;
+        next = sooner(next, progress->last_send + raft->heartbeat_timeout);
+        if (progress->state == SNAPSHOT)
+            next = sooner(next, progress->snapshot_last_send + raft->install_snapshot_timeout);
+    }
+    if (promotee == 0)
+        return next;
+    /* Both are compared with "longer than". */
+    raft_time round = raft->leader_state.round_start + 1;
+    if (raft->leader_state.round_number == raft->max_catch_up_rounds)
+        next = sooner(next, round + raft->election_timeout);
+    return sooner(next, round + raft->max_catch_up_round_duration);
+}
+
+raft_time raft_layout_next_tick(const struct raft *raft)
+{
+    raft_time next = UINT64_MAX;
+    if (raft->state == RAFT_LEADER)
+        next = next_tick_of_leader(raft);
+    else if (raft->state == RAFT_CANDIDATE)
+        next = raft->election_timer_start + raft->candidate_state.randomized_election_timeout;
+    else if (raft->state == RAFT_FOLLOWER && raft_layout_role(raft, raft->id) == RAFT_VOTER)
+        next = raft->election_timer_start + raft->follower_state.randomized_election_timeout;
+    if (raft->transfer != NULL)
+        next = sooner(next, raft->transfer->start + raft->election_timeout);
+    return next;
 }
 
 void raft_layout_forget_leader(struct raft *raft)
@@ -317,4 +455,33 @@ void raft_layout_set_recently_heard(struct raft *raft, raft_id id, bool heard)
     struct raft_progress *progress = progress_of(raft, id);
     if (progress != NULL)
         progress->recent_recv = heard;
+}
+
+bool raft_layout_in_snapshot(const struct raft *raft, raft_id id)
+{
+    const struct raft_progress *progress = progress_of(raft, id);
+    return progress != NULL && progress->state == SNAPSHOT;
+}
+
+void raft_layout_leave_snapshot(struct raft *raft, raft_id id, raft_index next)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress == NULL || progress->state != SNAPSHOT)
+        return;
+    invariant_values(next >= 1 && next <= raft_last_index(raft) + 1, next, id);
+    progress->state = PROBE;
+    progress->snapshot_index = 0;
+    progress->next_index = next > progress->match_index ? next : progress->match_index + 1;
+    progress->last_send = 0;
+}
+
+void raft_layout_hasten_probe(struct raft *raft, raft_id id, raft_index rejected)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress == NULL)
+        return;
+    bool goes_back = (progress->state == PROBE && rejected == progress->next_index - 1) ||
+                     (progress->state == PIPELINE && rejected > progress->match_index);
+    if (goes_back)
+        progress->last_send = 0;
 }

@@ -13,6 +13,7 @@
 #include <raft.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Servers whose matches are sorted to find the quorum; more voters than these trip an invariant.
  * 2 + 2 + 1 is five, and a membership change adds one at a time. */
@@ -24,6 +25,12 @@ raft_term raft_layout_term_at(const struct raft *raft, raft_index index);
 /* The entry at `index` while it is in memory, or NULL. Borrowed until the log changes. */
 const struct raft_entry *raft_layout_entry(const struct raft *raft, raft_index index);
 
+/* The oldest entry in memory; of an empty log: where the next one goes. */
+raft_index raft_layout_first_index(const struct raft *raft);
+
+/* Bytes of the entries from `from` to `to`, those that are in memory. */
+uint64_t raft_layout_log_bytes(const struct raft *raft, raft_index from, raft_index to);
+
 /* Last index and term covered by a snapshot, 0 without one. Set as soon as an install *begins*. */
 raft_index raft_layout_snapshot_index(const struct raft *raft);
 raft_term raft_layout_snapshot_term(const struct raft *raft);
@@ -33,6 +40,20 @@ bool raft_layout_installing(const struct raft *raft);
 
 /* The configuration in force has a server of this id. */
 bool raft_layout_knows(const struct raft *raft, raft_id id);
+
+/* What `id` is in the configuration in force: RAFT_SPARE, RAFT_STANDBY, RAFT_VOTER; -1: nothing. */
+int raft_layout_role(const struct raft *raft, raft_id id);
+
+/* We have the only vote there is. */
+bool raft_layout_is_sole_voter(const struct raft *raft);
+
+/* Follower, or not started yet: `term` has begun, and our vote in it is our own; both are on the
+ * disk. */
+void raft_layout_set_term(struct raft *raft, raft_term term);
+
+/* Our own role in the configuration in force changes to `role`, which libraft does not notice. -1
+ * and no change: not a member. Otherwise what it was. */
+int raft_layout_exchange_own_role(struct raft *raft, int role);
 
 /* Follower: whom it takes for the leader; 0: nobody, or not a follower. */
 raft_id raft_layout_leader(const struct raft *raft);
@@ -62,8 +83,21 @@ int raft_layout_decode_configuration(const struct raft_buffer *buffer,
 size_t raft_layout_encode_configuration(const struct raft_configuration *configuration,
                                         void *out_bytes, size_t capacity);
 
-/* Follower: the election timer starts anew at `now`. */
+/* Follower or candidate: the election timer starts anew at `now`. */
 void raft_layout_postpone_election(struct raft *raft, raft_time now);
+
+/* Follower or candidate: the next tick campaigns, beginning with a pre-vote. */
+void raft_layout_expire_election(struct raft *raft);
+
+/* It asks for pre-votes, which change nothing at anybody. */
+bool raft_layout_in_pre_vote(const struct raft *raft);
+
+/* Follower: the tick at `now` campaigns, if we have a vote. */
+bool raft_layout_election_is_due(const struct raft *raft, raft_time now);
+
+/* When a tick has something to do next, by libraft's timers: UINT64_MAX: never, until something
+ * else happens. May be in the past. */
+raft_time raft_layout_next_tick(const struct raft *raft);
 
 /* Follower: no leader is known any more, so that votes are given again. */
 void raft_layout_forget_leader(struct raft *raft);
@@ -85,6 +119,17 @@ bool raft_layout_all_voters_have(const struct raft *raft, raft_index index);
 /* Leader: some other voter that acknowledged `index`, or 0. Its acknowledgement is put back to
  * index - 1, so that libraft takes a repetition as news. `out_match` is what it was. */
 raft_id raft_layout_take_back_match(struct raft *raft, raft_index index, raft_index *out_match);
+
+/* Leader: libraft sent `id` a snapshot, and waits for its end. */
+bool raft_layout_in_snapshot(const struct raft *raft, raft_id id);
+
+/* Leader: that wait is over; `id` is asked at once whether it holds next - 1. No effect when there
+ * is no wait, or no such server. */
+void raft_layout_leave_snapshot(struct raft *raft, raft_id id, raft_index next);
+
+/* Leader: `id` rejects an index: what is asked next goes out without waiting for a heartbeat. Only
+ * where that is one step back, so that it ends. */
+void raft_layout_hasten_probe(struct raft *raft, raft_id id, raft_index rejected);
 
 /* Leader: whether libraft counts `id` as heard from since its last look at its majority. */
 bool raft_layout_recently_heard(const struct raft *raft, raft_id id);

@@ -7,7 +7,8 @@
  *
  *   raft_search --seeds 2000 --seconds 150 --from 1 --nodes 5
  *   raft_search --seeds 1 --from SEED          (once more, with the same trace hash)
- *   raft_search --nodes 4 --membership         (the last node comes and goes)
+ *   raft_search --nodes 5 --voters 1           (starts with one voter; members come and go)
+ *   raft_search --nodes 5 --witness            (the last node is one)
  *   raft_search --off 1                        (without part S1: tests of the search itself)
  */
 #include "raft_world.h"
@@ -21,13 +22,14 @@
 
 struct search {
     unsigned nodes;
-    bool membership; /* the last node comes and goes */
+    unsigned voters; /* at first; with less than `nodes` members come and go */
+    bool witness;    /* the last node is one */
     uint64_t seconds;
     uint32_t parts;
 };
 
 struct totals {
-    uint64_t acknowledged, elections, events, crashes, snapshots, bad_seeds;
+    uint64_t acknowledged, elections, events, crashes, snapshots, changes, bad_seeds;
 };
 
 struct run {
@@ -38,6 +40,18 @@ struct run {
 struct restart {
     unsigned node;
 };
+
+static unsigned data_voters(const struct world_node *node)
+{
+    const struct raft_configuration *configuration = &node->raft.configuration;
+    unsigned count = 0;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        bool witness = (node->world->options.witnesses >> (server->id - 1) & 1) != 0;
+        count += server->role == RAFT_VOTER && !witness ? 1 : 0;
+    }
+    return count;
+}
 
 static void changed(struct raft_change *change, int status)
 {
@@ -56,23 +70,30 @@ static int role_of(const struct world_node *node, raft_id id)
     return -1;
 }
 
-/* The last node comes and goes: a spare, a standby, a voter. */
+/* Any node becomes a spare, a standby, a voter, or is removed, as long as the guard allows it: also
+ * the leader, also while others are away. The data nodes that vote stay two, if they once were. */
 static void change_membership(struct world_node *node, void *context)
 {
     struct world *world = context;
-    if (!raft_guard_may_change_membership(&node->guard))
+    static const int roles[] = {RAFT_STANDBY, RAFT_VOTER, RAFT_VOTER, RAFT_SPARE, -1};
+    raft_id id = world_draw(world, 1, world->options.nodes);
+    int role = roles[world_draw(world, 0, 4)], now = role_of(node, id);
+    if (now < 0)
+        role = RAFT_SPARE;
+    bool loses_a_vote = now == RAFT_VOTER && role != RAFT_VOTER;
+    if (role == now || (loses_a_vote && data_voters(node) <= 2) ||
+        !raft_guard_may_change(&node->guard, id, role))
         return;
-    static const int roles[] = {RAFT_STANDBY, RAFT_VOTER, RAFT_SPARE, RAFT_VOTER};
-    raft_id id = world->options.nodes;
     char address[24];
     snprintf(address, sizeof address, "%llu", id);
-    uint64_t what = world_draw(world, 0, 4);
     struct raft_change *change = raft_malloc(sizeof *change);
-    int code = role_of(node, id) < 0 ? raft_add(&node->raft, change, id, address, changed)
-               : what == 4           ? raft_remove(&node->raft, change, id, changed)
-                                     : raft_assign(&node->raft, change, id, roles[what], changed);
-    if (code != 0) /* it has the role already */
+    int code = now < 0    ? raft_add(&node->raft, change, id, address, changed)
+               : role < 0 ? raft_remove(&node->raft, change, id, changed)
+                          : raft_assign(&node->raft, change, id, role, changed);
+    if (code != 0)
         raft_free(change);
+    else
+        world->changes++;
 }
 
 static void client(struct world *world, void *context)
@@ -80,7 +101,7 @@ static void client(struct world *world, void *context)
     const struct run *run = context;
     int leader = world_leader(world);
     if (world->options.outsiders != 0 && world->now_ms < run->heal_at_ms && leader >= 0 &&
-        world_chance(world, 0.02))
+        world_chance(world, 0.03))
         world_within(world, (unsigned)leader, change_membership, world);
     for (unsigned i = 0; i < world->options.nodes; i++) {
         if (world_leads(world, i) && raft_guard_may_propose(&world->nodes[i].guard))
@@ -211,8 +232,11 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
 {
     struct world_options options = {
         .nodes = search->nodes, .seed = seed, .parts = search->parts, .random = true};
-    if (search->membership)
-        options.outsiders = 1u << (search->nodes - 1);
+    for (unsigned i = search->voters; i < search->nodes; i++)
+        options.outsiders |= 1u << i;
+    if (search->witness)
+        options.witnesses = 1u << (search->nodes - 1);
+    options.exact = seed % 2 == 0;
     if (seed % 3 == 0) { /* snapshots all the time */
         options.snapshot_threshold = 20;
         options.snapshot_trailing = 5;
@@ -232,6 +256,7 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
     totals->elections += world->elections;
     totals->events += world->events;
     totals->crashes += run.crashes;
+    totals->changes += world->changes;
     for (unsigned i = 0; i < search->nodes; i++)
         totals->snapshots += world->nodes[i].snapshots_received;
     if (world->checkers.violation_count > 0) {
@@ -258,16 +283,16 @@ int main(int argc, char **argv)
 {
     static const struct option names[] = {{"seeds", 1, NULL, 's'},   {"from", 1, NULL, 'f'},
                                           {"seconds", 1, NULL, 't'}, {"nodes", 1, NULL, 'n'},
-                                          {"off", 1, NULL, 'o'},     {"membership", 0, NULL, 'm'},
-                                          {NULL, 0, NULL, 0}};
+                                          {"off", 1, NULL, 'o'},     {"voters", 1, NULL, 'v'},
+                                          {"witness", 0, NULL, 'w'}, {NULL, 0, NULL, 0}};
     struct search search = {.nodes = 3, .seconds = 60, .parts = RAFT_GUARD_ALL};
     uint64_t from = 1, seeds = 20;
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == '?')
             return 2;
-        if (option == 'm') {
-            search.membership = true;
+        if (option == 'w') {
+            search.witness = true;
             continue;
         }
         uint64_t value = number(optarg);
@@ -279,21 +304,25 @@ int main(int argc, char **argv)
             search.seconds = value;
         else if (option == 'n')
             search.nodes = (unsigned)value;
+        else if (option == 'v')
+            search.voters = (unsigned)value;
         else
             search.parts &= ~(1u << (value & 31));
     }
-    if (search.nodes < 3u + search.membership || search.nodes > WORLD_NODES_MAX ||
+    if (search.voters == 0)
+        search.voters = search.nodes;
+    if (search.nodes < 3 || search.nodes > WORLD_NODES_MAX || search.voters > search.nodes ||
         search.seconds < 10 || seeds == 0) {
-        fprintf(
-            stderr,
-            "raft_search: 3 (with --membership: 4) to %d nodes, at least 10 seconds and one seed\n",
-            WORLD_NODES_MAX);
+        fprintf(stderr,
+                "raft_search: 3 to %d nodes, 1 to all of them voters, at least 10 seconds and one "
+                "seed\n",
+                WORLD_NODES_MAX);
         return 2;
     }
     printf("raft_search: seeds %" PRIu64 " to %" PRIu64 ", %" PRIu64
-           " virtual seconds, %u nodes%s, parts %#x\n",
+           " virtual seconds, %u nodes%s, %u voters at first, parts %#x\n",
            from, from + seeds - 1, search.seconds, search.nodes,
-           search.membership ? ", changing" : "", search.parts);
+           search.witness ? " with a witness" : "", search.voters, search.parts);
 
     struct totals totals = {0}, again = {0};
     struct timespec begin, end;
@@ -309,8 +338,9 @@ int main(int argc, char **argv)
 
     bool repeats = run_seed(&search, from, &again) == first_trace;
     printf("acknowledged %" PRIu64 ", elections %" PRIu64 ", crashes %" PRIu64
-           ", snapshots sent %" PRIu64 ", events %" PRIu64 "\n",
-           totals.acknowledged, totals.elections, totals.crashes, totals.snapshots, totals.events);
+           ", snapshots sent %" PRIu64 ", changes of members %" PRIu64 ", events %" PRIu64 "\n",
+           totals.acknowledged, totals.elections, totals.crashes, totals.snapshots, totals.changes,
+           totals.events);
     printf("%.0f virtual seconds per CPU second; trace of seed %" PRIu64 ": %016" PRIx64 ", %s\n",
            (double)(seeds * search.seconds) / cpu, from, first_trace,
            repeats ? "and the same again" : "and ANOTHER the second time");

@@ -109,6 +109,16 @@ static bool log_lookup(void *context, uint64_t index, uint64_t *out_command)
                             out_command);
 }
 
+/* A tick when the guard has something to do; one that was to come later is void. */
+static void schedule_tick(struct world_node *node)
+{
+    raft_time next = raft_guard_next_tick(&node->guard);
+    if (next == UINT64_MAX || (node->tick_at > node->world->now_ms && node->tick_at <= next))
+        return;
+    node->tick_at = next > node->world->now_ms ? next : node->world->now_ms + 1;
+    world_push(node->world, node->tick_at, WORLD_TICK, node, NULL);
+}
+
 /* After anything that a node did. */
 static void observe(struct world_node *node)
 {
@@ -122,6 +132,8 @@ static void observe(struct world_node *node)
         world_crash(world, node->number);
         return;
     }
+    if (world->options.exact)
+        schedule_tick(node);
     if (node->raft.state == RAFT_LEADER && node->led_term != node->raft.current_term) {
         node->led_term = node->raft.current_term;
         world->elections++;
@@ -173,7 +185,10 @@ static void step(struct world *world)
         return;
     }
     if (event.type == WORLD_TICK) {
-        world_push(world, world->now_ms + HEARTBEAT_MS, WORLD_TICK, node, NULL);
+        if (!world->options.exact)
+            world_push(world, world->now_ms + HEARTBEAT_MS, WORLD_TICK, node, NULL);
+        else if (event.at_ms != node->tick_at)
+            return;
         world_within(world, node->number, tick, NULL);
         return;
     }
@@ -294,6 +309,12 @@ static void fail_stop(void *context, const char *operation, int code)
     node->stopped_by = operation;
 }
 
+static bool is_witness(void *context, raft_id id)
+{
+    const struct world_node *node = context;
+    return (node->world->options.witnesses >> (id - 1) & 1) != 0;
+}
+
 void world_start(struct world *world, unsigned number)
 {
     struct world_node *node = &world->nodes[number];
@@ -307,6 +328,7 @@ void world_start(struct world *world, unsigned number)
     node->led_term = 0;
     node->disk_ready_at = 0;
     node->disk_event = false;
+    node->tick_at = 0;
     node->operations_end = &node->operations;
     node->io = world_io();
     node->io.impl = node;
@@ -319,6 +341,8 @@ void world_start(struct world *world, unsigned number)
                                          .inner = &node->io,
                                          .fsm = &node->fsm,
                                          .fail_stop = fail_stop,
+                                         .is_witness = is_witness,
+                                         .witness = is_witness(node, number + 1),
                                          .context = node,
                                          .parts = world->options.parts};
     raft_guard_init(&node->guard, &options);
@@ -332,6 +356,8 @@ void world_start(struct world *world, unsigned number)
     raft_set_pre_vote(&node->raft, true);
     raft_set_snapshot_threshold(&node->raft, world->options.snapshot_threshold);
     raft_set_snapshot_trailing(&node->raft, world->options.snapshot_trailing);
+    if (options.witness && !node->forgetful)
+        raft_set_snapshot_threshold(&node->raft, UINT32_MAX);
     if (raft_start(&node->raft) != 0)
         abort();
     observe(node);

@@ -33,6 +33,8 @@ struct world_options {
     unsigned nodes;
     unsigned puppets;   /* bit set of nodes played by the test */
     unsigned outsiders; /* bit set of nodes with an empty disk, no members at first */
+    unsigned witnesses; /* bit set; they keep their log, and have no snapshots to send */
+    bool exact;         /* nodes are ticked when the guard asks for it, not periodically */
     uint64_t seed;
     uint32_t parts; /* of the guard */
     bool random;
@@ -99,6 +101,7 @@ struct world_node {
     bool disk_held;       /* operations wait */
     bool strip_entries;   /* AppendEntries arrive without their entries, as under back-pressure */
     bool slow_disk;       /* random */
+    bool forgetful;       /* a witness that takes snapshots, so that its log begins late */
     int fail_next[WORLD_OPERATIONS];
     int send_fails;  /* the next send() returns this */
     int send_status; /* the next AppendEntries' callback gets this, and the message is lost */
@@ -107,6 +110,7 @@ struct world_node {
     /* ---- the world's ---- */
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
+    uint64_t tick_at; /* exact: of the tick that is to come */
     struct disk_operation *operations, **operations_end;
     uint64_t disk_ready_at;
     bool disk_event;
@@ -119,6 +123,7 @@ struct world {
     uint64_t trace; /* hash of everything that happened */
     uint64_t events;
     uint64_t elections;
+    uint64_t changes; /* of members: begun, counted by the test */
     struct world_node nodes[WORLD_NODES_MAX];
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX];             /* [from][to] */
     double loss;                                            /* random: share of messages */

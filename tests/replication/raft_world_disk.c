@@ -440,7 +440,10 @@ void world_disk_event(struct world_node *node)
 void world_snapshot_event(struct world_node *node, void *payload)
 {
     const struct getting *getting = payload;
-    getting->cb(getting->request, load_snapshot(&node->disk), 0);
+    if (node->guard.options.witness) /* it has no ledger to send */
+        getting->cb(getting->request, NULL, RAFT_NOTFOUND);
+    else
+        getting->cb(getting->request, load_snapshot(&node->disk), 0);
 }
 
 static int io_bootstrap(struct raft_io *io, const struct raft_configuration *configuration)

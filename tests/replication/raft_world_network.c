@@ -282,7 +282,8 @@ static int io_start(struct raft_io *io, unsigned tick_ms, raft_io_tick_cb tick,
     struct world_node *node = world_node_of(io);
     node->tick = tick;
     node->recv = recv;
-    world_push(node->world, node->world->now_ms + tick_ms, WORLD_TICK, node, NULL);
+    if (!node->world->options.exact)
+        world_push(node->world, node->world->now_ms + tick_ms, WORLD_TICK, node, NULL);
     return 0;
 }
 

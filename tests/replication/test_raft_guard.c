@@ -235,7 +235,8 @@ struct membership {
 static void change_membership(struct world_node *node, void *context)
 {
     struct membership *membership = context;
-    membership->allowed = raft_guard_may_change_membership(&node->guard);
+    int role = membership->what == ADD ? RAFT_SPARE : membership->what == REMOVE ? -1 : RAFT_VOTER;
+    membership->allowed = raft_guard_may_change(&node->guard, membership->id, role);
     if (!membership->allowed)
         return;
     membership->status = -1;
