@@ -35,6 +35,7 @@
 #include "core/digest.h"
 #include "core/invariant.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 #include "core/request_window.h"
 
 static uint64_t request_hash(const struct machine *machine, uint32_t name_ordinal,
@@ -49,6 +50,8 @@ static uint64_t request_hash(const struct machine *machine, uint32_t name_ordina
 static bool request_latest(const struct machine *machine, uint32_t name_ordinal,
                            const uint8_t nonce[16], struct request_memory *out)
 {
+    if (planted(PLANTED_REQUEST_WINDOW_OFF))
+        return false;
     uint64_t hash = request_hash(machine, name_ordinal, nonce);
     const struct memtable *tables[] = {machine_current(machine), machine_frozen(machine)};
     for (size_t i = 0; i < 2; i++) {
@@ -141,6 +144,8 @@ void request_answer(const struct request_memory *memory, uint8_t *results, struc
 void request_remember(struct machine *machine, const struct request_record *record,
                       const uint8_t *answer)
 {
+    if (planted(PLANTED_REQUEST_WINDOW_OFF))
+        return;
     uint64_t hash = request_hash(machine, record->principal_name, record->nonce);
     memtable_request_add(machine_current_mutable(machine), record, answer, hash);
     request_window_add(&machine->window, record->issued_at_ns, record->answer_size);

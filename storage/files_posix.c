@@ -9,6 +9,7 @@
 #include "storage/files.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -148,6 +149,8 @@ static enum status posix_write(void *context, struct file *file, const void *buf
 static enum status posix_sync(void *context, struct file *file)
 {
     (void)context;
+    if (planted(PLANTED_SYNC_OFF))
+        return STATUS_OK;
     return fdatasync(file->descriptor) == 0 ? STATUS_OK : status_from_errno(errno);
 }
 
@@ -214,6 +217,8 @@ static enum status posix_remove(void *context, const char *name)
 static enum status posix_sync_directory(void *context)
 {
     const struct directory *directory = context;
+    if (planted(PLANTED_SYNC_OFF))
+        return STATUS_OK;
     return fsync(directory->descriptor) == 0 ? STATUS_OK : status_from_errno(errno);
 }
 
