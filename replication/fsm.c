@@ -36,20 +36,20 @@ struct answering {
 static void answer_request(void *context, uint32_t position, const struct answer *answer)
 {
     struct answering *answering = context;
-    struct node_request *request = answering->slot->requests;
-    invariant(request != NULL);
-    invariant_values(request->position == position, request->position, position);
-    answering->slot->requests = request->next;
-    request->next = NULL;
     if (answer->operation == OPERATION_CREATE_TRANSFERS && answer->outcome == OUTCOME_EXECUTED &&
         !answer->repeated)
         answering->fsm->transfers_total += answer->event_count;
+    struct node_request *request = answering->slot->requests;
+    if (request == NULL || request->position != position)
+        return; /* its time was up, or it was routed again: it has been told, or will be */
+    answering->slot->requests = request->next;
+    request->next = NULL;
     request->cb(request, STATUS_OK, answer);
 }
 
-static void apply_command(struct fsm *fsm, const struct journal_entry *entry)
+static void apply_command(struct fsm *fsm, const struct journal_entry *entry,
+                          struct entry_slot *slot)
 {
-    struct entry_slot *slot = proposer_take(fsm->proposer, entry->index, entry->term);
     if (slot == NULL) {
         machine_apply(fsm->machine, entry->index, entry->term, entry->payload, entry->size, NULL,
                       NULL);
@@ -76,15 +76,18 @@ static bool refuse_version(struct fsm *fsm, const struct journal_entry *entry, c
 bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry)
 {
     struct command_cursor cursor;
+    if (entry->type == JOURNAL_COMMAND &&
+        command_cursor_init(&cursor, entry->payload, entry->size) == STATUS_VERSION)
+        return refuse_version(fsm, entry, "written in a command version");
+    struct entry_slot *slot = proposer_take(fsm->proposer, entry->index, entry->term);
     switch (entry->type) {
     case JOURNAL_COMMAND:
-        if (command_cursor_init(&cursor, entry->payload, entry->size) == STATUS_VERSION)
-            return refuse_version(fsm, entry, "written in a command version");
-        apply_command(fsm, entry);
+        apply_command(fsm, entry, slot);
         return true;
     case JOURNAL_BARRIER:
     case JOURNAL_CONFIGURATION:
     case JOURNAL_DURABILITY:
+        invariant(slot == NULL); /* we propose nothing else through slots */
         machine_apply_other(fsm->machine, entry->index, entry->term);
         return true;
     default:

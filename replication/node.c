@@ -21,6 +21,15 @@
 
 #include <stdio.h>
 
+uint64_t node_applied_index(const struct node *node)
+{
+    if (node->machine != NULL)
+        return machine_applied_index(node->machine);
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    return consensus.consumed_index;
+}
+
 /* ---- phases ---- */
 
 void node_move(struct node *node, enum node_phase next)
@@ -43,8 +52,7 @@ void node_fail(void *context, enum status status, const char *text)
     node_move(node, NODE_FAILED);
     node->error.status = status;
     snprintf(node->error.text, sizeof node->error.text, "%s", text);
-    notify_event(&node->notify, "fail_stop", node->error.text, status,
-                 machine_applied_index(node->machine));
+    notify_event(&node->notify, "fail_stop", node->error.text, status, node_applied_index(node));
 }
 
 void node_ask_wake(struct node *node)
@@ -92,6 +100,16 @@ enum status node_start(struct node *node, struct node_error *out_error)
         *out_error = node->error;
         return status;
     }
+    status = node_start_transport(node);
+    if (status != STATUS_OK) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "the address for the other nodes cannot be used (%s): is another process there?",
+                 status_text(status));
+        node_fail(node, status, text);
+        *out_error = node->error;
+        return status;
+    }
     node_ask_wake(node);
     return STATUS_OK;
 }
@@ -109,6 +127,8 @@ void node_abandon(struct node *node)
     if (node->abandoned)
         return;
     node->abandoned = true;
+    node_stop_transport(node);
+    forward_abandon(&node->forward);
     proposer_abandon(&node->proposer);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);
 }
@@ -126,12 +146,17 @@ enum status node_propose(struct node *node, struct node_request *request)
     case NODE_FAILED:
         return STATUS_STOPPING;
     case NODE_SERVING:
+    case NODE_REINSTALLING:
         break;
     }
-    if (disk_guard_read_only(&node->guard))
+    if (node_is_witness(node))
+        return STATUS_NOT_READY;
+    if (node->may_propose && disk_guard_read_only(&node->guard))
         return STATUS_READ_ONLY;
     enum status status = STATUS_BUSY;
-    if (!node_is_stuck(node) && !proposer_is_holding(&node->proposer))
+    bool held = node->may_propose && (node_is_stuck(node) || proposer_is_holding(&node->proposer));
+    request->served = false;
+    if (!held)
         status = proposer_add(&node->proposer, request);
     if (status == STATUS_BUSY)
         node->refused_busy_total++;
@@ -145,6 +170,7 @@ enum status node_read(struct node *node, struct node_read *read)
     switch (node->phase) {
     case NODE_OPENING:
     case NODE_REPLAYING:
+    case NODE_REINSTALLING:
         return STATUS_NOT_READY;
     case NODE_STOPPED:
     case NODE_FAILED:
@@ -153,6 +179,8 @@ enum status node_read(struct node *node, struct node_read *read)
     case NODE_DRAINING:
         break;
     }
+    if (node_is_witness(node))
+        return STATUS_NOT_READY;
     enum status status = linear_reads_add(&node->reads, read);
     if (status == STATUS_OK)
         node_ask_wake(node);

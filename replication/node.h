@@ -4,12 +4,11 @@
  *   node_propose -> gather (propose.c) -> journal append -> consensus commits -> machine_apply
  *                -> answers;  in the background: freeze -> checkpoint -> prune journal
  *
- * Consensus is reached through `struct consensus` (consensus.h). Today it is `consensus_solo`: a
- * cluster of one, committing what its own journal has synced. libraft takes its place without a
- * change to core, storage or server.
+ * Consensus is reached through `struct consensus` (consensus.h), the other members through `struct
+ * transport`. Questions about the cluster, and changes of it, are in node_cluster.h.
  *
- * Everything runs on the loop thread except the three jobs (journal writer, journal preparer,
- * checkpoint flusher), which node_start gives to threads (worker.h) or a simulator steps by itself.
+ * Everything runs on the loop thread except the jobs (node_jobs.h), which node_start gives to
+ * threads (worker.h) or a simulator steps by itself.
  */
 #ifndef TALLY_REPLICATION_NODE_H
 #define TALLY_REPLICATION_NODE_H
@@ -22,6 +21,7 @@
 
 struct node;
 struct environment; /* environment.h: clocks, directories, who runs the jobs */
+struct transport;   /* transport.h: how the nodes of a cluster reach each other */
 
 enum node_phase {
     NODE_OPENING,
@@ -30,6 +30,9 @@ enum node_phase {
     NODE_DRAINING, /* refuses new writes, finishes those in flight */
     NODE_STOPPED,
     NODE_FAILED, /* fail-stop: the process must exit; node_status says why */
+    /* Caught up beside its old files: it opens the new ones, as at a start. Reads are refused,
+     * requests go on waiting. */
+    NODE_REINSTALLING,
 };
 
 struct node_options {
@@ -47,6 +50,11 @@ struct node_options {
     /* Newest entries that stay in the journal although a checkpoint holds them; 0 = none. */
     uint64_t journal_keep_entries;
     const struct environment *environment; /* NULL = environment_real() */
+    /* How to reach the other members; NULL: a cluster of one. Started and stopped by the node, used
+     * on the loop thread; outlives the node. */
+    struct transport *transport;
+    /* 0 = the defaults, 250 and 50. All nodes alike. */
+    uint32_t election_ms, heartbeat_ms;
     /* Called on any thread: make the loop call node_process() soon. */
     void *wake_context;
     void (*wake_loop)(void *context);
@@ -129,21 +137,32 @@ bool node_close(struct node *node);
 
 /* ---- writing ---- */
 struct node_request;
-/* STATUS_OK: committed and applied; `answer` is borrowed until return. Otherwise answer is NULL and
- * status says whether it is refused for now (BUSY, READ_ONLY, STOPPING, NOT_READY: not in the log),
- * refused as unreadable (INVALID) or STATUS_UNKNOWN_OUTCOME. Fires exactly once, on the loop, never
+/* STATUS_OK: committed and applied, here or at the leader; `answer` is borrowed until return.
+ * Otherwise answer is NULL and status says whether it is refused for now (BUSY, READ_ONLY,
+ * STOPPING, NOT_READY: not in the log), refused as unreadable (INVALID) or STATUS_UNKNOWN_OUTCOME:
+ * its time is up, and it was sent to a leader or proposed. Fires exactly once, on the loop, never
  * inside node_propose. */
 typedef void (*node_request_cb)(struct node_request *request, enum status status,
                                 const struct answer *answer);
 struct node_request {
     const struct request_header *request; /* header and events, 8-aligned; borrowed until cb */
+    /* Monotonic; 0 = NODE_REQUEST_MS_MAX from now, which is also the most. One that was neither
+     * sent nor proposed waits PROPOSE_WAITING_MS_MAX at most. */
+    uint64_t deadline_ns;
     node_request_cb cb;
     /* ---- ours ---- */
     struct node_request *next;
-    uint32_t position;
     uint64_t accepted_ns;
+    uint64_t until_ns;
+    uint64_t sequence; /* while another node has it */
+    uint32_t position; /* in its entry */
+    bool uncertain;    /* an earlier attempt may be in the log */
+    bool served;       /* it came from another node: never sent on */
 };
-/* Not STATUS_OK: refused at once, cb never fires: BUSY, READ_ONLY, STOPPING, NOT_READY, INVALID
+#define NODE_REQUEST_MS_MAX 60000
+/* On any data node: it is proposed here or sent to the leader, and again under its identity when
+ * leadership or a connection is lost meanwhile; so it takes effect at most once.
+ * Not STATUS_OK: refused at once, cb never fires: BUSY, READ_ONLY, STOPPING, NOT_READY, INVALID
  * (command_check would refuse it). The header's principal, digest and encoding are filled in by the
  * caller (request_seal in propose.h). */
 enum status node_propose(struct node *node, struct node_request *request);
@@ -153,18 +172,24 @@ struct node_read;
 typedef void (*node_read_cb)(struct node_read *read, enum status status);
 struct node_read {
     uint64_t min_index;   /* wait until this is applied; 0 = linearizable now */
-    uint64_t deadline_ns; /* monotonic; STATUS_DEADLINE when min_index is not there by then */
+    uint64_t deadline_ns; /* monotonic; 0 = NODE_READ_MS_DEFAULT from now */
+    uint64_t max_age_ns;  /* > 0: a state confirmed at most that long ago will do */
     node_read_cb cb;
     /* ---- ours ---- */
     struct node_read *next;
+    uint64_t accepted_ns;
     enum status status;
 };
+#define NODE_READ_MS_DEFAULT 5000
 /* When the callback says STATUS_OK, node_machine() may be asked, until it returns, and the answer
- * is linearizable. Fires exactly once, never inside node_read. Refused at once (cb never fires):
- * NOT_READY, STOPPING, or BUSY when as many reads wait as requests may. */
+ * is linearizable, or with max_age_ns at most that old. STATUS_NOT_READY: nobody confirmed it in
+ * time (no leader, or no majority reaches it); STATUS_DEADLINE: confirmed, but its index is not
+ * applied by the deadline. Fires exactly once, never inside node_read. Refused at once (cb never
+ * fires): NOT_READY, STOPPING, or BUSY when as many reads wait as requests may. */
 enum status node_read(struct node *node, struct node_read *read);
 void node_read_cancel(struct node *node, struct node_read *read); /* cb will not fire */
-/* For authorization (principal table) it may be asked at any time on the loop thread. */
+/* For authorization (principal table) it may be asked at any time on the loop thread. NULL at a
+ * witness, and for moments in NODE_REINSTALLING. */
 const struct machine *node_machine(const struct node *node);
 
 /* ---- watching ---- */
@@ -174,7 +199,12 @@ struct node_status {
     uint8_t cluster_id[16];
     uint64_t node_id;
     uint8_t incarnation[16];
+    enum member_kind kind;
+    char site[MEMBER_SITE_SIZE_MAX + 1];
     uint64_t epoch; /* cluster epoch, 1 */
+    /* Times that the node opened itself anew on other files: what was read from node_machine()
+     * before belongs to another state. */
+    uint64_t reopened_total;
     uint64_t term, leader_id;
     const char *role; /* "leader", "follower", ... */
     uint64_t last_index, synced_index, commit_index, applied_index, durable_index;

@@ -61,10 +61,11 @@ static void finish_drain(struct node *node)
         (void)worker_join(&node->workers[job], NODE_JOIN_MS);
     }
     consensus_process(node->consensus); /* what the writer finished just before it ended */
+    node_stop_transport(node);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);
     node_move(node, NODE_STOPPED);
     notify_event(&node->notify, "node_stopped", "everything is durable", node->epochs.durable_index,
-                 machine_applied_index(node->machine));
+                 node_applied_index(node));
 }
 
 void node_process_drain(struct node *node)

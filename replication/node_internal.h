@@ -6,6 +6,7 @@
 #include "replication/directory.h"
 #include "replication/disk_guard.h"
 #include "replication/epochs.h"
+#include "replication/forward.h"
 #include "replication/fsm.h"
 #include "replication/linear_read.h"
 #include "replication/node.h"
@@ -56,6 +57,7 @@ struct node {
     /* parts */
     struct consensus *consensus;
     struct proposer proposer;
+    struct forward forward;
     struct fsm fsm;
     struct linear_reads reads;
     struct epochs epochs;
@@ -81,7 +83,14 @@ struct node {
     uint64_t resumed_ns;                /* turning without a pause since then */
     uint64_t replay_first, replay_last; /* what the journal held behind the checkpoint at open */
     uint64_t replay_started_ns;
-    uint64_t led_term; /* newest term in which we were ready to propose */
+    uint64_t led_term; /* the term in which we lead, or 0 */
+    bool may_propose;  /* its barrier is applied */
+    bool transport_started;
+    bool news; /* of consensus: members may have changed */
+    bool opening_read_waits, opening_read_ok;
+    struct node_read opening_read; /* the first confirmed index of a follower */
+    uint64_t candidate_term, seen_leader_id;
+    uint64_t elections_total, leader_changes_total;
     uint64_t refused_busy_total;
 };
 
@@ -91,6 +100,11 @@ struct node {
 static inline uint64_t node_now_ns(const struct node *node)
 {
     return node->environment->monotonic_ns(node->environment->context);
+}
+
+static inline bool node_is_witness(const struct node *node)
+{
+    return node->identity.kind == MEMBER_WITNESS;
 }
 
 /* The only function that changes node->phase. Invariant: the move is in the table. */
@@ -110,6 +124,12 @@ void node_stop_jobs(struct node *node);
 void node_abandon(struct node *node);
 /* The oldest journal write takes so long that nothing more should be proposed. */
 bool node_is_stuck(const struct node *node);
+/* Entries up to here took effect here; a witness only takes note of them. */
+uint64_t node_applied_index(const struct node *node);
+enum status node_start_transport(struct node *node);
+void node_stop_transport(struct node *node);
+/* Part of a turn: who leads, what that means for requests, whether serving begins. */
+void node_process_role(struct node *node);
 /* Last part of a turn. */
 void node_process_drain(struct node *node);
 

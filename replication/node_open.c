@@ -427,6 +427,9 @@ enum status node_open(const struct node_options *options, struct node **out_node
     if (options->in_flight_entries_max == 0 || options->waiting_requests_max == 0)
         return node_refuse(out_error, STATUS_INVALID,
                            "entries in flight and waiting requests have to be at least 1");
+    if (options->in_flight_entries_max > PROPOSE_ENTRIES_MAX)
+        return node_refuse(out_error, STATUS_INVALID, "entries in flight have to be at most %d",
+                           PROPOSE_ENTRIES_MAX);
     if (options->waiting_bytes_max < ENTRY_SIZE_MAX)
         return node_refuse(out_error, STATUS_INVALID,
                            "the bytes of waiting requests have to be at least %d", ENTRY_SIZE_MAX);
@@ -460,6 +463,7 @@ void node_release(struct node *node)
 {
     switch (node->opened) {
     case OPENED_PROPOSER:
+        forward_deinit(&node->forward);
         proposer_deinit(&node->proposer);
         __attribute__((fallthrough));
     case OPENED_CONSENSUS:

@@ -66,6 +66,13 @@ static enum status make_machine(struct node *node, uint64_t durable_index, struc
     return STATUS_OK;
 }
 
+static void consensus_news(void *context)
+{
+    struct node *node = context;
+    node->news = true;
+    node_ask_wake(node);
+}
+
 static void consensus_failed(void *context, enum status status, const char *text)
 {
     struct node *node = context;
@@ -81,7 +88,7 @@ static enum status make_consensus(struct node *node, uint64_t durable_index,
         .node_id = node->identity.node_id,
         .applied_index = durable_index,
         .in_flight_max = node->options.in_flight_entries_max,
-        .sink = {.context = node, .failed = consensus_failed},
+        .sink = {.context = node, .news = consensus_news, .failed = consensus_failed},
     };
     enum status status = consensus_solo_create(&options, &node->consensus);
     if (status == STATUS_NO_MEMORY)
@@ -115,6 +122,14 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
                            "not enough memory for %" PRIu32 " entry buffers",
                            node->options.in_flight_entries_max);
     node->opened = OPENED_PROPOSER;
+    const struct forward_options forward = {
+        .environment = node->environment,
+        .proposer = &node->proposer,
+        .transport = node->options.transport,
+        .served_max = FORWARD_SERVED_MAX,
+        .served_bytes_max = FORWARD_SERVED_BYTES_MAX,
+    };
+    forward_init(&node->forward, &forward);
     linear_reads_init(&node->reads, node->environment, node->consensus,
                       node->options.waiting_requests_max);
     node->guard = (struct disk_guard){

@@ -8,6 +8,8 @@ static void fill_identity(const struct node *node, struct node_status *out)
     memcpy(out->cluster_id, node->identity.cluster_id, sizeof out->cluster_id);
     memcpy(out->incarnation, node->identity.incarnation, sizeof out->incarnation);
     out->node_id = node->identity.node_id;
+    out->kind = node->identity.kind;
+    memcpy(out->site, node->identity.site, sizeof out->site);
     out->epoch = node->identity.cluster_epoch;
 }
 
@@ -22,7 +24,7 @@ static void fill_log(const struct node *node, struct node_status *out)
     out->commit_index = consensus.commit_index;
     out->last_index = out->journal.last_index;
     out->synced_index = out->journal.synced_index;
-    out->applied_index = machine_applied_index(node->machine);
+    out->applied_index = node_applied_index(node);
     out->durable_index = node->epochs.durable_index;
     if (node->phase == NODE_REPLAYING) {
         out->replay_first = node->replay_first;

@@ -48,6 +48,8 @@ static void watch_pauses(struct node *node)
         return;
     node->resumed_ns = now;
     node->drain_started_ns += pause;
+    proposer_forgive(&node->proposer, pause);
+    forward_forgive(&node->forward, pause);
 }
 
 static void watch_journal_age(struct node *node)
@@ -119,7 +121,7 @@ static void watch_clock(struct node *node)
 
 static void report_replay(struct node *node)
 {
-    if (node->replay_reported || machine_applied_index(node->machine) < node->replay_last)
+    if (node->replay_reported || node_applied_index(node) < node->replay_last)
         return;
     node->replay_reported = true;
     notify_event(&node->notify, "node_replay_done", "the journal is applied",
@@ -150,39 +152,22 @@ static void pull_entries(struct node *node)
     report_replay(node);
 }
 
-/* A new term of ours: everything before its barrier is applied, so the highest stamp is known. */
-static void take_the_lead(struct node *node, const struct consensus_status *consensus)
-{
-    if (!consensus->ready || consensus->term == node->led_term)
-        return;
-    node->led_term = consensus->term;
-    proposer_set_stamp(&node->proposer, machine_stamp(node->machine));
-}
-
-static void process_role(struct node *node)
-{
-    struct consensus_status consensus;
-    consensus_status(node->consensus, &consensus);
-    take_the_lead(node, &consensus);
-    if (node->phase != NODE_REPLAYING || !consensus.ready)
-        return;
-    node_move(node, NODE_SERVING);
-    notify_event(&node->notify, "node_serving", "requests are taken", consensus.term,
-                 consensus.commit_index);
-}
-
 static bool serves_writes(const struct node *node)
 {
-    return node->phase == NODE_SERVING || node->phase == NODE_DRAINING;
+    return (node->phase == NODE_SERVING || node->phase == NODE_DRAINING) && !node_is_witness(node);
 }
 
 static void process_writes(struct node *node)
 {
     if (!serves_writes(node))
         return;
-    if (disk_guard_read_only(&node->guard))
-        proposer_refuse_waiting(&node->proposer, STATUS_READ_ONLY);
-    proposer_process(&node->proposer, node_is_stuck(node));
+    bool leads = node->may_propose;
+    if (leads && disk_guard_read_only(&node->guard))
+        proposer_refuse_certain(&node->proposer, STATUS_READ_ONLY);
+    forward_process(&node->forward);
+    bool reachable = leads || forward_reaches_leader(&node->forward);
+    proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
+    proposer_process(&node->proposer, !leads || node_is_stuck(node));
 }
 
 /* ---- the turn ---- */
@@ -220,11 +205,11 @@ static void turn(struct node *node)
         watch_jobs(node);
     if (node->phase == NODE_FAILED)
         return;
-    process_role(node);
+    node_process_role(node);
     process_writes(node);
     if (node->phase == NODE_FAILED)
         return;
-    linear_reads_finish(&node->reads, machine_applied_index(node->machine));
+    linear_reads_finish(&node->reads, node_applied_index(node));
     watch_clock(node);
     node_process_drain(node);
 }
@@ -238,11 +223,13 @@ static bool has_work(const struct node *node)
         return true;
     if (!serves_writes(node))
         return false;
-    if (node->reads.arrived.count > 0)
+    if (node->reads.arrived.count > 0 && !node->reads.confirmation.in_flight &&
+        node_now_ns(node) >= node->reads.retry_ns)
         return true;
     const struct proposer *proposer = &node->proposer;
-    if (proposer->waiting_count > 0 && proposer->free_first != NULL && !proposer->room_wanted &&
-        !proposer->journal_refused && !node_is_stuck(node) && !proposer_is_holding(proposer))
+    if (node->may_propose && proposer->waiting_count > 0 && proposer->free_first != NULL &&
+        !proposer->room_wanted && !proposer->journal_refused && !node_is_stuck(node) &&
+        !proposer_is_holding(proposer))
         return true;
     return proposer->room_wanted && node->epochs.frozen == NULL &&
            !epochs_are_settled(&node->epochs);
@@ -292,7 +279,9 @@ uint64_t node_wait_ms(const struct node *node)
     wait = earlier(wait, until_ms(linear_reads_deadline_ns(&node->reads), now));
     if (node->proposer.in_flight_entries > 0)
         wait = earlier(wait, DISK_STUCK_MS / 5);
-    bool retries = node->proposer.waiting_count > 0 || node->phase == NODE_REPLAYING ||
-                   node->phase == NODE_DRAINING;
+    wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
+    wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
+    bool retries =
+        (node->may_propose && node->proposer.waiting_count > 0) || node->phase == NODE_DRAINING;
     return retries ? earlier(wait, WAIT_MS_RETRY) : wait;
 }

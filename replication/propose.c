@@ -10,6 +10,11 @@
  * entry waits, `room_wanted` asks for the epoch to be closed, and arriving requests run into the
  * bounds of the waiting list.
  *
+ * A request ends in one of four ways: answered by its entry, refused while nothing of it can be in
+ * the log, unknown when its time is up and something of it may be, or called back at the end of the
+ * node. `uncertain` is the difference between the second and the third: it is set when an attempt
+ * ended without telling (leadership or a connection lost), and never cleared.
+ *
  * Stamps: last_stamp counts every event of entries in flight, so the next entry is later even when
  * none of them is committed yet. When the log is ahead of the wall clock time goes on by one.
  *
@@ -60,7 +65,7 @@ enum status proposer_init(struct proposer *proposer, const struct proposer_optio
     uint32_t count = options->in_flight_entries_max;
     invariant(count > 0);
     invariant(options->waiting_requests_max > 0);
-    *proposer = (struct proposer){.options = *options};
+    *proposer = (struct proposer){.options = *options, .expiry_ns = UINT64_MAX};
     proposer->slots = calloc(count, sizeof *proposer->slots);
     proposer->pool = aligned_alloc(64, (size_t)count * ENTRY_SIZE_MAX);
     if (proposer->slots == NULL || proposer->pool == NULL) {
@@ -83,14 +88,26 @@ void proposer_deinit(struct proposer *proposer)
     *proposer = (struct proposer){0};
 }
 
-void proposer_set_stamp(struct proposer *proposer, uint64_t stamp)
+/* ---- waiting ---- */
+
+static void append_waiting(struct proposer *proposer, struct node_request *request)
 {
-    invariant(proposer->in_flight_entries == 0);
-    if (proposer->last_stamp < stamp)
-        proposer->last_stamp = stamp;
+    request->next = NULL;
+    if (proposer->waiting_last == NULL)
+        proposer->waiting_first = request;
+    else
+        proposer->waiting_last->next = request;
+    proposer->waiting_last = request;
+    proposer->waiting_count++;
+    proposer->waiting_bytes += request->request->size;
 }
 
-/* ---- waiting ---- */
+static void note_expiry(struct proposer *proposer, const struct node_request *request)
+{
+    uint64_t until = proposer_until_ns(request);
+    if (until < proposer->expiry_ns)
+        proposer->expiry_ns = until;
+}
 
 enum status proposer_add(struct proposer *proposer, struct node_request *request)
 {
@@ -103,25 +120,27 @@ enum status proposer_add(struct proposer *proposer, struct node_request *request
     if (proposer->waiting_bytes + header->size > proposer->options.waiting_bytes_max)
         return STATUS_BUSY;
 
-    request->next = NULL;
     request->position = 0;
+    request->uncertain = false;
+    request->sequence = 0;
     request->accepted_ns = now_ns(proposer);
-    if (proposer->waiting_last == NULL)
-        proposer->waiting_first = request;
-    else
-        proposer->waiting_last->next = request;
-    proposer->waiting_last = request;
-    proposer->waiting_count++;
-    proposer->waiting_bytes += header->size;
+    uint64_t latest = request->accepted_ns + NODE_REQUEST_MS_MAX * NS_PER_MS;
+    bool own = request->deadline_ns != 0 && request->deadline_ns < latest;
+    request->until_ns = own ? request->deadline_ns : latest;
+    append_waiting(proposer, request);
+    note_expiry(proposer, request);
     return STATUS_OK;
 }
 
-static struct node_request *waiting_pop(struct proposer *proposer)
+static struct node_request *unlink_waiting(struct proposer *proposer, struct node_request *before,
+                                           struct node_request *request)
 {
-    struct node_request *request = proposer->waiting_first;
-    proposer->waiting_first = request->next;
-    if (proposer->waiting_first == NULL)
-        proposer->waiting_last = NULL;
+    if (before == NULL)
+        proposer->waiting_first = request->next;
+    else
+        before->next = request->next;
+    if (proposer->waiting_last == request)
+        proposer->waiting_last = before;
     invariant(proposer->waiting_count > 0);
     invariant(proposer->waiting_bytes >= request->request->size);
     proposer->waiting_count--;
@@ -130,18 +149,171 @@ static struct node_request *waiting_pop(struct proposer *proposer)
     return request;
 }
 
-static void refuse_first(struct proposer *proposer, enum status status)
+static struct node_request *waiting_pop(struct proposer *proposer)
 {
-    struct node_request *request = waiting_pop(proposer);
-    request->cb(request, status, NULL);
+    return unlink_waiting(proposer, NULL, proposer->waiting_first);
 }
 
-static void refuse_expired(struct proposer *proposer)
+struct node_request *proposer_pop(struct proposer *proposer)
+{
+    struct node_request *before = NULL;
+    for (struct node_request *at = proposer->waiting_first; at != NULL; before = at, at = at->next)
+        if (!at->served)
+            return unlink_waiting(proposer, before, at);
+    return NULL;
+}
+
+void proposer_return(struct proposer *proposer, struct node_request *request)
+{
+    request->next = proposer->waiting_first;
+    proposer->waiting_first = request;
+    if (proposer->waiting_last == NULL)
+        proposer->waiting_last = request;
+    proposer->waiting_count++;
+    proposer->waiting_bytes += request->request->size;
+    note_expiry(proposer, request);
+}
+
+/* ---- ends of requests ----
+ *
+ * Callbacks may add requests: what is to be called back is taken out of the lists first. */
+
+struct ended {
+    struct node_request *first, **end;
+};
+
+static void end_request(struct ended *ended, struct node_request *request)
+{
+    request->next = NULL;
+    *ended->end = request;
+    ended->end = &request->next;
+}
+
+static void call_back(struct node_request *request, enum status status)
+{
+    while (request != NULL) {
+        struct node_request *next = request->next;
+        request->next = NULL;
+        request->cb(request, status, NULL);
+        request = next;
+    }
+}
+
+typedef bool (*request_test)(const struct node_request *request, uint64_t now);
+
+/* Takes the waiting requests that `test` names out, into one of two lists. */
+static void take_waiting(struct proposer *proposer, request_test test, uint64_t now,
+                         struct ended *certain, struct ended *uncertain)
+{
+    struct node_request *before = NULL, *next;
+    for (struct node_request *at = proposer->waiting_first; at != NULL; at = next) {
+        next = at->next;
+        if (!test(at, now)) {
+            before = at;
+            continue;
+        }
+        (void)unlink_waiting(proposer, before, at);
+        end_request(at->uncertain ? uncertain : certain, at);
+    }
+}
+
+static bool is_any(const struct node_request *request, uint64_t now)
+{
+    (void)request, (void)now;
+    return true;
+}
+
+static bool is_certain(const struct node_request *request, uint64_t now)
+{
+    (void)now;
+    return !request->uncertain;
+}
+
+static bool is_served(const struct node_request *request, uint64_t now)
+{
+    (void)now;
+    return request->served;
+}
+
+static bool is_late(const struct node_request *request, uint64_t now)
+{
+    return proposer_until_ns(request) <= now;
+}
+
+static void end_waiting(struct proposer *proposer, request_test test, enum status status)
+{
+    struct ended certain = {.end = &certain.first};
+    struct ended uncertain = {.end = &uncertain.first};
+    take_waiting(proposer, test, now_ns(proposer), &certain, &uncertain);
+    call_back(certain.first, status);
+    call_back(uncertain.first, STATUS_UNKNOWN_OUTCOME);
+}
+
+void proposer_refuse_waiting(struct proposer *proposer, enum status status)
+{
+    end_waiting(proposer, is_any, status);
+}
+
+void proposer_refuse_certain(struct proposer *proposer, enum status status)
+{
+    end_waiting(proposer, is_certain, status);
+}
+
+/* The requests of a slot that are out of time. Its entry goes on without them. */
+static void take_late(struct entry_slot *slot, uint64_t now, struct ended *late)
+{
+    struct node_request **link = &slot->requests;
+    while (*link != NULL) {
+        struct node_request *request = *link;
+        if (request->until_ns > now) {
+            link = &request->next;
+            continue;
+        }
+        *link = request->next;
+        end_request(late, request);
+    }
+}
+
+static void find_next_expiry(struct proposer *proposer)
+{
+    proposer->expiry_ns = UINT64_MAX;
+    for (struct node_request *at = proposer->waiting_first; at != NULL; at = at->next)
+        note_expiry(proposer, at);
+    for (struct entry_slot *slot = proposer->in_flight_first; slot != NULL; slot = slot->next)
+        for (struct node_request *at = slot->requests; at != NULL; at = at->next)
+            if (at->until_ns < proposer->expiry_ns)
+                proposer->expiry_ns = at->until_ns;
+}
+
+void proposer_expire(struct proposer *proposer, enum status refusal)
 {
     uint64_t now = now_ns(proposer);
-    while (proposer->waiting_first != NULL &&
-           now - proposer->waiting_first->accepted_ns > PROPOSE_WAITING_MS_MAX * NS_PER_MS)
-        refuse_first(proposer, STATUS_BUSY);
+    if (now < proposer->expiry_ns)
+        return;
+    struct ended certain = {.end = &certain.first};
+    struct ended late = {.end = &late.first};
+    take_waiting(proposer, is_late, now, &certain, &late);
+    for (struct entry_slot *slot = proposer->in_flight_first; slot != NULL; slot = slot->next)
+        take_late(slot, now, &late);
+    find_next_expiry(proposer);
+    call_back(certain.first, refusal);
+    call_back(late.first, STATUS_UNKNOWN_OUTCOME);
+}
+
+static void forgive(struct node_request *request, uint64_t pause_ns)
+{
+    if (request->deadline_ns == 0)
+        request->until_ns += pause_ns;
+}
+
+void proposer_forgive(struct proposer *proposer, uint64_t pause_ns)
+{
+    for (struct node_request *at = proposer->waiting_first; at != NULL; at = at->next)
+        forgive(at, pause_ns);
+    for (struct entry_slot *slot = proposer->in_flight_first; slot != NULL; slot = slot->next)
+        for (struct node_request *at = slot->requests; at != NULL; at = at->next)
+            forgive(at, pause_ns);
+    find_next_expiry(proposer);
 }
 
 /* ---- gathering ---- */
@@ -257,8 +429,10 @@ static bool propose_one(struct proposer *proposer)
         notify_event(proposer->options.notify, "entry_refused",
                      "an entry did not pass its own check; its requests are refused", g.size,
                      g.request_count);
+        struct ended refused = {.end = &refused.first};
         for (uint32_t i = 0; i < g.request_count; i++)
-            refuse_first(proposer, STATUS_INVALID);
+            end_request(&refused, waiting_pop(proposer));
+        call_back(refused.first, STATUS_INVALID);
         return true;
     }
     enum status status = consensus_propose(proposer->options.consensus, &slot->proposal);
@@ -288,7 +462,6 @@ void proposer_process(struct proposer *proposer, bool held)
 {
     proposer->room_wanted = false;
     proposer->journal_refused = false;
-    refuse_expired(proposer);
     if (held || proposer_is_holding(proposer))
         return;
     while (proposer->waiting_first != NULL && proposer->free_first != NULL)
@@ -319,13 +492,43 @@ static void remove_first_in_flight(struct proposer *proposer)
     }
 }
 
+/* Back to the head of the waiting list, in their order; other nodes get theirs back. */
+static void take_requests_back(struct proposer *proposer, struct entry_slot *slot, bool uncertain)
+{
+    struct node_request *first = slot->requests;
+    slot->requests = NULL;
+    struct node_request *own = NULL; /* reversed */
+    struct ended served = {.end = &served.first};
+    while (first != NULL) {
+        struct node_request *request = first;
+        first = request->next;
+        request->uncertain |= uncertain;
+        if (request->served) {
+            end_request(&served, request);
+            continue;
+        }
+        request->next = own;
+        own = request;
+    }
+    while (own != NULL) {
+        struct node_request *request = own;
+        own = request->next;
+        proposer_return(proposer, request);
+    }
+    call_back(served.first, uncertain ? STATUS_UNKNOWN_OUTCOME : STATUS_NOT_READY);
+}
+
 struct entry_slot *proposer_take(struct proposer *proposer, uint64_t index, uint64_t term)
 {
     struct entry_slot *slot = proposer->in_flight_first;
-    if (slot == NULL || slot->proposal.index != index || slot->proposal.term != term)
+    if (slot == NULL || slot->proposal.index != index)
         return NULL;
     remove_first_in_flight(proposer);
-    return slot;
+    if (slot->proposal.term == term)
+        return slot;
+    take_requests_back(proposer, slot, false);
+    proposer_release(proposer, slot);
+    return NULL;
 }
 
 void proposer_release(struct proposer *proposer, struct entry_slot *slot)
@@ -337,19 +540,42 @@ void proposer_release(struct proposer *proposer, struct entry_slot *slot)
 
 void proposer_answer_slot(struct entry_slot *slot, enum status status)
 {
-    while (slot->requests != NULL) {
-        struct node_request *request = slot->requests;
-        slot->requests = request->next;
-        request->next = NULL;
-        request->cb(request, status, NULL);
-    }
+    struct node_request *requests = slot->requests;
+    slot->requests = NULL;
+    call_back(requests, status);
 }
 
-void proposer_refuse_waiting(struct proposer *proposer, enum status status)
+/* ---- terms ---- */
+
+void proposer_begin_term(struct proposer *proposer, uint64_t stamp)
 {
-    /* A callback may not add during a refusal (node_propose refuses then), so this ends. */
-    while (proposer->waiting_first != NULL)
-        refuse_first(proposer, status);
+    while (proposer->in_flight_first != NULL) {
+        struct entry_slot *slot = proposer->in_flight_first;
+        remove_first_in_flight(proposer);
+        take_requests_back(proposer, slot, true);
+        proposer_release(proposer, slot);
+    }
+    if (proposer->last_stamp < stamp)
+        proposer->last_stamp = stamp;
+}
+
+/* The newest slot first, so that requests wait in the order they had. */
+static void take_slots_back(struct proposer *proposer, struct entry_slot *slot)
+{
+    struct entry_slot *reversed[PROPOSE_ENTRIES_MAX];
+    uint32_t count = 0;
+    for (; slot != NULL; slot = slot->next) {
+        invariant(count < PROPOSE_ENTRIES_MAX);
+        reversed[count++] = slot;
+    }
+    while (count > 0)
+        take_requests_back(proposer, reversed[--count], true);
+}
+
+void proposer_end_term(struct proposer *proposer)
+{
+    end_waiting(proposer, is_served, STATUS_NOT_READY);
+    take_slots_back(proposer, proposer->in_flight_first);
 }
 
 void proposer_abandon(struct proposer *proposer)

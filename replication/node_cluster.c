@@ -1,0 +1,273 @@
+/*
+ * The node among its peers: what arrives goes to the part that it belongs to, who leads decides
+ * where requests go, and what people ask about the cluster is gathered.
+ *
+ * Messages are handled where they arrive, between turns; what follows from them (entries to pull,
+ * requests to send on, answers) is the next turn's work, which is asked for each time.
+ *
+ * Serving begins once, when the state here is known to be recent: as a leader with the barrier of
+ * its term applied, as a follower with an index applied that a leader confirmed after our start.
+ * Losing the leader does not end it: requests and reads then wait, within their time.
+ */
+#include "replication/node_cluster.h"
+
+#include "core/invariant.h"
+#include "replication/forward_message.h"
+#include "replication/message.h"
+#include "replication/node_internal.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+/* ---- from the transport ---- */
+
+/* Whether a request of another node may be proposed here. */
+static enum forward_status judge_forward(const struct node *node)
+{
+    if (node->phase != NODE_SERVING || node_is_witness(node))
+        return FORWARD_NOT_LEADER;
+    if (disk_guard_read_only(&node->guard))
+        return FORWARD_READ_ONLY;
+    if (node_is_stuck(node) || proposer_is_holding(&node->proposer))
+        return FORWARD_BUSY;
+    return FORWARD_ANSWERED;
+}
+
+static void receive_forward(struct node *node, uint64_t from, const void *bytes, size_t size)
+{
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    enum forward_status verdict = consensus.leads ? judge_forward(node) : FORWARD_NOT_LEADER;
+    forward_receive(&node->forward, from, bytes, size, consensus.term, (uint8_t)verdict);
+}
+
+static void receive_message(void *context, uint64_t from, enum transport_lane lane,
+                            const void *bytes, size_t size)
+{
+    struct node *node = context;
+    if (node->phase == NODE_FAILED || size < sizeof(struct message_header))
+        return;
+    struct message_header header;
+    memcpy(&header, bytes, sizeof header);
+    if (lane == TRANSPORT_RAFT)
+        consensus_receive(node->consensus, from, bytes, size);
+    else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD)
+        receive_forward(node, from, bytes, size);
+    else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD_RESULT)
+        forward_receive_result(&node->forward, from, bytes, size);
+    node_ask_wake(node);
+}
+
+static void note_link(void *context, uint64_t peer, enum transport_lane lane, bool up)
+{
+    struct node *node = context;
+    if (node->phase == NODE_FAILED)
+        return;
+    if (lane == TRANSPORT_RAFT)
+        consensus_linked(node->consensus, peer, up);
+    else if (lane == TRANSPORT_CALLS)
+        forward_link(&node->forward, peer, up);
+    node_ask_wake(node);
+}
+
+static void note_writable(void *context, uint64_t peer, enum transport_lane lane)
+{
+    (void)peer, (void)lane;
+    node_ask_wake(context);
+}
+
+enum status node_start_transport(struct node *node)
+{
+    if (node->options.transport == NULL)
+        return STATUS_OK;
+    struct transport_self self = {
+        .node_id = node->identity.node_id,
+        .cluster_epoch = node->identity.cluster_epoch,
+        .kind = node->identity.kind,
+    };
+    memcpy(self.cluster_id, node->identity.cluster_id, sizeof self.cluster_id);
+    memcpy(self.incarnation, node->identity.incarnation, sizeof self.incarnation);
+    const struct transport_sink sink = {
+        .context = node,
+        .message = receive_message,
+        .link = note_link,
+        .writable = note_writable,
+    };
+    enum status status = transport_start(node->options.transport, &self, &sink);
+    if (status != STATUS_OK)
+        return status;
+    node->transport_started = true;
+    node->news = true; /* the table of members is to be told */
+    return STATUS_OK;
+}
+
+void node_stop_transport(struct node *node)
+{
+    if (!node->transport_started)
+        return;
+    transport_stop(node->options.transport);
+    node->transport_started = false;
+    forward_unlink(&node->forward);
+}
+
+/* ---- members ---- */
+
+static uint32_t find_peers(const struct node *node, struct consensus_peer peers[MEMBERS_MAX])
+{
+    uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
+    invariant_values(count <= MEMBERS_MAX, count, MEMBERS_MAX);
+    return count;
+}
+
+static void tell_members(struct node *node)
+{
+    struct consensus_peer peers[MEMBERS_MAX];
+    struct member members[MEMBERS_MAX];
+    uint32_t count = find_peers(node, peers);
+    memset(members, 0, sizeof members);
+    for (uint32_t i = 0; i < count; i++)
+        members[i] = peers[i].member;
+    if (node->transport_started)
+        transport_members(node->options.transport, members, count);
+}
+
+/* ---- who leads ---- */
+
+/* As a leader in another term than before, or none: what was in flight is uncertain. Ready in a new
+ * term: everything before its barrier is applied, so the highest stamp is known. */
+static void follow_lead(struct node *node, const struct consensus_status *consensus)
+{
+    if (node_is_witness(node))
+        return;
+    if (node->led_term != 0 && (!consensus->leads || consensus->term != node->led_term)) {
+        node->led_term = 0;
+        proposer_end_term(&node->proposer);
+    }
+    if (consensus->leads && node->led_term == 0) {
+        node->led_term = consensus->term;
+        node->may_propose = false;
+    }
+    if (node->led_term != 0 && consensus->ready && !node->may_propose) {
+        node->may_propose = true;
+        proposer_begin_term(&node->proposer, machine_stamp(node->machine));
+    }
+    if (node->led_term == 0)
+        node->may_propose = false;
+    uint64_t elsewhere = consensus->leads ? 0 : consensus->leader_id;
+    forward_follow(&node->forward, elsewhere, consensus->term);
+}
+
+static void count_changes(struct node *node, const struct consensus_status *consensus)
+{
+    bool candidate = strcmp(consensus->role, "candidate") == 0;
+    if (candidate && node->candidate_term != consensus->term) {
+        node->candidate_term = consensus->term;
+        node->elections_total++;
+    }
+    if (consensus->leader_id == 0 || consensus->leader_id == node->seen_leader_id)
+        return;
+    node->seen_leader_id = consensus->leader_id;
+    node->leader_changes_total++;
+    notify_event(&node->notify, "leader_changed",
+                 consensus->leads ? "this node leads" : "this node follows another leader",
+                 consensus->leader_id, consensus->term);
+}
+
+static void serve(struct node *node, const struct consensus_status *consensus)
+{
+    node_move(node, NODE_SERVING);
+    notify_event(&node->notify, "node_serving", "requests are taken", consensus->term,
+                 consensus->commit_index);
+}
+
+static void opening_read_cb(struct node_read *read, enum status status)
+{
+    struct node *node = (struct node *)((char *)read - offsetof(struct node, opening_read));
+    node->opening_read_waits = false;
+    node->opening_read_ok = status == STATUS_OK;
+}
+
+/* REPLAYING ends; see the top. */
+static void begin_serving(struct node *node, const struct consensus_status *consensus)
+{
+    if (node->phase != NODE_REPLAYING)
+        return;
+    bool follows = consensus->leader_id != 0 && !consensus->leads;
+    if (node_is_witness(node) ? consensus->leader_id != 0
+                              : consensus->ready || (follows && node->opening_read_ok)) {
+        serve(node, consensus);
+        return;
+    }
+    if (!follows || node_is_witness(node) || node->opening_read_waits)
+        return;
+    node->opening_read = (struct node_read){.cb = opening_read_cb};
+    node->opening_read_waits = linear_reads_add(&node->reads, &node->opening_read) == STATUS_OK;
+}
+
+void node_process_role(struct node *node)
+{
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    count_changes(node, &consensus);
+    follow_lead(node, &consensus);
+    begin_serving(node, &consensus);
+    if (node->news) {
+        node->news = false;
+        tell_members(node);
+    }
+}
+
+/* ---- watching ---- */
+
+void node_cluster(const struct node *node, struct node_cluster *out)
+{
+    memset(out, 0, sizeof *out);
+    consensus_status(node->consensus, &out->consensus);
+    out->peer_count = find_peers(node, out->peers);
+    out->elections_total = node->elections_total;
+    out->leader_changes_total = node->leader_changes_total;
+    out->forwarded_total = node->forward.sent_total;
+    out->forwards_served_total = node->forward.served_total;
+    out->read_rounds_total = node->reads.rounds_total;
+    out->bounded_reads_total = node->reads.bounded_total;
+    out->rule = "majority";
+}
+
+/* ---- leadership ---- */
+
+enum status node_transfer_leadership(struct node *node, uint64_t to, struct node_error *out_error)
+{
+    *out_error = (struct node_error){0};
+    if (node->phase != NODE_SERVING && node->phase != NODE_DRAINING)
+        return node_refuse(out_error, STATUS_NOT_READY, "this node does not serve yet");
+    struct consensus_peer peers[MEMBERS_MAX];
+    uint32_t count = find_peers(node, peers);
+    const struct consensus_peer *peer = NULL;
+    for (uint32_t i = 0; i < count; i++)
+        if (peers[i].member.node_id == to)
+            peer = &peers[i];
+    if (to != 0 && peer == NULL)
+        return node_refuse(out_error, STATUS_NOT_FOUND, "there is no member %" PRIu64, to);
+    if (peer != NULL && peer->vote != CONSENSUS_VOTER)
+        return node_refuse(out_error, STATUS_INVALID, "member %" PRIu64 " is no voter yet", to);
+    if (peer != NULL && peer->member.kind == MEMBER_WITNESS)
+        return node_refuse(out_error, STATUS_INVALID,
+                           "member %" PRIu64 " is a witness: it holds no ledger to lead with", to);
+    enum status status = consensus_transfer(node->consensus, to);
+    node_ask_wake(node);
+    switch (status) {
+    case STATUS_OK:
+        return STATUS_OK;
+    case STATUS_NOT_READY:
+        return node_refuse(out_error, status, "this node does not lead; ask the leader");
+    case STATUS_BUSY:
+        return node_refuse(out_error, status,
+                           "a transfer or a change of members is under way; try again after it");
+    case STATUS_NOT_FOUND:
+        return node_refuse(out_error, status, "there is no other data node to hand over to");
+    default:
+        return node_refuse(out_error, status, "leadership was not handed over: %s",
+                           status_text(status));
+    }
+}
