@@ -96,7 +96,7 @@ struct consensus_peer {
 struct consensus_change {
     enum consensus_change_kind {
         CONSENSUS_ADD,     /* `member` becomes a spare: it is known, and sent nothing */
-        CONSENSUS_STANDBY, /* member.node_id gets the log from now on, without a vote */
+        CONSENSUS_FEED,    /* member.node_id gets the log from now on, without a vote */
         CONSENSUS_PROMOTE, /* member.node_id becomes a voter, once it has caught up */
         CONSENSUS_REMOVE,  /* member.node_id */
     } kind;

@@ -33,6 +33,8 @@ const char *node_phase_name(enum node_phase phase)
         return "stopped";
     case NODE_FAILED:
         return "failed";
+    case NODE_REINSTALLING:
+        return "reinstalling";
     }
     return "unknown";
 }
