@@ -147,6 +147,13 @@ uint32_t machine_principal_count(const struct machine *machine);
 void machine_request(const struct machine *machine, uint32_t name_ordinal, const uint8_t nonce[16],
                      uint64_t issued_at_ns, struct answer *out, uint8_t *results);
 
+/* The answer that applying `request` (complete: principal and digest) would repeat now, because it
+ * was executed, or is fenced: true, with out->results in `results` (capacity REQUEST_EVENTS_MAX).
+ * False: only the log can say. Such an answer never changes, so it may be given by a node that
+ * cannot reach the log. */
+bool machine_repeat(const struct machine *machine, const struct request_header *request,
+                    struct answer *out, uint8_t *results);
+
 /* Sums over the accounts of one ledger, by account code; walks all accounts (10 to 25 ms
  * a million). */
 struct trial_balance_row {

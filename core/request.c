@@ -36,6 +36,7 @@
 #include "core/invariant.h"
 #include "core/machine_state.h"
 #include "core/planted_fault.h"
+#include "core/policy.h"
 #include "core/request_window.h"
 
 static uint64_t request_hash(const struct machine *machine, uint32_t name_ordinal,
@@ -168,4 +169,21 @@ void machine_request(const struct machine *machine, uint32_t name_ordinal, const
         .stamp = machine->stamp,
         .outcome = outcome,
     };
+}
+
+bool machine_repeat(const struct machine *machine, const struct request_header *request,
+                    struct answer *out, uint8_t *results)
+{
+    struct request_memory memory;
+    if (request->principal >= machine_principal_count(machine))
+        return false;
+    const struct principal_record *caller = machine_principal_at(machine, request->principal);
+    if (!policy_may_write(caller->role, request->operation))
+        return false;
+    uint8_t outcome =
+        request_judge(machine, request, caller->name_ordinal, machine->stamp, &memory);
+    if (outcome != OUTCOME_EXECUTED && outcome != OUTCOME_REQUEST_FENCED)
+        return false;
+    request_answer(&memory, results, out);
+    return true;
 }
