@@ -32,7 +32,8 @@ static const struct role_row role_rows[ROLE_COUNT] = {
         {
             .name = "site_operator",
             .writes = WRITE(OPERATION_SET_PRINCIPALS) | WRITE(OPERATION_FENCE_REQUEST),
-            .reads = READ(READ_OWN_REQUEST) | READ(READ_STATUS) | READ(READ_PRINCIPALS),
+            .reads = READ(READ_OWN_REQUEST) | READ(READ_STATUS) | READ(READ_PRINCIPALS) |
+                     READ(CHANGE_MEMBERS),
         },
     [ROLE_AUDITOR] =
         {

@@ -11,6 +11,7 @@
  *   reads of money          x            x                 -           x       -
  *   GetRequest              own          own               own         any     -
  *   status                  x            x                 x           x       x
+ *   members, leadership     -            -                 x           -       -
  */
 #ifndef TALLY_CORE_POLICY_H
 #define TALLY_CORE_POLICY_H
@@ -25,6 +26,7 @@ enum permission_read {
     READ_ANY_REQUEST,
     READ_STATUS,
     READ_PRINCIPALS, /* site_operator and auditor */
+    CHANGE_MEMBERS,  /* not in the ledger's log format, so no operation: site_operator */
 };
 
 bool policy_may_write(uint8_t role, uint16_t operation);

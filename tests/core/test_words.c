@@ -129,7 +129,7 @@ Test(words, the_policy_is_the_table_of_its_header)
         const char *allowed;
     } reads[] = {
         {READ_MONEY, "-xx-x-"},  {READ_OWN_REQUEST, "-xxxx-"}, {READ_ANY_REQUEST, "----x-"},
-        {READ_STATUS, "-xxxxx"}, {READ_PRINCIPALS, "---xx-"},
+        {READ_STATUS, "-xxxxx"}, {READ_PRINCIPALS, "---xx-"},  {CHANGE_MEMBERS, "---x--"},
     };
     for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++) {
         for (uint8_t role = 0; role < ROLE_COUNT; role++)
