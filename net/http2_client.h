@@ -68,6 +68,7 @@ struct http2_call {
     const uint8_t *request; /* the message, without gRPC's prefix; NULL when size is 0 */
     size_t request_size;
     uint64_t timeout_ns; /* 0 = none; sent as grpc-timeout and kept here as well */
+    uint32_t max_age_ms; /* 0 = none; sent as tally-max-age-ms (docs/api.md) */
     void *context;       /* the caller's own */
     /* Exactly once, on the loop, never before http2_client_call returned. May start other calls
      * (this one again, too), cancel, or stop the client. */

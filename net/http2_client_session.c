@@ -19,6 +19,7 @@
 #include "net/grpc_text.h"
 #include "net/http2.h"
 
+#include <inttypes.h>
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,8 @@ enum status http2_client_session_submit(struct http2_client_connection *connecti
                                         struct http2_call *call)
 {
     char timeout[GRPC_TIMEOUT_TEXT_SIZE];
-    nghttp2_nv fields[8] = {
+    char max_age[12];
+    nghttp2_nv fields[9] = {
         field(":method", "POST"),
         field(":scheme", "https"),
         field(":path", call->path),
@@ -116,6 +118,10 @@ enum status http2_client_session_submit(struct http2_client_connection *connecti
         grpc_timeout_format(call->deadline.at_ns > now_ns ? call->deadline.at_ns - now_ns : 1,
                             timeout);
         fields[count++] = field("grpc-timeout", timeout);
+    }
+    if (call->max_age_ms > 0) {
+        snprintf(max_age, sizeof max_age, "%" PRIu32, call->max_age_ms);
+        fields[count++] = field("tally-max-age-ms", max_age);
     }
     nghttp2_data_provider body = {.read_callback = read_request_cb};
     int32_t stream_id =

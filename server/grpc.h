@@ -111,6 +111,8 @@ void grpc_server_stats(const struct grpc_server *server, struct grpc_server_stat
 /* The certificate's one URI SAN, zero-terminated; valid while the call is. */
 const char *grpc_call_principal(const struct grpc_call *call);
 uint64_t grpc_call_deadline_ns(const struct grpc_call *call); /* uv_hrtime(); UINT64_MAX = none */
+/* The caller's tally-max-age-ms in nanoseconds; 0 = none. */
+uint64_t grpc_call_max_age_ns(const struct grpc_call *call);
 bool grpc_call_is_gone(const struct grpc_call *call);
 /* Per-call state of the service. */
 void grpc_call_set_data(struct grpc_call *call, void *data);

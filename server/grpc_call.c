@@ -249,6 +249,12 @@ void grpc_call_admit(struct grpc_call *call)
         grpc_call_refuse(call, GRPC_INTERNAL, "malformed grpc-timeout");
         return;
     }
+    if (head->max_age_malformed) {
+        grpc_call_refuse(call, GRPC_INVALID_ARGUMENT,
+                         "malformed tally-max-age-ms: a number of milliseconds up to %u is needed",
+                         GRPC_MAX_AGE_MS_MAX);
+        return;
+    }
     if (principal->calls >= limits->calls_per_principal_max) {
         grpc_call_refuse_for_now(call,
                                  "%u calls of this principal are in flight, at most %u are allowed "
@@ -308,6 +314,11 @@ const char *grpc_call_principal(const struct grpc_call *call)
 uint64_t grpc_call_deadline_ns(const struct grpc_call *call)
 {
     return call->deadline_ns;
+}
+
+uint64_t grpc_call_max_age_ns(const struct grpc_call *call)
+{
+    return (uint64_t)call->head.max_age_ms * 1000000;
 }
 
 bool grpc_call_is_gone(const struct grpc_call *call)

@@ -29,6 +29,21 @@ static bool is_grpc(const uint8_t *value, size_t size)
            (size == type_size || value[type_size] == '+' || value[type_size] == ';');
 }
 
+/* 1 to 8 digits, at most a day. */
+static bool parse_max_age(const uint8_t *value, size_t size, uint32_t *out)
+{
+    uint32_t number = 0;
+    if (size == 0 || size > 8)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return false;
+        number = number * 10 + (uint32_t)(value[i] - '0');
+    }
+    *out = number;
+    return number <= GRPC_MAX_AGE_MS_MAX;
+}
+
 void grpc_head_field(struct grpc_head *head, const uint8_t *name, size_t name_size,
                      const uint8_t *value, size_t value_size)
 {
@@ -58,5 +73,7 @@ void grpc_head_field(struct grpc_head *head, const uint8_t *name, size_t name_si
     } else if (is_text(name, name_size, "grpc-timeout")) {
         head->has_timeout = true;
         head->timeout_malformed = !grpc_timeout_parse(value, value_size, &head->timeout_ns);
+    } else if (is_text(name, name_size, "tally-max-age-ms")) {
+        head->max_age_malformed = !parse_max_age(value, value_size, &head->max_age_ms);
     }
 }

@@ -1,4 +1,6 @@
-/* The header fields of a request, as far as gRPC looks at them. Pure: no session, no call. */
+/* The header fields of a request, as far as gRPC looks at them, and ours. Pure: no session, no
+ * call.
+ */
 #ifndef TALLY_SERVER_GRPC_HEAD_H
 #define TALLY_SERVER_GRPC_HEAD_H
 
@@ -11,13 +13,17 @@
 #define GRPC_HEAD_SIZE_MAX   (16 * 1024)
 #define GRPC_HEAD_FIELDS_MAX 64
 #define GRPC_PATH_SIZE_MAX   127
+/* Greatest tally-max-age-ms: a day. */
+#define GRPC_MAX_AGE_MS_MAX 86400000u
 
 struct grpc_head {
     uint32_t size, field_count;
     bool too_large; /* over one of the limits: the fields after it were not looked at */
     bool is_post, content_type_ok, te_ok, encoding_refused, has_timeout, timeout_malformed;
+    bool max_age_malformed;
     uint64_t timeout_ns;
-    uint8_t path_size; /* 0 = none, or longer than any of ours */
+    uint32_t max_age_ms; /* tally-max-age-ms; 0 = none */
+    uint8_t path_size;   /* 0 = none, or longer than any of ours */
     char path[GRPC_PATH_SIZE_MAX + 1];
 };
 

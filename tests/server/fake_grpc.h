@@ -22,7 +22,7 @@ struct fake_message {
 
 struct grpc_call {
     const char *principal;
-    uint64_t deadline_ns;
+    uint64_t deadline_ns, max_age_ns;
     bool gone, finished;
     enum grpc_code code;
     char text[512];

@@ -66,6 +66,28 @@ Test(grpc_parts, a_good_head_is_understood)
     cr_assert_str_eq(head.path, "/tally.v1.Ledger/CreateTransfers");
 }
 
+/* A caller says how old a state it will do with: a day at most, digits only. */
+Test(grpc_parts, a_greatest_age_is_a_number_of_milliseconds)
+{
+    static const struct {
+        const char *value;
+        bool is_ok;
+        uint32_t ms;
+    } rows[] = {
+        {"250", true, 250},         {"0", true, 0},   {"86400000", true, 86400000},
+        {"86400001", false, 0},     {"", false, 0},   {"99999999999", false, 0},
+        {"000000000250", false, 0}, {"-1", false, 0}, {"1s", false, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct grpc_head head;
+        grpc_head_init(&head);
+        add(&head, "tally-max-age-ms", rows[i].value);
+        cr_assert_eq(!head.max_age_malformed, rows[i].is_ok, "%s", rows[i].value);
+        if (rows[i].is_ok)
+            cr_assert_eq(head.max_age_ms, rows[i].ms, "%s", rows[i].value);
+    }
+}
+
 Test(grpc_parts, content_types_that_only_begin_alike_are_refused)
 {
     static const struct {
