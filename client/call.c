@@ -33,7 +33,10 @@
 #define SERVERS_MAX         16
 #define DEADLINE_DEFAULT_MS 10000u
 #define DEADLINE_MAX_MS     (24u * 3600u * 1000u)
+#define MAX_AGE_MAX_MS      (24u * 3600u * 1000u)
 #define CANCEL_GRACE_NS     250000000ull
+/* Of calls that take long: until a server that fell silent is given up for the next. */
+#define LONG_ATTEMPT_MS 30000u
 /* No attempt begins with less time left than this, or than a quarter of the whole: one that is cut
  * off by the deadline would turn "refused" or "not sent" into "unknown". */
 #define ATTEMPT_TIME_MIN_NS 50000000ull
@@ -148,7 +151,8 @@ static void attempt_start(struct slot *slot)
     struct tally_client *client = slot->client;
     uint64_t now = uv_hrtime();
     uint64_t left = slot->deadline_ns > now ? slot->deadline_ns - now : 1;
-    uint64_t limit = (uint64_t)client->attempt_ms * 1000000;
+    bool takes_long = slot->request.unanswered != NULL && client->attempt_ms > 0;
+    uint64_t limit = (uint64_t)(takes_long ? LONG_ATTEMPT_MS : client->attempt_ms) * 1000000;
     uint64_t timeout = limit > 0 && limit < left ? limit : left;
 
     slot->server = client->server_current;
@@ -157,6 +161,7 @@ static void attempt_start(struct slot *slot)
         .request = slot->request.message_size > 0 ? slot->request.message : NULL,
         .request_size = slot->request.message_size,
         .timeout_ns = timeout,
+        .max_age_ms = slot->request.changes ? 0 : slot->request.call->max_age_ms,
         .context = slot,
         .done = attempt_done,
     };
@@ -193,7 +198,8 @@ static void describe(struct slot *slot, const struct judgement *j, enum tally_st
                "repeat";
         break;
     case TALLY_NO_ANSWER:
-        next = "; a question changes nothing: ask again";
+        next = slot->request.unanswered != NULL ? slot->request.unanswered
+                                                : "; a question changes nothing: ask again";
         break;
     default:
         break;
@@ -334,6 +340,9 @@ enum tally_status call_check(struct tally_client *client, struct tally_call *cal
     if (call->deadline_ms > DEADLINE_MAX_MS)
         return error_set(&call->error, TALLY_INVALID, "deadline of %u ms is above one day",
                          call->deadline_ms);
+    if (call->max_age_ms > MAX_AGE_MAX_MS)
+        return error_set(&call->error, TALLY_INVALID, "max_age of %u ms is above one day",
+                         call->max_age_ms);
     if (changes &&
         (memcmp(call->identity.nonce, zero, sizeof zero) == 0 || call->identity.issued_at_ns == 0))
         return error_set(&call->error, TALLY_INVALID,

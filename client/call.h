@@ -12,7 +12,10 @@ struct call_request {
     struct tally_call *call; /* the user's */
     const char *path;        /* static: "/tally.v1.Ledger/CreateTransfers" */
     bool changes;            /* something, that is: an unanswered attempt leaves a doubt */
-    uint8_t *message;        /* encoded; malloc'ed; belongs to call_run/call_submit from then on */
+    /* Takes long by its nature and may be repeated at any time (members, leadership): an attempt
+     * has more time, and when it ends unanswered these words say what that means. NULL: no such. */
+    const char *unanswered;
+    uint8_t *message; /* encoded; malloc'ed; belongs to call_run/call_submit from then on */
     size_t message_size;
     /* Turns the answer into what the user asked for. Anything but TALLY_OK: the answer is not one
      * (*error says why), or TALLY_NO_MEMORY. */

@@ -250,6 +250,9 @@ struct tally_call {
     uint32_t deadline_ms;           /* from now; 0 = the client's default; at most one day */
     uint64_t min_index;             /* questions: answer from a state that includes this log index
                                      * (read your writes at any node); 0 = the newest state */
+    uint32_t max_age_ms;            /* questions: a state that was the newest at most this long ago
+                                     * will do, and may be answered without asking the other nodes;
+                                     * 0 = the newest; at most one day */
     void *user;                     /* yours */
     /* ---- filled in ---- */
     uint64_t index; /* TALLY_OK: log index that the answer reflects */
@@ -465,6 +468,68 @@ void tally_request_deinit(struct tally_request *request);
 /* All rows. *out_principals is the caller's, to be given to tally_free(). */
 enum tally_status tally_list_principals(struct tally_client *client, struct tally_call *call,
                                         struct tally_principal **out_principals, size_t *out_count);
+/* ---- members of the cluster ---- */
+
+#define TALLY_MEMBERS_MAX         16
+#define TALLY_SITE_SIZE           17  /* longest name of a site, 16 bytes, and the zero */
+#define TALLY_MEMBER_ADDRESS_SIZE 129 /* longest address, 128 bytes, and the zero */
+
+enum tally_member_kind { TALLY_MEMBER_DATA = 0, TALLY_MEMBER_WITNESS = 1 };
+enum tally_member_vote {
+    TALLY_MEMBER_SPARE = 0,   /* in the table, does not vote */
+    TALLY_MEMBER_STANDBY = 1, /* receives the log, does not vote */
+    TALLY_MEMBER_VOTER = 2,
+};
+struct tally_member {
+    uint64_t node_id; /* 1 to 2^63 - 1; never used again after a removal */
+    uint8_t kind;     /* enum tally_member_kind */
+    uint8_t incarnation[16];
+    char site[TALLY_SITE_SIZE];
+    char address[TALLY_MEMBER_ADDRESS_SIZE]; /* for the other members */
+};
+struct tally_member_state {
+    struct tally_member member;
+    uint8_t vote; /* enum tally_member_vote */
+    bool leader;
+    bool asked;  /* this node gave the answer; what follows is its view */
+    bool linked; /* connected to it */
+    bool heard;  /* since it started */
+    bool catching_up;
+    uint64_t heard_ms;    /* ago */
+    uint64_t match_index; /* known by the leader: durable in the member's journal; 0 = unknown */
+    uint64_t catch_up_bytes, catch_up_bytes_total; /* total 0 = not known yet */
+};
+struct tally_members {
+    struct tally_member_state rows[TALLY_MEMBERS_MAX];
+    size_t count;
+    uint64_t leader_id; /* 0 = the asked node knows of none */
+    uint64_t term, commit_index;
+    bool changing;     /* a change of members is not committed yet */
+    bool transferring; /* leadership moves away */
+};
+/* As the asked node sees them; it asks nobody, so it answers also while nobody leads. */
+enum tally_status tally_list_members(struct tally_client *client, struct tally_call *call,
+                                     struct tally_members *out);
+
+/* The four below need the role site_operator, are done by the leader (found among the client's
+ * servers), take no identity, and may be repeated at any time: the same call goes on where an
+ * earlier one stopped. TALLY_OK: committed whole. TALLY_NO_ANSWER: not done by the deadline;
+ * tally_list_members() shows how far it is. TALLY_REFUSED: error.text says which rule stands in the
+ * way. A new member has to catch up before it votes: give minutes. `force`: although fewer losses
+ * would be survived. */
+enum tally_status tally_add_member(struct tally_client *client, struct tally_call *call,
+                                   const struct tally_member *member, bool force);
+/* Adds `member`, then removes `old_id`, which may be dead. */
+enum tally_status tally_replace_member(struct tally_client *client, struct tally_call *call,
+                                       uint64_t old_id, const struct tally_member *member,
+                                       bool force);
+enum tally_status tally_remove_member(struct tally_client *client, struct tally_call *call,
+                                      uint64_t node_id, bool force);
+/* `to`: 0 = the best data node, at another site if there is one. TALLY_OK once another member
+ * leads, or `to` already does. */
+enum tally_status tally_transfer_leadership(struct tally_client *client, struct tally_call *call,
+                                            uint64_t to, uint64_t *out_leader_id);
+
 /* The node's status as a JSON document, the caller's, to be given to tally_free(). */
 enum tally_status tally_get_status(struct tally_client *client, struct tally_call *call,
                                    char **out_json);

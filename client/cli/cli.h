@@ -95,6 +95,10 @@ int cli_ledgers(struct cli *cli, struct tally_ledger **out_ledgers, size_t *out_
 const struct tally_ledger *cli_find_ledger(const struct tally_ledger *ledgers, size_t count,
                                            uint32_t id);
 
+/* Asks the cluster to replace a member, and reports; used by `member replace` and `node repair`. */
+struct member;
+int member_replace(struct cli *cli, uint64_t old_id, const struct member *member, bool force);
+
 /* ---- the commands, one file per noun ---- */
 int pki_init_command(struct cli *cli, int argc, char **argv);
 int pki_issue_command(struct cli *cli, int argc, char **argv);
@@ -116,6 +120,11 @@ int status_command(struct cli *cli, int argc, char **argv);
 int trial_balance_command(struct cli *cli, int argc, char **argv);
 int principal_list_command(struct cli *cli, int argc, char **argv);
 int principal_set_command(struct cli *cli, int argc, char **argv);
+int member_list_command(struct cli *cli, int argc, char **argv);
+int member_add_command(struct cli *cli, int argc, char **argv);
+int member_replace_command(struct cli *cli, int argc, char **argv);
+int member_remove_command(struct cli *cli, int argc, char **argv);
+int leader_transfer_command(struct cli *cli, int argc, char **argv);
 int journal_verify_command(struct cli *cli, int argc, char **argv);
 int store_verify_command(struct cli *cli, int argc, char **argv);
 

@@ -34,6 +34,11 @@ static const struct command commands[] = {
     {"trial-balance", "totals of a ledger, by account code", trial_balance_command},
     {"principal list", "who may call", principal_list_command},
     {"principal set", "allow, change or disable a caller", principal_set_command},
+    {"member list", "the cluster's members", member_list_command},
+    {"member add", "a node becomes a voting member", member_add_command},
+    {"member replace", "a node takes the place of another", member_replace_command},
+    {"member remove", "a node is no member any more", member_remove_command},
+    {"leader transfer", "another member leads", leader_transfer_command},
     {"journal verify", "check a journal's files, offline", journal_verify_command},
     {"store verify", "check a store's files, offline", store_verify_command},
 };

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define NEW_FILES_MAX 24
+#define NEW_FILES_MAX 48
 
 struct new_file {
     char path[4096];

@@ -1,5 +1,7 @@
 /*
- * `tally node init`: makes everything a node needs to start, and says how to start it.
+ * `tally node init`: makes everything a node needs to start, and says how to start it. The first
+ * node founds a cluster of one; with --join a node is made for a cluster that exists: it knows
+ * nothing yet, waits to be contacted, and becomes a member by `tally member add`.
  *
  *   DIR/tallyd.yaml   configuration, absolute paths
  *   DIR/data/         made by replication's node_init(): identity, journal, hard state, reserve
@@ -11,18 +13,21 @@
  * The configuration is written last: a directory that has one is complete.
  */
 #include "client/cli/cli.h"
+#include "client/cli/member_text.h"
 #include "client/cli/new_files.h"
 #include "client/cli/output.h"
 #include "client/cli/principals.h"
 #include "core/command.h"
 #include "replication/node.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <ftw.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,7 +40,11 @@
 struct init_options {
     struct cli *cli;
     const char *directory, *pki, *principals, *listen, *ops, *user;
-    bool allow_root;
+    const char *site, *peer_address, *peer_listen;
+    char peer_listen_default[80];
+    bool allow_root, join, has_cluster_id;
+    enum member_kind kind;
+    uint8_t cluster_id[16];
     uint64_t segment_bytes, reserve_bytes, node_id;
 };
 
@@ -48,7 +57,13 @@ enum {
     KEY_RESERVE,
     KEY_NODE_ID,
     KEY_USER,
-    KEY_ALLOW_ROOT
+    KEY_ALLOW_ROOT,
+    KEY_SITE,
+    KEY_KIND,
+    KEY_PEER_ADDRESS,
+    KEY_PEER_LISTEN,
+    KEY_JOIN,
+    KEY_CLUSTER_ID
 };
 
 /* Only what an address can consist of, since it is written into the configuration; whether it is
@@ -59,6 +74,27 @@ static const char *address(struct argp_state *state, const char *option, const c
         argp_error(state, "%s: \"%s\" is not ADDRESS:PORT (numeric; IPv6 as [address]:port)",
                    option, text);
     return text;
+}
+
+/* What only makes sense together. */
+static void check_together(const struct init_options *options, struct argp_state *state)
+{
+    if (options->directory == NULL)
+        argp_error(state, "the directory is missing");
+    if (options->pki == NULL)
+        argp_error(state, "--pki is missing: the directory made by \"tally pki init\"");
+    if (options->join && !options->has_cluster_id)
+        argp_error(state, "--join needs --cluster-id: \"tally status\" of the cluster shows it");
+    if (options->join && options->peer_address == NULL)
+        argp_error(state, "--join needs --peer-address: where the other members reach this node");
+    if (options->join && options->principals != NULL)
+        argp_error(state, "--principals: a node that joins gets the cluster's table of principals");
+    if (!options->join && options->has_cluster_id)
+        argp_error(state, "--cluster-id is for --join; a new cluster gets a number of its own");
+    if (!options->join && options->kind == MEMBER_WITNESS)
+        argp_error(state, "--kind witness: a witness cannot found a cluster; make it with --join");
+    if (options->peer_listen != NULL && options->peer_address == NULL)
+        argp_error(state, "--peer-listen needs --peer-address: where others reach this node");
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -102,11 +138,28 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             return ARGP_ERR_UNKNOWN;
         options->directory = argument;
         return 0;
+    case KEY_SITE:
+        options->site = argument;
+        return 0;
+    case KEY_KIND:
+        options->kind = member_kind(state, argument);
+        return 0;
+    case KEY_PEER_ADDRESS:
+        options->peer_address = argument;
+        return 0;
+    case KEY_PEER_LISTEN:
+        options->peer_listen = address(state, "--peer-listen", argument);
+        return 0;
+    case KEY_JOIN:
+        options->join = true;
+        return 0;
+    case KEY_CLUSTER_ID:
+        options->has_cluster_id = true;
+        if (!member_hex(argument, options->cluster_id))
+            argp_error(state, "--cluster-id: \"%s\" is not 32 hex digits", argument);
+        return 0;
     case ARGP_KEY_END:
-        if (options->directory == NULL)
-            argp_error(state, "the directory is missing");
-        if (options->pki == NULL)
-            argp_error(state, "--pki is missing: the directory made by \"tally pki init\"");
+        check_together(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -194,6 +247,7 @@ static char *configuration(const struct init_options *options, const char *const
             "listen:\n"
             "  grpc: \"%s\"\n"
             "  ops: \"%s\"\n"
+            "%s%s%s"
             "tls:\n"
             "  certificate: %s\n"
             "  key: %s\n"
@@ -202,8 +256,11 @@ static char *configuration(const struct init_options *options, const char *const
             "  segment_bytes: %llu\n",
             (int)strlen(directory) - 1, directory, options->user != NULL ? "  user: " : "",
             options->user != NULL ? user : "", options->user != NULL ? "\n" : "",
-            options->allow_root ? "true" : "false", options->listen, options->ops, certificate, key,
-            ca, (unsigned long long)options->segment_bytes) < 0) {
+            options->allow_root ? "true" : "false", options->listen, options->ops,
+            options->peer_listen != NULL ? "peer:\n  listen: \"" : "",
+            options->peer_listen != NULL ? options->peer_listen : "",
+            options->peer_listen != NULL ? "\"\n" : "", certificate, key, ca,
+            (unsigned long long)options->segment_bytes) < 0) {
         text = NULL;
         *out_code = cli_error(EXIT_LOCAL, "out of memory");
     }
@@ -293,21 +350,50 @@ static int give_directory(const struct init_options *options, const char *direct
 
 /* ---- the command ---- */
 
-static int make_data(const struct init_options *options, const char *data)
+/* Where the node listens for its peers when --peer-listen does not say: at the address that they
+ * use if that is numeric, else (a name, perhaps of a gateway) at its port on every address. */
+static int choose_peer_listen(struct init_options *options)
+{
+    const char *text = options->peer_address;
+    if (text == NULL || options->peer_listen != NULL)
+        return EXIT_OK;
+    const char *port = strrchr(text, ':');
+    if (port == NULL || port[1] == '\0' || strlen(text) > MEMBER_ADDRESS_SIZE_MAX)
+        return cli_error(EXIT_USAGE, "--peer-address: \"%s\" is not HOST:PORT or [IPv6]:PORT",
+                         text);
+    struct in_addr binary;
+    char host[64];
+    snprintf(host, sizeof host, "%.*s", (int)(port - text), text);
+    bool numeric = text[0] == '[' || inet_pton(AF_INET, host, &binary) == 1;
+    snprintf(options->peer_listen_default, sizeof options->peer_listen_default, "%s%s",
+             numeric ? host : "0.0.0.0", port);
+    options->peer_listen = options->peer_listen_default;
+    return EXIT_OK;
+}
+
+static int make_data(struct init_options *options, const char *data, struct member *out_member)
 {
     struct principal_list principals = {0};
+    struct principal_event *rows = NULL;
     char path[4096];
-    int code;
+    int code = EXIT_OK;
 
     snprintf(path, sizeof path, "%s/principals.json", options->pki);
-    code = principals_load(options->principals != NULL ? options->principals : path, &principals);
+    if (!options->join)
+        code =
+            principals_load(options->principals != NULL ? options->principals : path, &principals);
     if (code != EXIT_OK)
         return code;
-    struct principal_event *rows = calloc(principals.count, sizeof *rows);
-    if (rows == NULL) {
+    if (!options->join &&
+        getrandom(options->cluster_id, sizeof options->cluster_id, 0) != sizeof options->cluster_id)
+        code = cli_error(EXIT_LOCAL, "the operating system has no random numbers");
+    if (code == EXIT_OK && !options->join)
+        rows = calloc(principals.count, sizeof *rows);
+    if (code == EXIT_OK && rows == NULL && !options->join) {
         code = cli_error(EXIT_LOCAL, "out of memory");
-        goto out;
     }
+    if (code != EXIT_OK)
+        goto out;
     for (size_t i = 0; i < principals.count; i++) {
         const struct tally_principal *from = &principals.rows[i];
         rows[i].role = from->role;
@@ -317,14 +403,20 @@ static int make_data(const struct init_options *options, const char *data)
         memcpy(rows[i].uri, from->uri, rows[i].uri_size);
         memcpy(rows[i].name, from->name, rows[i].name_size);
     }
-    const struct node_init_options init = {
+    struct node_init_options init = {
         .directory = data,
         .journal_segment_size = options->segment_bytes,
         .reserve_bytes = options->reserve_bytes,
         .node_id = options->node_id,
+        .kind = options->kind,
+        .site = options->site,
+        .peer_address = options->peer_address,
+        .join = options->join,
         .principals = rows,
         .principal_count = (uint32_t)principals.count,
+        .out_member = out_member,
     };
+    memcpy(init.cluster_id, options->cluster_id, sizeof init.cluster_id);
     struct node_error error;
     enum status status = node_init(&init, &error);
     if (status != STATUS_OK)
@@ -337,9 +429,31 @@ out:
     return code;
 }
 
-static int init(const struct init_options *options, struct new_files *files,
-                struct new_files *copies)
+static void report(const struct init_options *options, const char *data, const char *yaml,
+                   const struct member *member)
 {
+    char line[MEMBER_FLAGS_SIZE];
+    member_flags(member, line);
+    if (options->cli->json) {
+        output_json(json_pack("{s:s, s:s, s:o, s:o, s:s}", "directory", data, "configuration", yaml,
+                              "cluster_id",
+                              output_bytes(options->cluster_id, sizeof options->cluster_id),
+                              "member", member_json(member), "member_flags", line));
+    } else {
+        printf("%s\n%s\n", data, yaml);
+        if (options->join)
+            printf("member: %s\n", line);
+    }
+    fprintf(stderr, "Next: tallyd --config %s\n", yaml);
+    if (options->join)
+        fprintf(stderr, "Then, as site_operator at the cluster: tally member add %s\n", line);
+    else
+        fprintf(stderr, "Then: tally status --profile %s/auditor.profile\n", options->pki);
+}
+
+static int init(struct init_options *options, struct new_files *files, struct new_files *copies)
+{
+    struct member member;
     char data[4096];
     char yaml[4096];
     char tls[4096];
@@ -347,6 +461,8 @@ static int init(const struct init_options *options, struct new_files *files,
     char key_name[32];
     const char *const names[TLS_FILES] = {certificate_name, key_name, "ca.pem"};
     int code = check_user(options);
+    if (code == EXIT_OK)
+        code = choose_peer_listen(options);
     if (code != EXIT_OK)
         return code;
     snprintf(data, sizeof data, "%s/data", options->directory);
@@ -372,7 +488,7 @@ static int init(const struct init_options *options, struct new_files *files,
     }
     if (!new_files_add(files, options->directory, "tallyd.yaml", 0644, text))
         return cli_error(EXIT_LOCAL, "%s", files->error);
-    code = make_data(options, data);
+    code = make_data(options, data, &member);
     if (code != EXIT_OK)
         return code;
     if (options->user != NULL && !new_files_write(copies, tls))
@@ -384,12 +500,7 @@ static int init(const struct init_options *options, struct new_files *files,
         return code;
     if (!new_files_write(files, options->directory))
         return cli_error(EXIT_LOCAL, "%s", files->error);
-    if (options->cli->json)
-        output_json(json_pack("{s:s, s:s}", "directory", data, "configuration", yaml));
-    else
-        printf("%s\n%s\n", data, yaml);
-    fprintf(stderr, "Next: tallyd --config %s\nThen: tally status --profile %s/auditor.profile\n",
-            yaml, options->pki);
+    report(options, data, yaml, &member);
     return EXIT_OK;
 }
 
@@ -405,6 +516,14 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         {"reserve-bytes", KEY_RESERVE, "N", 0,
          "Disk space kept back for the last checkpoint (default 256 MiB)", 0},
         {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1)", 0},
+        {"site", KEY_SITE, "NAME", 0, "Where the node stands (default A)", 0},
+        {"kind", KEY_KIND, "data|witness", 0, "What the node is (default data)", 0},
+        {"peer-address", KEY_PEER_ADDRESS, "HOST:PORT", 0,
+         "Where the other members reach this node; without it, it is alone and stays so", 0},
+        {"peer-listen", KEY_PEER_LISTEN, "ADDR:PORT", 0,
+         "Numeric address that it listens at for them (default: that of --peer-address)", 0},
+        {"join", KEY_JOIN, NULL, 0, "For a cluster that exists", 0},
+        {"cluster-id", KEY_CLUSTER_ID, "HEX", 0, "Which one; \"tally status\" shows it", 0},
         {"user", KEY_USER, "NAME", 0,
          "User that tallyd runs as; gets DIR/data, and copies of certificate and key in DIR/tls",
          0},
@@ -412,8 +531,14 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         {0},
     };
     static const struct argp argp = {
-        flags,        parse, "DIR", "Makes DIR/data and DIR/tallyd.yaml for a new node.",
-        cli_children, NULL,  NULL};
+        flags,
+        parse,
+        "DIR",
+        "Makes DIR/data and DIR/tallyd.yaml for a new node: the first of a new cluster, or with "
+        "--join one for a cluster that exists.",
+        cli_children,
+        NULL,
+        NULL};
     struct init_options options = {
         .cli = cli,
         .listen = "127.0.0.1:7400",
@@ -421,6 +546,7 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         .segment_bytes = SEGMENT_BYTES_DEFAULT,
         .reserve_bytes = RESERVE_BYTES_DEFAULT,
         .node_id = 1,
+        .site = "A",
     };
     cli_parse(&argp, argc, argv, &options);
     struct new_files *files = calloc(2, sizeof *files); /* the configuration; DIR/tls */

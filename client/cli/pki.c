@@ -4,7 +4,7 @@
  * SAN that the table of principals lists.
  *
  *   DIR/ca.pem ca.key                            the CA; take ca.key off the machine afterwards
- *   DIR/node-1.pem node-1.key                    node 1
+ *   DIR/node-1.pem node-1.key                    node 1, and so on to --nodes
  *   DIR/ROLE.pem ROLE.key ROLE.profile           one client per role
  *   DIR/principals.json                          the first table of principals, for `node init`
  */
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define HOSTS_MAX      32
+#define NODES_MAX      9 /* members of a cluster; further numbers with pki issue */
 #define CA_DAYS        3650
 #define LEAF_DAYS      365
 #define SERVER_DEFAULT "127.0.0.1:7400"
@@ -32,7 +33,7 @@ struct pki_options {
     const char *hosts[HOSTS_MAX];
     size_t host_count;
     const char *role, *name, *principal;
-    uint32_t days;
+    uint32_t days, nodes;
 };
 
 /* Letters, digits, '.', '-' and '_': a name becomes part of a file name and of a URI. */
@@ -78,6 +79,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         if (!is_plain(argument))
             argp_error(state, "--name: \"%s\": 1 to 40 letters, digits, '.', '-' or '_'", argument);
         options->name = argument;
+        return 0;
+    case 'N':
+        options->nodes = (uint32_t)cli_number(state, "--nodes", argument, 1, NODES_MAX);
         return 0;
     case 'p':
         options->principal = argument;
@@ -158,7 +162,7 @@ static bool issue(struct new_files *files, const struct pki_options *options,
 }
 
 /* The table's first rows as JSON text. */
-static char *principals_text(void)
+static char *principals_text(const struct pki_options *options)
 {
     json_t *rows = json_array();
     char name[64];
@@ -169,8 +173,13 @@ static char *principals_text(void)
         json_array_append_new(
             rows, json_pack("{s:s, s:s, s:s}", "uri", uri, "name", name, "role", client_roles[i]));
     }
-    json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "uri", "spiffe://tallystick/node/1",
-                                          "name", "node/1", "role", "node"));
+    for (uint32_t node = 1; node <= options->nodes; node++) {
+        char uri[128];
+        snprintf(uri, sizeof uri, "spiffe://tallystick/node/%u", node);
+        snprintf(name, sizeof name, "node/%u", node);
+        json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:s}", "uri", uri, "name", name, "role", "node"));
+    }
     char *text = json_dumps(rows, JSON_INDENT(2));
     json_decref(rows);
     return text;
@@ -181,13 +190,20 @@ static bool build_all(struct new_files *files, const struct pki_options *options
 {
     const char *directory = options->directory;
     if (!new_files_add(files, directory, "ca.pem", 0644, certificate_pem(ca)) ||
-        !new_files_add(files, directory, "ca.key", 0600, certificate_key_pem(ca)) ||
-        !issue(files, options, ca, "node", "1", "node-1"))
+        !new_files_add(files, directory, "ca.key", 0600, certificate_key_pem(ca)))
         return false;
+    for (uint32_t node = 1; node <= options->nodes; node++) {
+        char name[16];
+        char stem[32];
+        snprintf(name, sizeof name, "%u", node);
+        snprintf(stem, sizeof stem, "node-%u", node);
+        if (!issue(files, options, ca, "node", name, stem))
+            return false;
+    }
     for (size_t i = 0; i < sizeof client_roles / sizeof client_roles[0]; i++)
         if (!issue(files, options, ca, client_roles[i], "main", client_roles[i]))
             return false;
-    return new_files_add(files, directory, "principals.json", 0644, principals_text());
+    return new_files_add(files, directory, "principals.json", 0644, principals_text(options));
 }
 
 static void report(const struct pki_options *options, const struct new_files *files)
@@ -207,21 +223,24 @@ int pki_init_command(struct cli *cli, int argc, char **argv)
 {
     static const struct argp_option flags[] = {
         {"host", 'h', "NAME|IP", 0,
-         "Also valid for this name or address of the node (localhost always is); repeatable", 0},
-        {"days", 'd', "N", 0, "Days the node's and clients' certificates are valid (365)", 0},
+         "Also valid for this name or address of a node (localhost always is); repeatable", 0},
+        {"nodes", 'N', "N", 0, "Certificates for nodes 1 to N (1); all are valid for every --host",
+         0},
+        {"days", 'd', "N", 0, "Days the nodes' and clients' certificates are valid (365)", 0},
         {0},
     };
     static const struct argp argp = {
         flags,
         parse,
         "DIR",
-        "Makes a private CA (ten years), a certificate for node 1 and one for each client role, "
+        "Makes a private CA (ten years), certificates for the nodes and one for each client role, "
         "with profiles for --profile and the first table of principals. Overwrites nothing.\v"
-        "--server is what the profiles name; default " SERVER_DEFAULT ".",
+        "--server is what the profiles name, all nodes of a cluster with commas between them; "
+        "default " SERVER_DEFAULT ".",
         cli_children,
         NULL,
         NULL};
-    struct pki_options options = {.cli = cli, .days = LEAF_DAYS};
+    struct pki_options options = {.cli = cli, .days = LEAF_DAYS, .nodes = 1};
     struct certificate_error error;
     cli_parse(&argp, argc, argv, &options);
 
