@@ -1,5 +1,6 @@
 /* What the directed schedules share: begin and end. */
 #include "raft_schedules.h"
+#include "replication/raft_layout.h"
 
 #include <stdio.h>
 
@@ -41,5 +42,26 @@ void schedule_add_member(struct world_node *node, void *context)
     snprintf(address, sizeof address, "%llu", id);
     struct raft_change *change = raft_malloc(sizeof *change);
     if (raft_add(&node->raft, change, id, address, added) != 0)
+        raft_free(change);
+}
+
+void schedule_change_member(struct world_node *node, void *context)
+{
+    struct schedule_change *wanted = context;
+    struct raft *raft = &node->raft;
+    int role = raft_layout_role(raft, wanted->id), code;
+    if (wanted->ask && !raft_guard_may_change(&node->guard, wanted->id, wanted->role))
+        return;
+    char address[24];
+    snprintf(address, sizeof address, "%llu", wanted->id);
+    struct raft_change *change = raft_malloc(sizeof *change);
+    if (role < 0)
+        code = raft_add(raft, change, wanted->id, address, added);
+    else if (wanted->role < 0)
+        code = raft_remove(raft, change, wanted->id, added);
+    else
+        code = raft_assign(raft, change, wanted->id, wanted->role, added);
+    wanted->allowed = code == 0;
+    if (code != 0)
         raft_free(change);
 }

@@ -26,6 +26,14 @@ struct world *schedule_lead(const struct world_options *options, unsigned count)
 enum schedule_result schedule_end(struct world *world, bool way, bool promise);
 /* Proposes a new member, of the id at `context` or 4; for world_within(). */
 void schedule_add_member(struct world_node *node, void *context);
+/* A change without asking the guard, for world_within(). */
+struct schedule_change {
+    raft_id id;
+    int role;     /* -1: is removed; RAFT_SPARE of an unknown id: is added */
+    bool ask;     /* the guard first */
+    bool allowed; /* set: it was proposed */
+};
+void schedule_change_member(struct world_node *node, void *context);
 
 /* raft_schedules_log.c: what is replicated and committed */
 enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts);        /* S1 */
@@ -40,11 +48,30 @@ enum schedule_result schedule_one_send_fails(uint32_t parts);                   
 enum schedule_result schedule_close_under_load(uint32_t parts);                  /* S8 */
 
 /* raft_schedules_membership.c: which configuration is in force, and committed */
-enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts); /* S13 */
-enum schedule_result schedule_membership_after_a_restart(uint32_t parts);         /* ROLLBACK */
-enum schedule_result schedule_membership_before_a_compacted_one(uint32_t parts);  /* ROLLBACK */
-enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts);        /* ROLLBACK */
-enum schedule_result schedule_two_membership_changes_at_once(uint32_t parts);     /* ROLLBACK */
+enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts);   /* S13 */
+enum schedule_result schedule_membership_after_a_restart(uint32_t parts);           /* ROLLBACK */
+enum schedule_result schedule_membership_before_a_compacted_one(uint32_t parts);    /* ROLLBACK */
+enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts);          /* ROLLBACK */
+enum schedule_result schedule_two_membership_changes_at_once(uint32_t parts);       /* ROLLBACK */
+enum schedule_result schedule_two_membership_changes_and_a_restart(uint32_t parts); /* ROLLBACK */
+enum schedule_result schedule_snapshot_before_its_configuration(uint32_t parts);    /* S13 */
+
+/* raft_schedules_voters.c: who counts, while the number of voters changes */
+enum schedule_result schedule_promoted_before_it_knows(uint32_t parts);     /* VOTE */
+enum schedule_result schedule_promoted_beside_a_dead_voter(uint32_t parts); /* VOTE */
+enum schedule_result schedule_sole_voter_restarts(uint32_t parts);          /* TERM */
+enum schedule_result schedule_leader_leaves_one_voter(uint32_t parts);      /* TERM */
+enum schedule_result schedule_sole_voter_is_asked_to_lead(uint32_t parts);  /* TERM */
+enum schedule_result schedule_change_beside_a_dead_voter(uint32_t parts);   /* CHANGE */
+
+/* raft_schedules_witness.c */
+enum schedule_result schedule_witness_is_impatient(uint32_t parts);         /* QUIET */
+enum schedule_result schedule_witness_is_asked_to_campaign(uint32_t parts); /* QUIET */
+enum schedule_result schedule_witness_alone_has_the_end(uint32_t parts);    /* RESORT */
+enum schedule_result schedule_witness_hands_over(uint32_t parts);           /* HAND_OVER */
+enum schedule_result schedule_witness_appends_nothing(uint32_t parts);      /* SILENT */
+enum schedule_result schedule_witness_is_no_target(uint32_t parts);         /* TARGET */
+enum schedule_result schedule_witness_cannot_reach(uint32_t parts);         /* REACH */
 
 /* raft_schedules_lead.c: who leads */
 enum schedule_result schedule_result_without_a_leader(uint32_t parts);       /* S6 */

@@ -118,3 +118,98 @@ enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts)
     return schedule_end(world, way,
                         raft->configuration.n == 3 && !raft_layout_configuration_pending(raft));
 }
+
+/* As two changes at once, and B restarts with both in its log: which of them is committed it must
+ * find out from the log alone. */
+enum schedule_result schedule_two_membership_changes_and_a_restart(uint32_t parts)
+{
+    struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
+    raft_id fourth = 4, fifth = 5;
+    world_isolate(world, B);
+    world_within(world, A, schedule_add_member, &fourth);
+    world_run(world, 200);
+    bool way = !raft_layout_configuration_pending(&world->nodes[A].raft);
+    world->nodes[A].disk_held = true;
+    world->cut[A][B] = world->cut[B][A] = false;
+    world_cut(world, A, C);
+    world_within(world, A, schedule_add_member, &fifth);
+    world_run(world, 300);
+    world_crash(world, A);
+    world_crash(world, B);
+    world->nodes[A].disk_held = false;
+    world_start(world, B);
+    const struct raft *raft = &world->nodes[B].raft;
+    way = way && raft->configuration.n == 5;
+    bool knows = raft_layout_configuration_pending(raft);
+    world_heal(world);
+    world_isolate(world, B);
+    world_start(world, A);
+    world_run(world, 4000);
+    way = way && (world_leader(world) == A || world_leader(world) == C);
+    world_heal(world);
+    world_run(world, 1000);
+    way = way && world->nodes[B].applied == world->nodes[C].applied;
+    return schedule_end(world, way,
+                        knows && raft->configuration.n == 4 &&
+                            !raft_layout_configuration_pending(raft));
+}
+
+/* An entry of the disk that gives the cluster `servers` members. */
+static void put_configuration(struct world_entry *entry, unsigned servers)
+{
+    struct raft_configuration configuration;
+    raft_configuration_init(&configuration);
+    for (unsigned i = 1; i <= servers; i++) {
+        char address[2] = {(char)('0' + i), 0};
+        (void)raft_configuration_add(&configuration, i, address, i > 3 ? RAFT_SPARE : RAFT_VOTER);
+    }
+    *entry = (struct world_entry){.term = 1, .type = RAFT_CHANGE};
+    entry->size = (unsigned short)raft_layout_encode_configuration(&configuration, entry->data,
+                                                                   sizeof entry->data);
+    raft_configuration_close(&configuration);
+}
+
+/* A restarts with two changes in its log, 11 and 12, the first of which is committed: somewhere
+ * else, A has not heard of it. The next leader, which knows of commits up to 8 only, truncates the
+ * second. A snapshot at 8 must not hold what entry 11 says: with such a one A does not start. */
+enum schedule_result schedule_snapshot_before_its_configuration(uint32_t parts)
+{
+    struct world_options options = {.nodes = 3,
+                                    .puppets = 1u << B | 1u << C,
+                                    .parts = parts,
+                                    .snapshot_threshold = 5,
+                                    .snapshot_trailing = 100};
+    struct world *world = world_create(&options);
+    world_deliver_append(world, B, A,
+                         &(struct world_append){.term = 1,
+                                                .previous_index = 1,
+                                                .previous_term = 1,
+                                                .count = 8,
+                                                .terms = {1, 1, 1, 1, 1, 1, 1, 1}});
+    world_run(world, 50);
+    world_deliver_append(
+        world, B, A,
+        &(struct world_append){
+            .term = 1, .previous_index = 9, .previous_term = 1, .count = 3, .terms = {1, 1, 1}});
+    world_run(world, 50);
+    world_crash(world, A);
+    struct world_disk *disk = &world->nodes[A].disk;
+    bool way = disk->count == 12;
+    put_configuration(&disk->entries[10], 4);
+    put_configuration(&disk->entries[11], 5);
+    world_start(world, A);
+    world_deliver_append(world, C, A,
+                         &(struct world_append){.term = 2,
+                                                .previous_index = 11,
+                                                .previous_term = 1,
+                                                .commit = 8,
+                                                .count = 1,
+                                                .terms = {2}});
+    world_run(world, 50);
+    way = way && world->nodes[A].applied == 8 && world->nodes[A].raft.configuration.n == 4;
+    world_crash(world, A);
+    bool before = disk->snapshot.index == 0 || disk->snapshot.servers == 3;
+    if (before)
+        world_start(world, A);
+    return schedule_end(world, way, before && world->nodes[A].raft.configuration.n == 4);
+}

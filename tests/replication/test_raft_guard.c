@@ -137,6 +137,65 @@ Test(raft_guard, of_two_membership_changes_the_second_is_undone)
     cr_expect_eq(schedule_two_membership_changes_at_once(RAFT_GUARD_ALL), SCHEDULE_HELD);
 }
 
+Test(raft_guard, of_two_membership_changes_the_second_is_undone_after_a_restart)
+{
+    expect_needed(schedule_two_membership_changes_and_a_restart, RAFT_GUARD_ROLLBACK);
+}
+
+Test(raft_guard, s13_a_snapshot_ends_behind_the_configuration_that_it_holds)
+{
+    expect_needed(schedule_snapshot_before_its_configuration, RAFT_GUARD_S13);
+}
+
+Test(raft_guard, votes_also_when_it_does_not_know_yet_that_it_may)
+{
+    expect_needed(schedule_promoted_before_it_knows, RAFT_GUARD_VOTE);
+    expect_needed(schedule_promoted_beside_a_dead_voter, RAFT_GUARD_VOTE);
+}
+
+Test(raft_guard, a_sole_voter_begins_a_term_before_it_leads)
+{
+    expect_needed(schedule_sole_voter_restarts, RAFT_GUARD_TERM);
+    expect_needed(schedule_leader_leaves_one_voter, RAFT_GUARD_TERM);
+    expect_needed(schedule_sole_voter_is_asked_to_lead, RAFT_GUARD_TERM);
+}
+
+Test(raft_guard, changes_members_only_when_the_living_can_commit_it)
+{
+    expect_needed(schedule_change_beside_a_dead_voter, RAFT_GUARD_CHANGE);
+}
+
+Test(raft_guard, a_witness_does_not_campaign)
+{
+    expect_needed(schedule_witness_is_impatient, RAFT_GUARD_QUIET);
+    expect_needed(schedule_witness_is_asked_to_campaign, RAFT_GUARD_QUIET);
+}
+
+Test(raft_guard, a_witness_leads_as_the_last_resort)
+{
+    expect_needed(schedule_witness_alone_has_the_end, RAFT_GUARD_RESORT);
+}
+
+Test(raft_guard, a_witness_hands_over)
+{
+    expect_needed(schedule_witness_hands_over, RAFT_GUARD_HAND_OVER);
+}
+
+Test(raft_guard, a_witness_appends_nothing_and_serves_nobody)
+{
+    expect_needed(schedule_witness_appends_nothing, RAFT_GUARD_SILENT);
+}
+
+Test(raft_guard, nobody_hands_leadership_to_a_witness)
+{
+    expect_needed(schedule_witness_is_no_target, RAFT_GUARD_TARGET);
+}
+
+Test(raft_guard, a_witness_does_not_lead_whom_it_cannot_bring_up_to_date)
+{
+    expect_needed(schedule_witness_cannot_reach, RAFT_GUARD_REACH);
+}
+
 Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
 {
     expect_needed(schedule_entry_comes_back_in_flight, RAFT_GUARD_S20);
@@ -333,5 +392,49 @@ Test(raft_guard, a_transfer_ends_exactly_once)
     cr_expect_eq(to_present.ends, 1);
     cr_expect_eq(world_leader(world), 2);
     cr_expect_eq(world->checkers.violation_count, 0, "%s", world->checkers.first);
+    world_destroy(world);
+}
+
+/* A was cut off with twenty entries that nobody else has. To find where its log parts from B's
+ * takes a rejection for each, and not a heartbeat. */
+Test(raft_guard, a_divergent_tail_is_found_faster_than_by_heartbeats)
+{
+    struct world *world =
+        schedule_lead(&(struct world_options){.nodes = 3, .parts = RAFT_GUARD_ALL}, 3);
+    world_isolate(world, 0);
+    cr_assert(world_propose(world, 0, 20));
+    cr_assert(world_run_until(world, world_leads, 1, 5000));
+    world_run(world, 500);
+    cr_assert_gt(raft_last_index(&world->nodes[0].raft), raft_last_index(&world->nodes[1].raft));
+    world_heal(world);
+    world_run(world, 900);
+    cr_expect_eq(raft_last_index(&world->nodes[0].raft), raft_last_index(&world->nodes[1].raft));
+    cr_expect_eq(world->nodes[0].applied, world->nodes[1].applied);
+    world_destroy(world);
+}
+
+/* Nodes that are ticked only when the guard asks for it: a leader stays one, a dead one is
+ * followed, a transfer to an absent peer ends; and a minute without work is a few events a
+ * heartbeat. */
+Test(raft_guard, ticks_that_the_guard_asks_for_are_enough)
+{
+    struct world *world = schedule_lead(
+        &(struct world_options){.nodes = 3, .exact = true, .parts = RAFT_GUARD_ALL}, 3);
+    cr_assert_eq(world_leader(world), 0);
+    uint64_t events = world->events, elections = world->elections;
+    world_run(world, 60000);
+    cr_expect_eq(world->elections, elections);
+    cr_expect_lt(world->events - events, 600 * 12, "%llu", (unsigned long long)world->events);
+    world_isolate(world, 1);
+    struct hand_over to_absent = {.to = 2};
+    cr_assert(world_propose(world, 0, 1));
+    world_within(world, 0, hand_over, &to_absent);
+    world_run(world, 1100);
+    cr_expect_eq(to_absent.ends, 1);
+    world_heal(world);
+    world_run(world, 1000);
+    world_crash(world, (unsigned)world_leader(world));
+    world_run(world, 3000);
+    cr_expect_geq(world_leader(world), 0);
     world_destroy(world);
 }
