@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures one node on this machine, generator and node on the same cores: throughput and latency of
+# Measures one node on this machine (or with --topology a cluster: bench/cluster.py), generator and
+# node on the same cores: throughput and latency of
 # large and of single transfers, restart time, disk and memory. Prints a table with the facts of the
 # machine. Everything is durable (each answer after its sync) and over mutual TLS.
 set -euo pipefail
@@ -13,16 +14,21 @@ usage()
 {
     cat <<HELP
 usage: bench/run.sh [--transfers N] [--seconds N] [--directory DIR] [--build DIR]
+       bench/run.sh --topology 1+1+1|2+2+1 [--seconds N] [--at leader|follower] ...
 
   --transfers N    posted before the restarts are timed (default $transfers)
   --seconds N      length of each timed run (default $seconds)
   --directory DIR  where the node's files go: put it on the disk to be measured (default: a new
                    directory under /var/tmp, which is removed at the end)
   --build DIR      an existing build (default: $build, made here as a release build)
+  --topology T     two sites and a witness instead of one node, and CPU per transfer by thread
+  --at ROLE        whom its clients ask (default: leader)
 HELP
 }
+topology=()
 while [ $# -gt 0 ]; do
     case $1 in
+    --topology | --at) topology+=("$1" "$2"); shift 2 ;;
     --help) usage; exit 0 ;;
     --transfers) transfers=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
@@ -43,6 +49,11 @@ ninja -C "$build" server/tallyd client/cli/tally bench/tally-bench >"$build/benc
     { tail -n 30 "$build/bench-ninja.log"; exit 1; }
 build=$(realpath "$build")
 tally=$build/client/cli/tally
+
+if [ ${#topology[@]} -gt 0 ]; then
+    exec /usr/bin/python3 bench/cluster.py --build "$build" --seconds "$seconds" \
+        ${directory:+--directory "$directory"} "${topology[@]}"
+fi
 
 [ -n "$directory" ] && mkdir -p "$directory"
 work=$(mktemp -d "${directory:-/var/tmp}/tally-bench-XXXXXX")

@@ -42,7 +42,10 @@ class Member(Node):
         super().__init__(sites.programs, sites.security, sites.schema,
                          directory or os.path.join(sites.directory, "node-%d" % node_id))
         self.peer_port = free_port()
-        self.address = "127.0.0.1:%d" % sites.network.add(node_id, self.config_path, self.peer_port)
+        port = self.peer_port
+        if sites.network is not None:
+            port = sites.network.add(node_id, self.config_path, self.peer_port)
+        self.address = "127.0.0.1:%d" % port
         self.config["listen"]["grpc"] = "127.0.0.1:%d" % free_port()
         self.config["peer"] = {"listen": "127.0.0.1:%d" % self.peer_port}
         self.config["tls"].update(certificate=certificate.certificate, key=certificate.key)
@@ -110,14 +113,14 @@ class Member(Node):
 
 class Sites:
     def __init__(self, programs, security, schema, directory, topology=ONE_ONE_ONE, settings=None,
-                 environment=None):
+                 environment=None, network=True):
         self.programs, self.security, self.schema = programs, security, schema
         self.directory, self.topology = directory, topology
         self.settings = settings or {}
         self.environment_of = environment or (lambda member: {})    # member -> variables
         self.before_spawn = lambda member: None
         os.makedirs(directory, exist_ok=True)
-        self.network = Network()
+        self.network = Network() if network else None   # measurements go without
         self.members = [Member(self, number, site, kind)
                         for number, (site, kind) in enumerate(topology, 1)]
         self.cluster_id = None
@@ -233,7 +236,8 @@ class Sites:
 
     def mend(self):
         """Ends all faults: the network is whole, every node runs."""
-        self.network.heal()
+        if self.network is not None:
+            self.network.heal()
         for member in self.members:
             if member.stopped:
                 member.resume()
@@ -300,7 +304,8 @@ class Sites:
     def close(self):
         for member in self.members:
             member.close()
-        self.network.close()
+        if self.network is not None:
+            self.network.close()
 
 
 class Load:

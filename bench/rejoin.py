@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+"""A data node has lost its disk and comes back under load: what that costs the others.
+
+    scripts/rejoin.sh [--transfers N] [--rate N] [--build DIR] [--directory DIR]
+
+The cluster 1+1+1 holds N transfers. The data node of the other site is killed and its files are
+removed. Under steady load a new node takes its place (tally member replace), with a copy of the
+store and the journal behind it. Said at the end: transfers per second with all nodes, without the
+node, and while it catches up; the growth of the leader's memory meanwhile, sampled; how long it
+took until the new node voted, and until it stood beside the leader.
+
+Leader, witness, the new node and the generator share this machine's cores and disk, so what the
+copy takes from them counts here as a loss of throughput; with --rate the load is a fixed number of
+transfers per second, which shows whether the cluster keeps up.
+"""
+import argparse
+import sys
+import threading
+import time
+
+import measure
+
+STEADY_SECONDS = 10
+BATCH = 1000
+
+
+class Watch:
+    """Samples the leader ten times a second: transfers held, memory."""
+
+    def __init__(self, member):
+        self.member, self.samples = member, []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def work(self):
+        while not self.stop.wait(0.1):
+            status = self.member.brief()
+            if status:
+                self.samples.append((time.monotonic(), status["count"]["transfers"])
+                                    + measure.resident_bytes(self.member.process.pid))
+
+    def rate(self, begin, end):
+        """Transfers per second between two moments."""
+        inside = [s for s in self.samples if begin <= s[0] <= end]
+        if len(inside) < 2:
+            raise measure.cluster.Failure("no samples between two moments")
+        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+    def slowest_second(self, begin, end):
+        whole = int(end - begin)
+        return min(self.rate(begin + k, begin + k + 1.2) for k in range(max(1, whole)))
+
+    def memory(self, begin, end, column):
+        return [s[column] for s in self.samples if begin <= s[0] <= end]
+
+    def end(self):
+        self.stop.set()
+        self.thread.join(10)
+
+
+def rejoin(made, generator, arguments):
+    leader = made.wait_leader()
+    generator.prepare([leader])
+    generator.run([leader], "--batch", 8190, "--count", arguments.transfers, seconds=3600)
+    made.settle()
+    held = leader.status()["count"]["transfers"]
+    lost = next(m for m in made.data() if m is not leader)
+    watch = Watch(leader)
+    rate = ("--rate", arguments.rate) if arguments.rate else ()
+    load = generator.start("run", [leader], "--batch", BATCH, "--connections", 2, "--in-flight", 2,
+                           "--duration", 86400, "--deadline", 60000, *rate)
+    try:
+        time.sleep(2)
+        moments = {"all": time.monotonic()}
+        time.sleep(STEADY_SECONDS)
+        moments["killed"] = time.monotonic()
+        lost.remove()
+        time.sleep(2)
+        moments["without"] = time.monotonic()
+        time.sleep(STEADY_SECONDS)
+        moments["rejoin"] = time.monotonic()
+        new = made.new_member(lost.site)
+        made.prepare_joiner(new)
+        made.tally("member", "replace", lost.node_id, "--member-file", new.member_file,
+                   seconds=arguments.seconds)
+        moments["voter"] = time.monotonic()
+        made.members.remove(lost)
+        end = time.monotonic() + arguments.seconds
+        while time.monotonic() < end:
+            mine, first = new.brief(), leader.brief()
+            if mine and first and mine["ready"] \
+                    and first["index"]["commit"] - mine["index"]["applied"] < 200:
+                break
+            time.sleep(0.05)
+        else:
+            raise measure.cluster.Failure("the new node does not catch up\n" + made.describe())
+        moments["beside"] = time.monotonic()
+        if load.poll() is not None:
+            raise measure.cluster.Failure("the load ended by itself")
+    finally:
+        load.kill()
+        load.communicate()
+        watch.end()
+    made.settle(300)
+    return watch, moments, held, leader
+
+
+def report(watch, moments, held, leader):
+    """Prints the figures; False when a bound of the design is missed."""
+    everybody = watch.rate(moments["all"], moments["killed"])
+    without = watch.rate(moments["without"], moments["rejoin"])
+    during = watch.rate(moments["rejoin"], moments["beside"])
+    slowest = watch.slowest_second(moments["rejoin"], moments["beside"])
+    print("transfers held when the node was lost     %12d" % held)
+    print("transfers/s with all nodes                %12.0f" % everybody)
+    print("transfers/s without the node              %12.0f" % without)
+    print("transfers/s while it catches up           %12.0f   %.0f %% of without, %.0f %% of all"
+          % (during, 100 * during / without, 100 * during / everybody))
+    print("  the slowest second of it                %12.0f" % slowest)
+    print("until it voted / stood beside the leader  %12.1f / %.1f s" % (
+        moments["voter"] - moments["rejoin"], moments["beside"] - moments["rejoin"]))
+    growths = []
+    for name, column in (("anonymous", 2), ("resident", 3)):
+        before = max(watch.memory(moments["without"], moments["rejoin"], column))
+        peak = max(watch.memory(moments["rejoin"], moments["beside"], column))
+        growths.append((peak - before) / 2 ** 20)
+        print("memory of the leader (node %d), %-9s  %12.0f MiB before, peak %.0f, growth %.0f" % (
+            leader.node_id, name, before / 2 ** 20, peak / 2 ** 20, growths[-1]))
+    print("(resident counts pages of the store that are mapped and can be dropped at any time)")
+    good = during >= 0.7 * without and growths[0] < 300
+    print("throughput above 70 %% and anonymous growth below 300 MiB: %s" % ("yes" if good else "NO"))
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/rejoin.sh", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--transfers", type=int, default=5000000, help="default 5 000 000")
+    parser.add_argument("--rate", type=int, help="transfers per second (default: closed loop)")
+    parser.add_argument("--seconds", type=int, default=600, help="bound on the catch-up")
+    parser.add_argument("--directory", help="where the nodes' files go (default: under /var/tmp)")
+    parser.add_argument("--build", default="build-bench")
+    arguments = parser.parse_args()
+    print(measure.machine(), flush=True)
+    with measure.Scratch(arguments.directory) as scratch:
+        made = measure.make_cluster(arguments.build, scratch, "1+1+1")
+        try:
+            made.make(accounts=False).settle()
+            generator = measure.Generator(made, arguments.build, scratch)
+            figures = rejoin(made, generator, arguments)
+            good = report(*figures)
+        finally:
+            made.close()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
