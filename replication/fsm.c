@@ -13,6 +13,7 @@
 #include "replication/fsm.h"
 
 #include "core/invariant.h"
+#include "replication/digests.h"
 #include "replication/propose.h"
 
 #include <inttypes.h>
@@ -83,14 +84,20 @@ bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry)
     switch (entry->type) {
     case JOURNAL_COMMAND:
         apply_command(fsm, entry, slot);
-        return true;
+        break;
+    case JOURNAL_DIGEST:
+        if (!digests_compare(fsm->digests, entry))
+            return false;
+        __attribute__((fallthrough));
     case JOURNAL_BARRIER:
     case JOURNAL_CONFIGURATION:
     case JOURNAL_DURABILITY:
         invariant(slot == NULL); /* we propose nothing else through slots */
         machine_apply_other(fsm->machine, entry->index, entry->term);
-        return true;
+        break;
     default:
         return refuse_version(fsm, entry, "of a type");
     }
+    digests_note(fsm->digests, fsm->machine);
+    return true;
 }

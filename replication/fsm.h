@@ -9,11 +9,13 @@
 
 #include <stdbool.h>
 
+struct digests;
 struct proposer;
 
 struct fsm {
     struct machine *machine;
     struct proposer *proposer;
+    struct digests *digests;
     const struct notify *notify;
     uint64_t transfers_total; /* events of executed CREATE_TRANSFERS requests that we answered */
 };
@@ -22,7 +24,8 @@ struct fsm {
 bool fsm_has_room(const struct fsm *fsm, const struct journal_entry *entry);
 
 /* Applies the entry (applied index + 1; payload 8-aligned) and answers its requests if this node
- * proposed it. False after a fail-stop: the entry's command version is unknown to this build. */
+ * proposed it. False after a fail-stop: the entry's type or command version is unknown to this
+ * build, or it says that our state is wrong. */
 bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry);
 
 #endif

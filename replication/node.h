@@ -75,6 +75,8 @@ struct node_options {
      *   disk_stuck, disk_answers ms of the oldest write   0
      *   clock_behind             ns ahead of the clock    0
      *   entry_refused            bytes                    requests
+     *   leader_changed           node that leads          term
+     *   quarantined              index compared           status of writing it down
      *   node_draining            requests waiting         entries in flight
      *   node_stopped             durable index            last index
      *   stop_hung                job number               0

@@ -150,6 +150,7 @@ static void follow_lead(struct node *node, const struct consensus_status *consen
     }
     if (node->led_term != 0 && consensus->ready && !node->may_propose) {
         node->may_propose = true;
+        digests_begin_term(&node->digests);
         proposer_begin_term(&node->proposer, machine_stamp(node->machine));
     }
     if (node->led_term == 0)
@@ -225,6 +226,11 @@ void node_cluster(const struct node *node, struct node_cluster *out)
     memset(out, 0, sizeof *out);
     consensus_status(node->consensus, &out->consensus);
     out->peer_count = find_peers(node, out->peers);
+    const struct digest_entry *digest = digests_newest(&node->digests);
+    if (digest != NULL) {
+        out->digest_index = digest->index;
+        memcpy(out->digest, digest->digest, sizeof out->digest);
+    }
     out->elections_total = node->elections_total;
     out->leader_changes_total = node->leader_changes_total;
     out->forwarded_total = node->forward.sent_total;

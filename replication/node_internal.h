@@ -3,6 +3,7 @@
 #define TALLY_REPLICATION_NODE_INTERNAL_H
 
 #include "replication/consensus.h"
+#include "replication/digests.h"
 #include "replication/directory.h"
 #include "replication/disk_guard.h"
 #include "replication/epochs.h"
@@ -59,6 +60,7 @@ struct node {
     struct proposer proposer;
     struct forward forward;
     struct fsm fsm;
+    struct digests digests;
     struct linear_reads reads;
     struct epochs epochs;
     struct disk_guard guard;

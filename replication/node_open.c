@@ -144,6 +144,20 @@ static enum status read_identity(struct node *node, struct node_error *error)
     }
 }
 
+/* A replica that drifted stays down until somebody has looked at it. */
+static enum status check_quarantine(struct node *node, struct node_error *error)
+{
+    char text[400];
+    enum status status = quarantine_read(&node->files, text, sizeof text);
+    if (status == STATUS_NOT_FOUND)
+        return STATUS_OK;
+    if (status != STATUS_OK)
+        return node_refuse(error, status, "%s/" QUARANTINE_FILE ": cannot be read: %s",
+                           node->options.directory, status_text(status));
+    return node_refuse(error, STATUS_CORRUPT, "%s: quarantined: %s", node->options.directory,
+                       text[0] != 0 ? text : "run `tally node repair`");
+}
+
 static enum status lock_directory(struct node *node, struct node_error *error)
 {
     const char *path = node->options.directory;
@@ -402,6 +416,8 @@ static enum status open_all(struct node *node, struct node_error *error)
         status = lock_directory(node, error);
     if (status == STATUS_OK)
         status = read_identity(node, error); /* what counts is what we read under the lock */
+    if (status == STATUS_OK)
+        status = check_quarantine(node, error);
     if (status == STATUS_OK)
         status = read_current(node, error);
     if (status == STATUS_OK)

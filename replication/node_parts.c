@@ -106,8 +106,11 @@ static enum status make_consensus(struct node *node, uint64_t durable_index,
 
 static enum status make_parts(struct node *node, uint64_t durable_index, struct node_error *error)
 {
-    node->fsm = (struct fsm){
-        .machine = node->machine, .proposer = &node->proposer, .notify = &node->notify};
+    node->digests = (struct digests){.notify = &node->notify, .files = &node->files};
+    node->fsm = (struct fsm){.machine = node->machine,
+                             .proposer = &node->proposer,
+                             .digests = &node->digests,
+                             .notify = &node->notify};
     const struct proposer_options options = {
         .environment = node->environment,
         .notify = &node->notify,

@@ -167,7 +167,10 @@ static void process_writes(struct node *node)
     forward_process(&node->forward);
     bool reachable = leads || forward_reaches_leader(&node->forward);
     proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
-    proposer_process(&node->proposer, !leads || node_is_stuck(node));
+    bool held = !leads || node_is_stuck(node);
+    if (!held)
+        digests_propose(&node->digests, node->consensus);
+    proposer_process(&node->proposer, held);
 }
 
 /* ---- the turn ---- */

@@ -35,6 +35,7 @@ enum journal_entry_type {
     JOURNAL_BARRIER = 2,
     JOURNAL_CONFIGURATION = 3,
     JOURNAL_DURABILITY = 4, /* degrade and return entries */
+    JOURNAL_DIGEST = 5,     /* the leader's state digest at an index: replicas compare */
 };
 
 struct journal_entry {

@@ -95,7 +95,7 @@ enum status journal_segment_header_check(const struct journal_segment_header *he
 
 bool journal_record_is_entry(uint16_t type)
 {
-    return type >= JOURNAL_COMMAND && type <= JOURNAL_DURABILITY;
+    return type >= JOURNAL_COMMAND && type <= JOURNAL_DIGEST;
 }
 
 uint64_t journal_record_body_size(uint16_t type, uint32_t length)
