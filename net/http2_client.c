@@ -392,7 +392,7 @@ static void turn_closed_cb(uv_handle_t *handle)
 void http2_client_stop_step(struct http2_client *client)
 {
     if (!client->stopping || client->handles_closing || client->connections ||
-        client->resolver_busy || client->call_count > 0)
+        client->lookup_busy || client->call_count > 0)
         return;
     client->handles_closing = true;
     client->handles_open = 3;

@@ -10,6 +10,7 @@
 #define TALLY_NET_HTTP2_CLIENT_INTERNAL_H
 
 #include "net/http2_client.h"
+#include "net/lookup.h"
 #include "net/stream.h"
 
 struct nghttp2_session;
@@ -70,11 +71,9 @@ struct http2_client {
 
     enum attempt attempt;
     uint64_t attempt_started_ns;
-    bool resolver_busy;
-    uv_getaddrinfo_t resolver;
-    struct addrinfo *addresses, *address_next;
-    uint32_t address_count;
-    struct sockaddr_storage literal; /* the host, when it is an address */
+    bool lookup_busy;
+    struct lookup lookup;
+    struct lookup_addresses addresses;
     struct net_error last_error;
 
     bool stopping, handles_closing;

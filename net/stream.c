@@ -17,9 +17,12 @@
 #include "net/stream_handshake.h"
 #include "net/stream_tls.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Ciphertext gathered before it is handed to the socket. */
 #define FLUSH_SIZE (32 * 1024)
@@ -266,6 +269,20 @@ void stream_handshake_turn(struct stream *stream)
         stream->handlers->read_done(stream);
     if (!is_over(stream))
         update_reading(stream);
+}
+
+void stream_limit_silence(struct stream *stream, uint32_t ms)
+{
+#ifdef TCP_USER_TIMEOUT
+    uv_os_fd_t fd;
+    unsigned value = ms;
+    /* Noticed later without, not wrong. */
+    if (uv_fileno((const uv_handle_t *)&stream->tcp, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof value);
+#else
+    (void)stream;
+    (void)ms;
+#endif
 }
 
 void stream_pause(struct stream *stream)

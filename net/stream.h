@@ -40,7 +40,7 @@ enum stream_state {
 #define STREAM_QUEUE_SIZE_MAX (1024 * 1024)
 
 struct stream_handlers {
-    /* TLS is done, ALPN is h2, the peer's certificate is verified. */
+    /* TLS is done, ALPN is the context's, the peer's certificate is verified. */
     void (*open)(struct stream *stream);
     /* Plaintext arrived, up to TLS_RECORD_SIZE; borrowed. */
     void (*data)(struct stream *stream, const uint8_t *bytes, size_t size);
@@ -59,7 +59,7 @@ struct stream_handlers {
 struct stream {
     const struct stream_handlers *handlers;
     struct net_loop *loop;
-    /* ------ private; readable: state, peer, bytes_received, bytes_sent ------ */
+    /* -- private; readable: state, peer, bytes_received, bytes_sent, refused_by_peer -- */
     uv_tcp_t tcp;
     uv_connect_t connect;
     uv_shutdown_t shutdown;
@@ -67,11 +67,13 @@ struct stream {
     struct bio_st *incoming, *outgoing; /* ciphertext; owned by ssl */
     enum stream_state state;
     bool is_server, reading, paused, handshake_queued;
+    bool refused_by_peer; /* ended with STATUS_DENIED, and it was the peer who refused */
     uint32_t key_updates;
     struct stream *handshake_next;
     size_t queue_size; /* ciphertext handed to libuv, not yet written */
     uint64_t bytes_received, bytes_sent;
     struct identity expected;
+    char protocol[TLS_PROTOCOL_SIZE_MAX + 1];
     char peer[64];          /* "10.0.0.7:51234" */
     char verify_error[160]; /* why the peer's certificate was refused, "" = it was not */
 };
@@ -84,7 +86,8 @@ enum status stream_accept(struct stream *stream, struct net_loop *loop, uv_strea
 
 struct stream_connect_options {
     const struct sockaddr *address;
-    const char *server_name;  /* DNS name or IP address the certificate must carry */
+    const char *server_name;  /* DNS name or IP address the certificate must carry; NULL = any, the
+                               * owner judges stream_peer_identity() in `open` */
     const char *expected_uri; /* NULL = any; otherwise its one URI SAN */
 };
 
@@ -109,6 +112,9 @@ static inline bool stream_is_flushed(const struct stream *stream)
 {
     return stream->queue_size == 0;
 }
+
+/* Ends the stream when sent bytes stay unacknowledged for so long; where the system can do it. */
+void stream_limit_silence(struct stream *stream, uint32_t ms);
 
 /* Stops and restarts reading from the socket, so that TCP slows the peer down. */
 void stream_pause(struct stream *stream);

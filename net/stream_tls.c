@@ -74,6 +74,7 @@ enum status stream_tls_init(struct stream *stream, const struct tls_context *tls
     BIO_set_mem_eof_return(stream->outgoing, -1);
     SSL_set_bio(stream->ssl, stream->incoming, stream->outgoing); /* takes both */
     SSL_set_app_data(stream->ssl, stream);
+    memcpy(stream->protocol, tls_context_protocol(tls), sizeof stream->protocol);
     SSL_set_verify(stream->ssl, SSL_get_verify_mode(stream->ssl), verify_callback);
     SSL_set_msg_callback(stream->ssl, message_callback);
     SSL_set_msg_callback_arg(stream->ssl, stream);
@@ -82,6 +83,12 @@ enum status stream_tls_init(struct stream *stream, const struct tls_context *tls
     else
         SSL_set_connect_state(stream->ssl);
     return STATUS_OK;
+}
+
+const char *stream_tls_protocol(const SSL *ssl)
+{
+    const struct stream *stream = SSL_get_app_data(ssl);
+    return stream->protocol;
 }
 
 void stream_tls_deinit(struct stream *stream)
@@ -102,7 +109,9 @@ enum status stream_tls_expect(struct stream *stream, const char *server_name,
 {
     ERR_clear_error();
     bool set;
-    if (is_address(server_name)) {
+    if (!server_name) {
+        set = true;
+    } else if (is_address(server_name)) {
         set = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(stream->ssl), server_name) == 1;
     } else {
         SSL_set_hostflags(stream->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
@@ -143,6 +152,7 @@ static void explain(struct stream *stream, const char *doing, struct net_error *
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     bool is_alert = code && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) >= 1000;
     ERR_clear_error();
+    stream->refused_by_peer = is_alert && !stream->verify_error[0];
     if (stream->verify_error[0])
         net_error_set(why, "%s with %s: its certificate is refused: %s", doing, stream->peer,
                       stream->verify_error);
@@ -159,9 +169,10 @@ static enum tls_step check_peer(struct stream *stream, struct net_error *why)
     const unsigned char *protocol = NULL;
     unsigned protocol_size = 0;
     SSL_get0_alpn_selected(stream->ssl, &protocol, &protocol_size);
-    if (protocol_size != 2 || memcmp(protocol, "h2", 2) != 0) {
-        net_error_set(why, "TLS handshake with %s: the peer does not offer HTTP/2 (ALPN h2)",
-                      stream->peer);
+    if (protocol_size != strlen(stream->protocol) ||
+        memcmp(protocol, stream->protocol, protocol_size) != 0) {
+        net_error_set(why, "TLS handshake with %s: the peer does not speak %s (ALPN)", stream->peer,
+                      strcmp(stream->protocol, "h2") == 0 ? "HTTP/2" : stream->protocol);
         return TLS_STEP_FAILED;
     }
     if (!stream->expected.uri[0])

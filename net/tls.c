@@ -6,7 +6,9 @@
  * - Both sides show a certificate and verify the other's, its purpose included. A server asks with
  *   FAIL_IF_NO_PEER_CERT, so an anonymous peer never reaches HTTP/2.
  * - No tickets and no session cache: a resumed session would skip the revocation list.
- * - ALPN must yield "h2", else the handshake ends in an alert: nothing guesses the protocol.
+ * - ALPN must yield the configured protocol, else the handshake ends in an alert: nothing guesses.
+ *   The server's choice reads the name from the connection, since a reload may destroy the context
+ *   while OpenSSL still works with its handle.
  * - A revocation list is checked for the peer's own certificate (CRL_CHECK). When the list itself
  * has expired nobody new is let in: fail closed, and the server alarms long before.
  *
@@ -14,6 +16,8 @@
  * for that call's, so it is cleared first and emptied after a failure.
  */
 #include "net/tls_internal.h"
+
+#include "core/invariant.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -25,13 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHAIN_DEPTH_MAX     3 /* leaf, two intermediates, root: a bank's PKI has no more */
-#define CHAIN_SIZE_MAX      (32 * 1024) /* bytes of certificates a peer may send */
-#define HANDSHAKE_WIRE_NAME "\x02h2"
+#define CHAIN_DEPTH_MAX 3           /* leaf, two intermediates, root: a bank's PKI has no more */
+#define CHAIN_SIZE_MAX  (32 * 1024) /* bytes of certificates a peer may send */
 
 struct tls_context {
     SSL_CTX *handle;
     enum tls_side side;
+    char protocol[TLS_PROTOCOL_SIZE_MAX + 1];
     char *certificate_file, *key_file, *ca_file, *crl_file;
     struct tls_expiry expiry;
 };
@@ -44,6 +48,11 @@ SSL_CTX *tls_context_handle(const struct tls_context *context)
 enum tls_side tls_context_side(const struct tls_context *context)
 {
     return context->side;
+}
+
+const char *tls_context_protocol(const struct tls_context *context)
+{
+    return context->protocol;
 }
 
 struct tls_expiry tls_context_expiry(const struct tls_context *context)
@@ -74,15 +83,17 @@ static enum status check_readable(const char *what, const char *file, struct net
     return STATUS_OK;
 }
 
-static int select_h2(SSL *ssl, const unsigned char **out, unsigned char *out_size,
-                     const unsigned char *in, unsigned in_size, void *context)
+static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size,
+                           const unsigned char *in, unsigned in_size, void *context)
 {
-    (void)ssl;
     (void)context;
+    const char *wanted = stream_tls_protocol(ssl);
+    size_t wanted_size = strlen(wanted);
     for (unsigned i = 0; i < in_size; i += in[i] + 1u) {
-        if (in[i] == 2 && in_size - i >= 3 && memcmp(in + i + 1, "h2", 2) == 0) {
+        if (in[i] == wanted_size && in_size - i > wanted_size &&
+            memcmp(in + i + 1, wanted, wanted_size) == 0) {
             *out = in + i + 1;
-            *out_size = 2;
+            *out_size = in[i];
             return SSL_TLSEXT_ERR_OK;
         }
     }
@@ -216,15 +227,18 @@ static enum status configure(struct tls_context *context, struct net_error *erro
     SSL_CTX_set_verify_depth(handle, CHAIN_DEPTH_MAX);
     if (context->side == TLS_SERVER) {
         SSL_CTX_set_num_tickets(handle, 0);
-        SSL_CTX_set_alpn_select_cb(handle, select_h2, NULL);
+        SSL_CTX_set_alpn_select_cb(handle, select_protocol, NULL);
         SSL_CTX_set_verify(handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
         SSL_CTX_set_purpose(handle, X509_PURPOSE_SSL_CLIENT);
     } else {
         SSL_CTX_set_verify(handle, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_purpose(handle, X509_PURPOSE_SSL_SERVER);
+        unsigned char wire_name[1 + TLS_PROTOCOL_SIZE_MAX];
+        size_t size = strlen(context->protocol);
+        wire_name[0] = (unsigned char)size;
+        memcpy(wire_name + 1, context->protocol, size);
         /* Zero means success here, against OpenSSL's habit. */
-        if (SSL_CTX_set_alpn_protos(handle, (const unsigned char *)HANDSHAKE_WIRE_NAME,
-                                    sizeof HANDSHAKE_WIRE_NAME - 1) != 0)
+        if (SSL_CTX_set_alpn_protos(handle, wire_name, (unsigned)(1 + size)) != 0)
             return STATUS_NO_MEMORY;
     }
     return STATUS_OK;
@@ -245,6 +259,11 @@ enum status tls_context_create(const struct tls_options *options, struct tls_con
     if (!context)
         goto no_memory;
     context->side = options->side;
+    const char *protocol = options->protocol ? options->protocol : "h2";
+    size_t protocol_size = strlen(protocol);
+    invariant_values(protocol_size >= 1 && protocol_size <= TLS_PROTOCOL_SIZE_MAX, protocol_size,
+                     0);
+    memcpy(context->protocol, protocol, protocol_size + 1);
     if (!copy_name(&context->certificate_file, options->certificate_file) ||
         !copy_name(&context->key_file, options->key_file) ||
         !copy_name(&context->ca_file, options->ca_file) ||
@@ -286,6 +305,7 @@ enum status tls_context_reload(struct tls_context **context, struct net_error *o
         .key_file = (*context)->key_file,
         .ca_file = (*context)->ca_file,
         .crl_file = (*context)->crl_file,
+        .protocol = (*context)->protocol,
     };
     struct tls_context *fresh;
     enum status status = tls_context_create(&options, &fresh, out_error);

@@ -1,6 +1,7 @@
 /*
- * TLS contexts: TLS 1.3, mutual, ALPN "h2", no resumption. Made from PEM files; a reload makes a
- * new context and swaps only on success. Connections keep the context they began with.
+ * TLS contexts: TLS 1.3, mutual, one application protocol (ALPN), no resumption. Made from PEM
+ * files; a reload makes a new context and swaps only on success. Connections keep the context they
+ * began with.
  */
 #ifndef TALLY_NET_TLS_H
 #define TALLY_NET_TLS_H
@@ -14,6 +15,8 @@ struct tls_context;
 
 enum tls_side { TLS_SERVER, TLS_CLIENT };
 
+#define TLS_PROTOCOL_SIZE_MAX 31
+
 struct tls_options {
     enum tls_side side;
     const char *certificate_file; /* PEM, the chain from our certificate upwards */
@@ -21,6 +24,7 @@ struct tls_options {
     const char *ca_file;          /* PEM, the authorities whose certificates the peer may show */
     const char *crl_file;         /* PEM, their revocation lists; NULL = no revocation check. With
                                    * one, a peer is refused also when the list itself has expired. */
+    const char *protocol;         /* ALPN, 1 .. TLS_PROTOCOL_SIZE_MAX bytes; NULL = "h2" */
 };
 
 /* Seconds since 1970; 0 = there is none. */

@@ -8,5 +8,8 @@
 
 SSL_CTX *tls_context_handle(const struct tls_context *context); /* borrowed */
 enum tls_side tls_context_side(const struct tls_context *context);
+const char *tls_context_protocol(const struct tls_context *context); /* borrowed */
+/* The protocol that the connection of `ssl` must agree on; outlives its context's reload. */
+const char *stream_tls_protocol(const SSL *ssl);
 
 #endif
