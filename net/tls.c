@@ -297,18 +297,24 @@ no_memory:
     return STATUS_NO_MEMORY;
 }
 
-enum status tls_context_reload(struct tls_context **context, struct net_error *out_error)
+enum status tls_context_again(const struct tls_context *context, struct tls_context **out_context,
+                              struct net_error *out_error)
 {
     struct tls_options options = {
-        .side = (*context)->side,
-        .certificate_file = (*context)->certificate_file,
-        .key_file = (*context)->key_file,
-        .ca_file = (*context)->ca_file,
-        .crl_file = (*context)->crl_file,
-        .protocol = (*context)->protocol,
+        .side = context->side,
+        .certificate_file = context->certificate_file,
+        .key_file = context->key_file,
+        .ca_file = context->ca_file,
+        .crl_file = context->crl_file,
+        .protocol = context->protocol,
     };
+    return tls_context_create(&options, out_context, out_error);
+}
+
+enum status tls_context_reload(struct tls_context **context, struct net_error *out_error)
+{
     struct tls_context *fresh;
-    enum status status = tls_context_create(&options, &fresh, out_error);
+    enum status status = tls_context_again(*context, &fresh, out_error);
     if (status != STATUS_OK)
         return status;
     tls_context_destroy(*context);

@@ -39,6 +39,10 @@ struct tls_expiry {
 enum status tls_context_create(const struct tls_options *options, struct tls_context **out_context,
                                struct net_error *out_error);
 
+/* A further context from the same files, as they are now. */
+enum status tls_context_again(const struct tls_context *context, struct tls_context **out_context,
+                              struct net_error *out_error);
+
 /* The same files again; *context is replaced on STATUS_OK and untouched otherwise. */
 enum status tls_context_reload(struct tls_context **context, struct net_error *out_error);
 

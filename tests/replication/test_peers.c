@@ -1,0 +1,168 @@
+/* Messages between nodes through real TLS: all lanes, both ways, in order, bounded. */
+#include "peers_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct rig rig;
+
+static void setup(void)
+{
+    rig_init(&rig);
+}
+
+static void teardown(void)
+{
+    rig_deinit(&rig);
+}
+
+TestSuite(peers, .init = setup, .fini = teardown, .timeout = 60);
+
+static struct rig_node *node(uint64_t id)
+{
+    return rig_node(&rig, &(struct rig_node_options){.id = id});
+}
+
+static void two_nodes(struct rig_node **a, struct rig_node **b)
+{
+    *a = node(1);
+    *b = node(2);
+    rig_start_all(&rig);
+    rig_wait(&rig, rig_all_up(*a, *b));
+}
+
+/* Three nodes find each other on every lane; each message arrives once, at whom it was meant for,
+ * from whom it is, on its lane. */
+Test(peers, messages_go_both_ways_on_three_lanes)
+{
+    struct rig_node *nodes[3] = {node(1), node(2), node(3)};
+    rig_start_all(&rig);
+    for (int i = 0; i < 3; i++)
+        rig_wait(&rig, rig_all_up(nodes[i], nodes[(i + 1) % 3]));
+    for (uint64_t from = 1; from <= 3; from++)
+        for (uint64_t to = 1; to <= 3; to++)
+            for (int lane = 0; lane < TRANSPORT_LANE_COUNT; lane++)
+                cr_assert_eq(rig_send_number(nodes[from - 1], to, (enum transport_lane)lane,
+                                             from * 100 + to * 10 + (uint64_t)lane),
+                             from == to ? STATUS_NOT_FOUND : STATUS_OK);
+    for (int i = 0; i < 3; i++) {
+        rig_wait(&rig, nodes[i]->message_count == 6);
+        rig_run_ms(&rig, 20);
+        cr_assert_eq(nodes[i]->message_count, 6);
+        for (int m = 0; m < 6; m++) {
+            const struct rig_message *message = &nodes[i]->messages[m];
+            cr_assert_eq(message->first, message->from * 100 + nodes[i]->id * 10 + message->lane);
+            cr_assert_eq(message->size, 8);
+        }
+    }
+    struct peers_status status[4];
+    cr_assert_eq(peers_status(nodes[0]->peers, status, 4), 2);
+    cr_assert(status[0].lanes[TRANSPORT_BULK].up);
+    cr_assert_eq(status[0].lanes[TRANSPORT_BULK].messages_out, 1);
+    cr_assert_eq(status[0].lanes[TRANSPORT_BULK].bytes_out, 16);
+    cr_assert_eq(status[0].lanes[TRANSPORT_BULK].messages_in, 1);
+    cr_assert_str_eq(status[0].lanes[TRANSPORT_BULK].why_down, "");
+    cr_assert_eq(peers_refused_count(nodes[0]->peers), 0);
+}
+
+/* Messages of odd sizes, small ones and the largest allowed, mixed: nothing is lost, changed or
+ * overtaken, and parts are one message. */
+Test(peers, messages_keep_their_order_and_their_bytes)
+{
+    struct rig_node *a, *b;
+    two_nodes(&a, &b);
+    uint8_t *bytes = malloc(TRANSPORT_MESSAGE_SIZE_MAX);
+    cr_assert_not_null(bytes);
+    uint64_t sums[400];
+    size_t sizes[400];
+    uint32_t sent = 0;
+    while (sent < 400) {
+        size_t size = sent % 100 == 99 ? TRANSPORT_MESSAGE_SIZE_MAX : 8 + (sent * 7919u) % 40000u;
+        for (size_t i = 0; i < size; i++)
+            bytes[i] = (uint8_t)(i * 31 + sent);
+        uint64_t number = sent;
+        memcpy(bytes, &number, sizeof number);
+        struct transport_part parts[3] = {{bytes, 3}, {bytes + 3, 0}, {bytes + 3, size - 3}};
+        enum status status = transport_send(a->transport, 2, TRANSPORT_BULK, parts, 3);
+        if (status == STATUS_BUSY) {
+            rig_pump(&rig);
+            continue;
+        }
+        cr_assert_eq(status, STATUS_OK);
+        memset(bytes, 0, 8); /* borrowed until return only */
+        sums[sent] = 0;
+        memcpy(bytes, &number, sizeof number);
+        for (size_t i = 0; i < size; i++)
+            sums[sent] += bytes[i];
+        sizes[sent++] = size;
+    }
+    rig_wait(&rig, b->message_count == 400);
+    for (uint32_t i = 0; i < 400; i++) {
+        cr_assert_eq(b->messages[i].first, i);
+        cr_assert_eq(b->messages[i].size, sizes[i]);
+        cr_assert_eq(b->messages[i].sum, sums[i]);
+    }
+    cr_assert_eq(rig_send(a, 2, TRANSPORT_BULK, bytes, TRANSPORT_MESSAGE_SIZE_MAX + 1),
+                 STATUS_INVALID);
+    cr_assert_eq(rig_send(a, 2, TRANSPORT_BULK, bytes, 0), STATUS_INVALID);
+    free(bytes);
+}
+
+/* b's loop stands still: a's queue fills to its bound, then a is refused; once b goes on, a hears
+ * that there is room, and nothing of what was accepted is lost. Other lanes do not notice. */
+Test(peers, a_queue_is_bounded_and_says_when_there_is_room_again)
+{
+    struct rig_node *a, *b;
+    two_nodes(&a, &b);
+    static uint8_t bytes[512 * 1024];
+    uint64_t sent = 0;
+    enum status status = STATUS_OK;
+    b->is_running = false;
+    while (status == STATUS_OK) {
+        memcpy(bytes, &sent, sizeof sent);
+        status = rig_send(a, 2, TRANSPORT_BULK, bytes, sizeof bytes);
+        sent += status == STATUS_OK;
+        cr_assert_lt(sent, 100);
+        rig_pump(&rig); /* a goes on; less than the silence that ends a connection */
+    }
+    cr_assert_eq(status, STATUS_BUSY);
+    cr_assert_lt(transport_room(a->transport, 2, TRANSPORT_BULK), sizeof bytes);
+    cr_assert_gt(transport_room(a->transport, 2, TRANSPORT_RAFT), 7 * 1024 * 1024);
+    cr_assert_eq(a->writable_count, 0);
+    cr_assert_eq(rig_send_number(a, 2, TRANSPORT_RAFT, 42), STATUS_OK);
+    b->is_running = true;
+    rig_wait(&rig, a->writable_count == 1);
+    cr_assert_geq(transport_room(a->transport, 2, TRANSPORT_BULK),
+                  TRANSPORT_QUEUE_BYTES_MAX / 2 - 8);
+    rig_wait(&rig, b->message_count == sent + 1);
+    uint64_t next = 0;
+    for (uint32_t i = 0; i < b->message_count; i++)
+        if (b->messages[i].lane == TRANSPORT_BULK)
+            cr_assert_eq(b->messages[i].first, next++);
+    cr_assert_eq(next, sent);
+    cr_assert_eq(b->down_count[1][TRANSPORT_BULK], 0);
+}
+
+/* Whoever stops is seen to go, comes back at the same port, and is found again. */
+Test(peers, a_node_that_stops_and_starts_is_found_again)
+{
+    struct rig_node *a, *b;
+    two_nodes(&a, &b);
+    struct member members[2] = {rig_member(a), rig_member(b)};
+    uint16_t port = peers_port(b->peers);
+    for (uint32_t round = 1; round <= 3; round++) {
+        rig_stop(b);
+        cr_assert_eq(rig_send_number(b, 1, TRANSPORT_RAFT, 1), STATUS_NOT_FOUND);
+        for (int l = 0; l < TRANSPORT_LANE_COUNT; l++)
+            rig_wait(&rig, a->down_count[2][l] == round);
+        cr_assert_eq(rig_send_number(a, 2, TRANSPORT_RAFT, 1), STATUS_UNAVAILABLE);
+        rig_start(b);
+        rig_members(b, members, 2);
+        rig_wait(&rig, rig_all_up(a, b));
+        cr_assert_eq(peers_port(b->peers), port);
+        uint32_t before = b->message_count;
+        cr_assert_eq(rig_send_number(a, 2, TRANSPORT_CALLS, round), STATUS_OK);
+        rig_wait(&rig, b->message_count == before + 1);
+        cr_assert_eq(b->messages[before].first, round);
+    }
+}
