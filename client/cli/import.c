@@ -91,6 +91,8 @@ struct batch {
     enum batch_state state;
     struct tally_call call;
     enum tally_status status;
+    struct import_report *report;
+    uint64_t sent_ns;
     uint32_t event_count;
     uint8_t *events; /* kind->event_size each */
     struct import_place *places;
@@ -122,6 +124,7 @@ static void batch_cb(struct tally_call *call, enum tally_status status)
     struct batch *batch = call->user;
     batch->status = status;
     batch->state = BATCH_ENDED;
+    import_report_waited(batch->report, batch->sent_ns);
 }
 
 static const struct tally_id *event_id(const struct import *import, const struct batch *batch,
@@ -227,6 +230,8 @@ static void batch_send(struct import *import)
     import_wait(import, import->ring_size - 2); /* one more may be in flight then */
     batch->call = (struct tally_call){.deadline_ms = import->deadline_ms, .user = batch};
     batch->state = BATCH_SENT;
+    batch->report = &import->report;
+    batch->sent_ns = import_report_now_ns();
     if (batch->event_count == 0) {
         batch_cb(&batch->call, TALLY_OK);
     } else if (import->stopped) {

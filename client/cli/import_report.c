@@ -18,7 +18,7 @@
 
 #define SHOWN_OF_LONG_LINE 200
 
-static uint64_t now_ns(void)
+uint64_t import_report_now_ns(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
@@ -33,7 +33,7 @@ void import_report_init(struct import_report *report, const char *noun, const st
         .input = input,
         .quiet = quiet,
         .is_terminal = isatty(STDERR_FILENO) == 1,
-        .begun_ns = now_ns(),
+        .begun_ns = import_report_now_ns(),
     };
     report->shown_ns = report->begun_ns;
 }
@@ -140,12 +140,19 @@ void import_report_undecided(struct import_report *report, const struct import_p
         report->not_executed_count++;
 }
 
+void import_report_waited(struct import_report *report, uint64_t sent_ns)
+{
+    uint64_t waited_ns = import_report_now_ns() - sent_ns;
+    if (waited_ns > report->longest_wait_ns)
+        report->longest_wait_ns = waited_ns;
+}
+
 /* ---- progress ---- */
 
 static void show_progress(struct import_report *report, const char *what, uint64_t done,
                           uint64_t total, const char *more)
 {
-    uint64_t now = now_ns();
+    uint64_t now = import_report_now_ns();
     if (report->quiet || now - report->shown_ns < (report->is_terminal ? 200 : 5000) * 1000000ull)
         return;
     report->shown_ns = now;
@@ -197,17 +204,19 @@ static void print_summary(const struct import_report *report, uint64_t ms)
     printf("time           %" PRIu64 ".%03u s (%" PRIu64 " %s/s)\n", ms / 1000,
            (unsigned)(ms % 1000), ms > 0 ? report->row_count * 1000 / ms : report->row_count,
            report->noun);
+    printf("longest wait   %" PRIu64 " ms for one request\n", report->longest_wait_ns / 1000000);
 }
 
 static void print_json(const struct import_report *report, uint64_t ms)
 {
     json_t *json = json_pack(
-        "{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "file", report->input->name, "sha256",
+        "{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "file", report->input->name, "sha256",
         output_bytes(report->input->digest, HASH_SIZE), "rows", (json_int_t)report->row_count,
         "posted", (json_int_t)report->posted_count, "already_there",
         (json_int_t)report->existing_count, "rejected", (json_int_t)report->rejected_count,
         "unknown", (json_int_t)report->unknown_count, "not_executed",
-        (json_int_t)report->not_executed_count, "duration_ms", (json_int_t)ms);
+        (json_int_t)report->not_executed_count, "duration_ms", (json_int_t)ms, "longest_wait_ms",
+        (json_int_t)(report->longest_wait_ns / 1000000));
     if (json != NULL && report->undecided_first > 0) {
         json_object_set_new(json, "undecided_first_line",
                             json_integer((json_int_t)report->undecided_first));
@@ -219,7 +228,7 @@ static void print_json(const struct import_report *report, uint64_t ms)
 
 bool import_report_finish(struct import_report *report, bool json)
 {
-    uint64_t ms = (now_ns() - report->begun_ns) / 1000000;
+    uint64_t ms = (import_report_now_ns() - report->begun_ns) / 1000000;
     close_line(report);
     if (report->rejects != NULL) {
         if (ferror(report->rejects))

@@ -25,7 +25,7 @@ struct import_report {
     uint64_t row_count, posted_count, existing_count, rejected_count, unknown_count,
         not_executed_count;
     uint64_t undecided_first, undecided_last; /* lines */
-    uint64_t begun_ns, shown_ns;
+    uint64_t begun_ns, shown_ns, longest_wait_ns;
     FILE *rejects; /* NULL: stderr */
     char *row;     /* room for one line and its quoted form */
     bool failed;   /* a rejected row could not be written */
@@ -44,6 +44,11 @@ void import_report_result(struct import_report *report, const struct import_plac
 /* A row whose request did not execute, or (`unknown`) perhaps did. */
 void import_report_undecided(struct import_report *report, const struct import_place *place,
                              bool unknown);
+
+/* Monotonic time. */
+uint64_t import_report_now_ns(void);
+/* A request, sent at that moment, has ended just now. */
+void import_report_waited(struct import_report *report, uint64_t sent_ns);
 
 /* At most every 200 ms on a terminal, else every 5 s. */
 void import_report_progress(struct import_report *report, uint64_t offset);
