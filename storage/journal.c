@@ -8,7 +8,9 @@
  *   journal_append.c     the loop's side: accept, call back, positions
  *   journal_writer.c     group commit, seals, turning to the next segment
  *   journal_preparer.c   the spare segment and the removal of pruned ones
+ *   journal_eye.c        finding and checking one record, for whoever reads
  *   journal_read.c       reading back, truncating a suffix, pruning a prefix
+ *   journal_reader.c     reading beside the loop
  *   journal_verify.c     the same judgement offline, for people
  */
 #include "core/invariant.h"
@@ -27,7 +29,8 @@ static bool options_valid(const struct journal_options *options)
 }
 
 /* Header and a stop mark: from its first moment every byte of the file is vouched for. */
-static enum status write_first(const struct journal_options *options, struct file *file)
+static enum status write_first(const struct journal_options *options,
+                               const struct journal_anchor *anchor, struct file *file)
 {
     static const uint8_t zeros[JOURNAL_PREPARE_SLICE];
     const struct files *files = options->files;
@@ -51,10 +54,17 @@ static enum status write_first(const struct journal_options *options, struct fil
     page.header.number = 1;
     page.header.size = options->segment_size;
     page.header.first_sequence = 1;
+    page.header.anchor_index = anchor->index;
+    page.header.anchor_term = anchor->term;
+    memcpy(page.header.anchor_head, anchor->head, sizeof page.header.anchor_head);
+    page.header.configuration_size = anchor->configuration_size;
+    if (anchor->configuration_size > 0)
+        memcpy(page.header.configuration, anchor->configuration, anchor->configuration_size);
     journal_segment_header_seal(&page.header);
     struct journal_key key;
     journal_key_derive(page.header.generation, &key);
-    const struct journal_record_header stop = {.sequence = 1, .type = JOURNAL_STOP};
+    const struct journal_record_header stop = {
+        .sequence = 1, .index = anchor->index, .term = anchor->term, .type = JOURNAL_STOP};
     journal_record_encode(&key, &stop, NULL, page.header.anchor_head, page.record);
     status = files->write(files->context, file, &page, sizeof page, 0);
     return status == STATUS_OK ? files->sync(files->context, file) : status;
@@ -70,7 +80,14 @@ static bool seen_segment(void *argument, const char *name)
 
 enum status journal_create(const struct journal_options *options)
 {
-    if (!options_valid(options))
+    static const struct journal_anchor beginning;
+    return journal_create_at(options, &beginning);
+}
+
+enum status journal_create_at(const struct journal_options *options,
+                              const struct journal_anchor *anchor)
+{
+    if (!options_valid(options) || anchor->configuration_size > JOURNAL_CONFIGURATION_SIZE_MAX)
         return STATUS_INVALID;
     const struct files *files = options->files;
     bool seen = false;
@@ -87,7 +104,7 @@ enum status journal_create(const struct journal_options *options)
     status = files->open(files->context, JOURNAL_CREATE_TEMPORARY, FILE_CREATE, &file);
     if (status != STATUS_OK)
         return status;
-    status = write_first(options, file);
+    status = write_first(options, anchor, file);
     files->close(files->context, file);
     char name[JOURNAL_NAME_SIZE];
     journal_segment_name(1, name);
@@ -120,7 +137,7 @@ struct journal *journal_allocate(const struct journal_options *options)
     invariant(pthread_mutex_init(&journal->writer.io_lock, NULL) == 0);
     journal->writer.hash = hash_stream_create();
     journal->read_hash = hash_stream_create();
-    journal_window_init(&journal->window, options->files);
+    journal_eye_init(&journal->eye, options->files);
     return journal;
 }
 
@@ -130,8 +147,6 @@ void journal_release(struct journal *journal)
     const struct files *files = journal->options.files;
     if (journal->writer.file != NULL)
         files->close(files->context, journal->writer.file);
-    if (journal->read_file != NULL)
-        files->close(files->context, journal->read_file);
     if (journal->preparer.file != NULL)
         files->close(files->context, journal->preparer.file);
     journal_segment_destroy(journal->preparer.segment);
@@ -140,7 +155,7 @@ void journal_release(struct journal *journal)
     journal_segment_destroy(shared->spare);
     free(shared->segments);
     free(journal->terms);
-    journal_window_deinit(&journal->window);
+    journal_eye_deinit(&journal->eye);
     hash_stream_destroy(journal->writer.hash);
     hash_stream_destroy(journal->read_hash);
     free(journal->writer.buffer);

@@ -78,6 +78,17 @@ struct journal_damage {
 /* Creates an empty journal in an empty directory: STATUS_EXISTS when there is one already. */
 enum status journal_create(const struct journal_options *options);
 
+/* What a journal may begin behind: entries up to `index` are somewhere else (in a checkpoint). */
+struct journal_anchor {
+    uint64_t index, term;
+    uint8_t head[JOURNAL_HASH_SIZE]; /* chain head after entry `index` */
+    uint32_t configuration_size;     /* at most JOURNAL_CONFIGURATION_SIZE_MAX */
+    const void *configuration;       /* as of entry `index`; see journal_set_configuration */
+};
+/* The same, but its first entry will be anchor->index + 1. */
+enum status journal_create_at(const struct journal_options *options,
+                              const struct journal_anchor *anchor);
+
 /* Recovers: reads all segments, cuts a torn tail (and says so in `out_cut`, bytes), builds the
  * index. STATUS_CORRUPT with *out_damage filled; STATUS_WRONG_CLUSTER; STATUS_NOT_FOUND when there
  * is no journal; STATUS_VERSION. */
@@ -156,6 +167,27 @@ enum status journal_configuration(const struct journal *journal, void *out_bytes
 enum status journal_read(struct journal *journal, uint64_t first, uint64_t last,
                          bool (*each)(void *context, const struct journal_entry *entry),
                          void *context);
+
+/* ---- reading beside the loop ---- */
+/* One reader belongs to one thread, which may be any; the journal must outlive it. What it reads
+ * may be pruned meanwhile, unless the caller keeps that from happening. */
+struct journal_reader;
+enum status journal_reader_create(struct journal *journal, struct journal_reader **out_reader);
+void journal_reader_destroy(struct journal_reader *reader); /* NULL is allowed */
+/* Next to be read is index + 1, and `head` is the chain head after `index`. */
+void journal_reader_set(struct journal_reader *reader, uint64_t index,
+                        const uint8_t head[JOURNAL_HASH_SIZE]);
+/* The same, with the head that the record of entry `index` holds, which is told together with its
+ * term. STATUS_NOT_FOUND when that entry is not in the journal (any more, or synced). */
+enum status journal_reader_seek(struct journal_reader *reader, uint64_t index, uint64_t *out_term,
+                                uint8_t out_head[JOURNAL_HASH_SIZE]);
+/* Entries from the next one up to `last`, each verified, its chain from the one before it included;
+ * ends early when `each` returns false (that entry counts as read). Payloads are borrowed until
+ * `each` returns, 8-byte aligned. STATUS_NOT_FOUND: the next entry was pruned, or `last` is not
+ * synced. `out_head`: the chain head after the last entry read. */
+enum status journal_reader_read(struct journal_reader *reader, uint64_t last,
+                                bool (*each)(void *context, const struct journal_entry *entry),
+                                void *context, uint8_t out_head[JOURNAL_HASH_SIZE]);
 
 /* True while the disk has no room for a further segment: refuse writes, raise the alarm. Ends by
  * itself when there is room again. */

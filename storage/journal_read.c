@@ -9,97 +9,6 @@
 
 #include <string.h>
 
-/* ---- one record ---- */
-
-static enum status reader_set(struct journal *journal, uint64_t number, uint64_t size)
-{
-    const struct files *files = journal->options.files;
-    if (journal->read_file == NULL || journal->read_number != number) {
-        char name[JOURNAL_NAME_SIZE];
-        journal_segment_name(number, name);
-        struct file *file = NULL;
-        const enum status status = files->open(files->context, name, FILE_READ, &file);
-        if (status != STATUS_OK)
-            return status == STATUS_NOT_FOUND ? STATUS_CORRUPT : status;
-        if (journal->read_file != NULL)
-            files->close(files->context, journal->read_file);
-        journal->read_file = file;
-        journal->read_number = number;
-        journal_window_set(&journal->window, file, size);
-    }
-    return STATUS_OK;
-}
-
-struct record_place {
-    uint64_t number, size, offset;
-    const struct journal_key *key; /* lives as long as the segment: until this thread prunes it */
-};
-
-static bool find_place(const struct journal *journal, uint64_t index, struct record_place *out)
-{
-    struct journal_shared *shared = journal->shared;
-    pthread_mutex_lock(&shared->lock);
-    const struct journal_segment *segment = journal_segments_find(shared, index, &out->offset);
-    if (segment != NULL) {
-        out->number = segment->number;
-        out->size = segment->size;
-        out->key = &segment->key;
-    }
-    pthread_mutex_unlock(&shared->lock);
-    return segment != NULL;
-}
-
-/* A live entry, its checksums verified. The payload lies in the window. */
-static enum status read_record(struct journal *journal, uint64_t index,
-                               struct journal_entry *out_entry, uint8_t out_head[JOURNAL_HASH_SIZE])
-{
-    struct record_place place;
-    if (!find_place(journal, index, &place))
-        return STATUS_NOT_FOUND;
-    enum status status = reader_set(journal, place.number, place.size);
-    if (status != STATUS_OK)
-        return status;
-    const uint8_t *bytes;
-    struct journal_record_header header;
-    status = journal_window_get(&journal->window, place.offset, sizeof header, &bytes);
-    if (status != STATUS_OK)
-        return status;
-    memcpy(&header, bytes, sizeof header);
-    if (!journal_record_header_valid(place.key, &header) || !journal_record_is_entry(header.type) ||
-        header.index != index)
-        return STATUS_CORRUPT;
-    const uint64_t body_size = journal_record_body_size(header.type, header.length);
-    status = journal_window_get(&journal->window, place.offset, sizeof header + (size_t)body_size,
-                                &bytes);
-    if (status != STATUS_OK)
-        return status;
-    const uint8_t *body = bytes + sizeof header;
-    if (!journal_record_body_valid(place.key, &header, body))
-        return STATUS_CORRUPT;
-    *out_entry = (struct journal_entry){.index = header.index,
-                                        .term = header.term,
-                                        .type = header.type,
-                                        .size = header.length,
-                                        .payload = body};
-    memcpy(out_head, body + body_size - JOURNAL_HASH_SIZE, JOURNAL_HASH_SIZE);
-    return STATUS_OK;
-}
-
-static uint64_t synced_index(const struct journal *journal)
-{
-    pthread_mutex_lock(&journal->shared->lock);
-    const uint64_t index = journal->shared->synced_index;
-    pthread_mutex_unlock(&journal->shared->lock);
-    return index;
-}
-
-/* What was read before may lack records written since. */
-static void forget_window(struct journal *journal)
-{
-    if (journal->read_file != NULL)
-        journal_window_set(&journal->window, journal->read_file, journal->window.file_size);
-}
-
 static enum status head_at(struct journal *journal, uint64_t index,
                            uint8_t out_head[JOURNAL_HASH_SIZE])
 {
@@ -108,15 +17,16 @@ static enum status head_at(struct journal *journal, uint64_t index,
         return STATUS_OK;
     }
     struct journal_entry entry;
-    return read_record(journal, index, &entry, out_head);
+    const enum status status = journal_eye_look(&journal->eye, journal, index, &entry, out_head);
+    return status == STATUS_NOT_FOUND ? STATUS_CORRUPT : status; /* callers know that it is live */
 }
 
 enum status journal_head(struct journal *journal, uint64_t index,
                          uint8_t out_head[JOURNAL_HASH_SIZE])
 {
-    if (index + 1 < journal->first_index || index > synced_index(journal))
+    if (index + 1 < journal->first_index || index > journal_synced_index(journal))
         return STATUS_NOT_FOUND;
-    forget_window(journal);
+    journal_eye_forget(&journal->eye);
     uint8_t head[JOURNAL_HASH_SIZE];
     const enum status status = head_at(journal, index, head);
     if (status == STATUS_OK)
@@ -128,11 +38,11 @@ enum status journal_read(struct journal *journal, uint64_t first, uint64_t last,
                          bool (*each)(void *context, const struct journal_entry *entry),
                          void *context)
 {
-    if (first < journal->first_index || last > synced_index(journal))
+    if (first < journal->first_index || last > journal_synced_index(journal))
         return STATUS_NOT_FOUND;
     if (first > last)
         return STATUS_OK;
-    forget_window(journal);
+    journal_eye_forget(&journal->eye);
     uint8_t head[JOURNAL_HASH_SIZE];
     enum status status = head_at(journal, first - 1, head);
     if (status != STATUS_OK)
@@ -140,7 +50,7 @@ enum status journal_read(struct journal *journal, uint64_t first, uint64_t last,
     for (uint64_t index = first; index <= last; index++) {
         struct journal_entry entry;
         uint8_t stored[JOURNAL_HASH_SIZE];
-        status = read_record(journal, index, &entry, stored);
+        status = journal_eye_look(&journal->eye, journal, index, &entry, stored);
         if (status != STATUS_OK)
             return status == STATUS_NOT_FOUND ? STATUS_CORRUPT : status;
         journal_chain(journal->read_hash, head, &entry, head);
@@ -176,7 +86,7 @@ enum status journal_truncate_suffix(struct journal *journal, uint64_t index)
     uint8_t head[JOURNAL_HASH_SIZE];
     enum status status = journal_term(journal, index - 1, &term);
     invariant_values(status == STATUS_OK, index, status);
-    forget_window(journal);
+    journal_eye_forget(&journal->eye);
     status = head_at(journal, index - 1, head);
     if (status != STATUS_OK)
         return status;
@@ -226,16 +136,13 @@ enum status journal_prune_prefix(struct journal *journal, uint64_t index)
     uint8_t head[JOURNAL_HASH_SIZE];
     enum status status = journal_term(journal, first - 1, &term);
     invariant_values(status == STATUS_OK, first, status);
-    forget_window(journal);
+    journal_eye_forget(&journal->eye);
     status = head_at(journal, first - 1, head);
     if (status != STATUS_OK)
         return status;
 
     /* ---- point of no return ---- */
-    if (journal->read_file != NULL) { /* perhaps one of those that go */
-        journal->options.files->close(journal->options.files->context, journal->read_file);
-        journal->read_file = NULL;
-    }
+    journal_eye_close(&journal->eye); /* perhaps one of those that go */
     journal->first_index = first;
     journal->anchor_term = term;
     memcpy(journal->anchor_head, head, sizeof head);

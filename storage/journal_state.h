@@ -97,6 +97,13 @@ struct journal_preparer {
     struct journal_segment *segment;
 };
 
+/* Looks at one record after the other; whose it is decides the thread. */
+struct journal_eye {
+    struct journal_window window;
+    struct file *file;
+    uint64_t number; /* of the segment in `file` */
+};
+
 struct journal {
     struct journal_options options;
     struct journal_shared *shared;
@@ -108,9 +115,7 @@ struct journal {
     uint8_t anchor_head[JOURNAL_HASH_SIZE];
     struct journal_term_run *terms;
     size_t term_count, term_capacity;
-    struct journal_window window;
-    struct file *read_file;
-    uint64_t read_number;
+    struct journal_eye eye;
     struct hash_stream *read_hash;
 };
 
@@ -132,6 +137,19 @@ void journal_terms_trim(struct journal *journal, uint64_t index);  /* above inde
 void journal_terms_prune(struct journal *journal, uint64_t first); /* below first */
 /* Invariant: first_index <= index <= last_index. */
 uint64_t journal_terms_find(const struct journal *journal, uint64_t index);
+
+/* ---- journal_eye.c ---- */
+void journal_eye_init(struct journal_eye *eye, const struct files *files);
+void journal_eye_deinit(struct journal_eye *eye);
+/* What was looked at before may lack records written since. */
+void journal_eye_forget(struct journal_eye *eye);
+/* Closes the segment. */
+void journal_eye_close(struct journal_eye *eye);
+/* A live entry, its checksums verified, and the chain head it holds. The payload lies in the
+ * window, until the next look. STATUS_NOT_FOUND when there is no such entry. */
+enum status journal_eye_look(struct journal_eye *eye, const struct journal *journal, uint64_t index,
+                             struct journal_entry *out_entry, uint8_t out_head[JOURNAL_HASH_SIZE]);
+uint64_t journal_synced_index(const struct journal *journal);
 
 /* ---- journal.c ---- */
 /* Memory and locks of a journal that knows nothing yet; NULL: no memory. */
