@@ -44,6 +44,19 @@ struct checkpoint_growth {
  * be used again. A checkpoint is only begun when the disk has them. */
 uint64_t checkpoint_growth_bytes(const struct checkpoint_growth *growth);
 
+/*
+ * A copy of the newest durable epoch, as bytes: written to a file CHECKPOINT_COPY_FILE in an empty
+ * directory and synced, they are a store that can be opened there. While it lasts the epochs go on;
+ * the bytes belong to the one epoch that `meta` tells. Reading one place twice may give other
+ * bytes, where none of them matters to that epoch.
+ */
+#define CHECKPOINT_COPY_FILE "data.mdb"
+struct checkpoint_copy;
+struct checkpoint_copy_info {
+    uint64_t size; /* bytes */
+    struct checkpoint_meta meta;
+};
+
 typedef void (*checkpoint_cb)(void *context, enum status status, uint64_t durable_index);
 
 struct checkpoint_operations {
@@ -56,6 +69,11 @@ struct checkpoint_operations {
     enum status (*meta)(struct checkpoint *, struct checkpoint_meta *out);
     enum status (*restore)(struct checkpoint *, struct machine *);
     void (*stats)(const struct checkpoint *, struct checkpoint_stats *out);
+    enum status (*copy_begin)(struct checkpoint *, struct checkpoint_copy **out,
+                              struct checkpoint_copy_info *out_info);
+    enum status (*copy_read)(struct checkpoint *, struct checkpoint_copy *, uint64_t offset,
+                             void *buffer, size_t size);
+    void (*copy_end)(struct checkpoint *, struct checkpoint_copy *);
     void (*close)(struct checkpoint *);
 };
 
@@ -108,7 +126,25 @@ static inline void checkpoint_stats(const struct checkpoint *c, struct checkpoin
 {
     c->operations->stats(c, out);
 }
-/* Invariant: stopped, or never stepped. */
+/* Any thread, which may wait until an epoch is written; a copy is used by one thread at a time.
+ * STATUS_NOT_FOUND when no epoch was ever written, STATUS_NO_MEMORY, STATUS_IO. What it keeps is
+ * not used again by later epochs, so the file grows meanwhile. */
+static inline enum status checkpoint_copy_begin(struct checkpoint *c, struct checkpoint_copy **out,
+                                                struct checkpoint_copy_info *out_info)
+{
+    return c->operations->copy_begin(c, out, out_info);
+}
+/* Invariant: offset + size is within the copy's size. STATUS_IO. */
+static inline enum status checkpoint_copy_read(struct checkpoint *c, struct checkpoint_copy *copy,
+                                               uint64_t offset, void *buffer, size_t size)
+{
+    return c->operations->copy_read(c, copy, offset, buffer, size);
+}
+static inline void checkpoint_copy_end(struct checkpoint *c, struct checkpoint_copy *copy)
+{
+    c->operations->copy_end(c, copy);
+}
+/* Invariant: stopped, or never stepped; every copy has ended. */
 static inline void checkpoint_close(struct checkpoint *c)
 {
     c->operations->close(c);

@@ -6,7 +6,7 @@
  * checksums store_checkpoint.c  one epoch, one write transaction           id_runs*.c      hash
  * indexes store_read.c        ledger_past on the loop's read transaction bloom.c, store_filter.c
  * filters store_restore.c     an empty machine takes over                store_verify.c  offline
- * scrub
+ * scrub store_copy.c        the newest epoch as bytes, for a peer
  *
  * Invariants:
  * 1. Everything of an epoch, meta included, is one synced LMDB transaction: the store is always
@@ -248,7 +248,8 @@ static void store_free(struct store *store)
     free(store->next);
     free(store->view);
     free(store->path);
-    (void)pthread_mutex_destroy(&store->mutex); /* nobody holds it */
+    (void)pthread_mutex_destroy(&store->commit_mutex); /* nobody holds either */
+    (void)pthread_mutex_destroy(&store->mutex);
     free(store);
 }
 
@@ -257,8 +258,10 @@ static void store_close(struct checkpoint *checkpoint)
     struct store *store = store_of(checkpoint);
     lock(store);
     bool quiet = !store->stepped || store->done;
+    uint32_t copies = store->copy_count;
     unlock(store);
     invariant(quiet);
+    invariant_values(copies == 0, copies, 0);
     store_free(store);
 }
 
@@ -271,6 +274,9 @@ static const struct checkpoint_operations store_operations = {
     .meta = store_meta,
     .restore = store_restore,
     .stats = store_stats,
+    .copy_begin = store_copy_begin,
+    .copy_read = store_copy_read,
+    .copy_end = store_copy_end,
     .close = store_close,
 };
 
@@ -283,6 +289,11 @@ enum status store_open(const struct store_options *options, struct checkpoint **
     if (store == NULL)
         return status;
     if (pthread_mutex_init(&store->mutex, NULL) != 0) {
+        free(store);
+        return status;
+    }
+    if (pthread_mutex_init(&store->commit_mutex, NULL) != 0) {
+        (void)pthread_mutex_destroy(&store->mutex); /* nobody holds it */
         free(store);
         return status;
     }

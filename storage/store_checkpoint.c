@@ -444,6 +444,18 @@ static enum status status_after_failure(struct store *store, enum status status)
     return status;
 }
 
+/* Nobody begins a copy meanwhile (store_copy.c). */
+static int commit(struct store *store)
+{
+    int locked = pthread_mutex_lock(&store->commit_mutex);
+    invariant_values(locked == 0, locked, 0);
+    int code = mdb_txn_commit(store->write.txn);
+    store->write.txn = NULL;
+    int unlocked = pthread_mutex_unlock(&store->commit_mutex);
+    invariant_values(unlocked == 0, unlocked, 0);
+    return code;
+}
+
 enum status store_write_epoch(struct store *store, const struct epoch *epoch,
                               const struct checkpoint_meta *meta)
 {
@@ -482,8 +494,7 @@ enum status store_write_epoch(struct store *store, const struct epoch *epoch,
         t->txn = NULL;
         return status_after_failure(store, status);
     }
-    code = mdb_txn_commit(t->txn);
-    t->txn = NULL;
+    code = commit(store);
     if (code != 0)
         return status_after_failure(
             store, store_fail_code(t, code, STORE_TABLE_COUNT, epoch->applied_index,

@@ -50,6 +50,8 @@ struct store {
     size_t entry_capacity;
     uint8_t *buffer; /* ID_RUNS_UPKEEP_BUFFER; also holds a partial chunk while it is rewritten */
     uint64_t file_reserved; /* bytes of data.mdb known to have blocks */
+    /* Held while a commit writes: who holds it finds both meta pages whole. */
+    pthread_mutex_t commit_mutex;
 
     /* loop */
     struct store_txn read;
@@ -62,6 +64,7 @@ struct store {
 
     pthread_mutex_t mutex; /* guards all below */
     enum flush_phase phase;
+    uint32_t copy_count; /* begun and not ended */
     bool stopping;
     bool stepped, done;
     const struct epoch *epoch;
@@ -107,6 +110,13 @@ void store_past(struct checkpoint *checkpoint, struct ledger_past *out);
 void store_view_renew(struct store *store);
 /* Look-ups go from the newest run to the oldest. */
 void store_view_sort(struct store *store);
+
+/* store_copy.c: any thread. */
+enum status store_copy_begin(struct checkpoint *checkpoint, struct checkpoint_copy **out,
+                             struct checkpoint_copy_info *out_info);
+enum status store_copy_read(struct checkpoint *checkpoint, struct checkpoint_copy *copy,
+                            uint64_t offset, void *buffer, size_t size);
+void store_copy_end(struct checkpoint *checkpoint, struct checkpoint_copy *copy);
 
 /* store_restore.c: loop. */
 enum status store_restore(struct checkpoint *checkpoint, struct machine *machine);

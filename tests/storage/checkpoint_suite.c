@@ -326,6 +326,81 @@ static void reads_during_a_flush_see_one_or_both(const struct checkpoint_target 
     epoch_maker_destroy(maker);
 }
 
+/* ---- copies ---- */
+
+static uint64_t draw(uint64_t *state, uint64_t bound)
+{
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return (*state >> 33) % bound;
+}
+
+/* Nothing to copy before the first epoch. */
+static void nothing_written_cannot_be_copied(const struct checkpoint_target *target)
+{
+    struct checkpoint *checkpoint = opened(target);
+    struct checkpoint_copy *copy = NULL;
+    struct checkpoint_copy_info info;
+    cr_assert_eq(checkpoint_copy_begin(checkpoint, &copy, &info), STATUS_NOT_FOUND);
+    cr_assert_null(copy);
+    checkpoint_close(checkpoint);
+}
+
+/* Pieces of any size, some asked for twice as after a cut connection, while later epochs are
+ * written: what comes out is the epoch that was the newest when the copy began, and no other. */
+static void copy_is_one_epoch_while_others_are_written(const struct checkpoint_target *target)
+{
+    uint64_t dice = 42;
+    struct checkpoint *checkpoint = opened(target);
+    const struct epoch_maker_options options = {.seed = 9, .base_accounts = 200};
+    struct epoch_maker *maker = epoch_maker_create(&options);
+    struct epoch_maker *then = epoch_maker_create(&options); /* stays at the copied epoch */
+    const struct epoch_plan plan = {.transfers = 3000, .accounts = 20, .requests = 400};
+    struct checkpoint_meta meta, ignored;
+    for (int i = 0; i < 5; i++) {
+        write_epoch(checkpoint, maker, &plan);
+        (void)epoch_maker_next(then, &plan, &meta);
+    }
+    struct checkpoint_copy *copy = NULL;
+    struct checkpoint_copy_info info;
+    cr_assert_eq(checkpoint_copy_begin(checkpoint, &copy, &info), STATUS_OK);
+    cr_assert_eq(memcmp(&info.meta, &meta, sizeof meta), 0);
+    uint8_t *bytes = malloc(info.size);
+    cr_assert_not_null(bytes);
+    unsigned cuts = 0, epochs = 0;
+    for (uint64_t offset = 0; offset < info.size;) {
+        uint64_t size = 1 + draw(&dice, 200000);
+        if (size > info.size - offset)
+            size = info.size - offset;
+        cr_assert_eq(checkpoint_copy_read(checkpoint, copy, offset, bytes + offset, (size_t)size),
+                     STATUS_OK);
+        offset += size;
+        if (cuts < 30 && draw(&dice, 4) == 0) {
+            offset -= draw(&dice, offset);
+            cuts++;
+        }
+        if (epochs < 20 && draw(&dice, 2) == 0) {
+            write_epoch(checkpoint, maker, &plan);
+            epochs++;
+        }
+    }
+    cr_assert_gt(epochs, 0);
+    checkpoint_copy_end(checkpoint, copy);
+    assert_past(checkpoint, maker, 7);
+    checkpoint_finish(checkpoint);
+
+    cr_assert_not_null(target->adopt);
+    cr_assert_eq(target->adopt(target->context, bytes, (size_t)info.size, &checkpoint), STATUS_OK);
+    cr_assert_eq(checkpoint_meta(checkpoint, &ignored), STATUS_OK);
+    cr_assert_eq(memcmp(&ignored, &meta, sizeof meta), 0);
+    assert_past(checkpoint, then, 3);
+    write_epoch(checkpoint, then, &plan); /* and goes on from there */
+    assert_past(checkpoint, then, 3);
+    checkpoint_finish(checkpoint);
+    free(bytes);
+    epoch_maker_destroy(maker);
+    epoch_maker_destroy(then);
+}
+
 const struct checkpoint_case checkpoint_cases[] = {
     {"empty_knows_nothing", empty_knows_nothing},
     {"epoch_is_readable_when_called_back", epoch_is_readable_when_called_back},
@@ -334,5 +409,7 @@ const struct checkpoint_case checkpoint_cases[] = {
     {"many_epochs_are_found_again", many_epochs_are_found_again},
     {"latest_request_of_a_nonce_wins", latest_request_of_a_nonce_wins},
     {"reads_during_a_flush_see_one_or_both", reads_during_a_flush_see_one_or_both},
+    {"nothing_written_cannot_be_copied", nothing_written_cannot_be_copied},
+    {"copy_is_one_epoch_while_others_are_written", copy_is_one_epoch_while_others_are_written},
 };
 const unsigned checkpoint_case_count = sizeof checkpoint_cases / sizeof checkpoint_cases[0];

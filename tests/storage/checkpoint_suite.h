@@ -11,6 +11,8 @@ struct checkpoint_target {
     void *context;
     /* Opens what an earlier open and close left behind; the first time that is nothing. */
     enum status (*open)(void *context, struct checkpoint **out);
+    /* Opens another, fresh storage whose file CHECKPOINT_COPY_FILE has these bytes. */
+    enum status (*adopt)(void *context, const void *bytes, size_t size, struct checkpoint **out);
 };
 
 struct checkpoint_case {

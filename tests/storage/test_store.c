@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,27 @@
 static enum status open_target(void *context, struct checkpoint **out)
 {
     return store_fixture_open(context, out);
+}
+
+/* A store beside the fixture's, made of a copy's bytes. */
+static enum status adopt_target(void *context, const void *bytes, size_t size,
+                                struct checkpoint **out)
+{
+    struct store_fixture *fixture = context;
+    char directory[128], path[192];
+    snprintf(directory, sizeof directory, "%s/adopted", fixture->path);
+    snprintf(path, sizeof path, "%s/" CHECKPOINT_COPY_FILE, directory);
+    cr_assert_eq(mkdir(directory, 0700), 0);
+    FILE *file = fopen(path, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes, 1, size, file), size);
+    cr_assert_eq(fclose(file), 0);
+    struct store_options options = {
+        .path = directory, .map_size_bytes = 1ull << 30, .bloom_bytes = 1 << 20};
+    memcpy(options.cluster_id, fixture->cluster_id, sizeof options.cluster_id);
+    cr_assert_eq(store_verify(directory, &fixture->error, NULL, NULL), STATUS_OK, "%s",
+                 fixture->error.text);
+    return store_open(&options, out, &fixture->error);
 }
 
 /* Parameters travel to another process, where functions lie elsewhere: numbers, not pointers. */
@@ -33,7 +55,8 @@ ParameterizedTest(unsigned *number, store, passes_the_checkpoint_suite, .timeout
     struct store_fixture fixture;
     store_fixture_init(&fixture);
     cr_log_info("%s", one->name);
-    one->run(&(struct checkpoint_target){.context = &fixture, .open = open_target});
+    one->run(&(struct checkpoint_target){
+        .context = &fixture, .open = open_target, .adopt = adopt_target});
     store_fixture_assert_clean(&fixture);
     store_fixture_deinit(&fixture);
 }
@@ -53,6 +76,17 @@ static void assert_past(struct checkpoint *checkpoint, const struct epoch_maker 
     checkpoint_past(checkpoint, &past);
     const char *wrong = made_check_past(maker, &past, stride, request_first);
     cr_assert_null(wrong, "after %lu epochs: %s", (unsigned long)epoch_maker_epochs(maker), wrong);
+}
+
+static void remove_tree(const char *directory)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb"};
+    char path[192];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        (void)unlink(path);
+    }
+    cr_assert_eq(rmdir(directory), 0);
 }
 
 static const struct store *inside(const struct checkpoint *checkpoint)
@@ -226,5 +260,78 @@ Test(store, full_map_is_disk_full_and_the_epoch_can_come_again, .timeout = 60)
     checkpoint_finish(checkpoint);
     store_fixture_assert_clean(&fixture);
     epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
+/* ---- a copy beside the flusher ---- */
+
+struct flusher {
+    struct checkpoint *checkpoint;
+    struct epoch_maker *maker;
+    _Atomic bool stop;
+    _Atomic unsigned epochs, allowed;
+};
+
+static void *flush_epochs(void *context)
+{
+    struct flusher *flusher = context;
+    while (!flusher->stop) {
+        if (flusher->epochs >= flusher->allowed) { /* the file must not outgrow the map */
+            usleep(200);
+            continue;
+        }
+        write_epoch(flusher->checkpoint, flusher->maker,
+                    &(struct epoch_plan){.transfers = 2000, .requests = 300});
+        flusher->epochs++;
+    }
+    return NULL;
+}
+
+/* Six copies are begun while another thread commits without a pause; each is whole, of the epoch
+ * that it names. */
+Test(store, copies_begun_beside_commits_are_whole, .timeout = 300)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct flusher flusher = {.checkpoint = store_fixture_opened(&fixture)};
+    flusher.maker =
+        epoch_maker_create(&(struct epoch_maker_options){.seed = 12, .base_accounts = 100});
+    write_epoch(flusher.checkpoint, flusher.maker, &(struct epoch_plan){.transfers = 10});
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, flush_epochs, &flusher), 0);
+    for (unsigned i = 0; i < 6; i++) {
+        flusher.allowed = flusher.epochs + 4;
+        usleep(3000 * i); /* begins anywhere in an epoch */
+        struct checkpoint_copy *copy = NULL;
+        struct checkpoint_copy_info info;
+        cr_assert_eq(checkpoint_copy_begin(flusher.checkpoint, &copy, &info), STATUS_OK);
+        unsigned seen = flusher.epochs;
+        uint8_t *bytes = malloc(info.size);
+        for (uint64_t offset = 0; offset < info.size; offset += 65536) {
+            uint64_t left = info.size - offset;
+            cr_assert_eq(checkpoint_copy_read(flusher.checkpoint, copy, offset, bytes + offset,
+                                              left < 65536 ? (size_t)left : 65536),
+                         STATUS_OK);
+            if (offset == 0) /* the rest is read two epochs later */
+                for (int wait = 0; flusher.epochs < seen + 2 && wait < 20000; wait++)
+                    usleep(1000);
+        }
+        checkpoint_copy_end(flusher.checkpoint, copy);
+        struct checkpoint *adopted = NULL;
+        struct checkpoint_meta meta;
+        cr_assert_eq(adopt_target(&fixture, bytes, (size_t)info.size, &adopted), STATUS_OK, "%s",
+                     fixture.error.text);
+        cr_assert_eq(checkpoint_meta(adopted, &meta), STATUS_OK);
+        cr_assert_eq(memcmp(&meta, &info.meta, sizeof meta), 0);
+        checkpoint_close(adopted);
+        char directory[128];
+        snprintf(directory, sizeof directory, "%s/adopted", fixture.path);
+        remove_tree(directory);
+        free(bytes);
+    }
+    flusher.stop = true;
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    checkpoint_finish(flusher.checkpoint);
+    epoch_maker_destroy(flusher.maker);
     store_fixture_deinit(&fixture);
 }
