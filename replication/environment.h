@@ -37,6 +37,9 @@ struct environment {
     void (*store_failure)(void *context, struct checkpoint *store, struct store_error *out_error);
     /* Nobody starts threads: the owner calls node_job_step() (node_jobs.h) itself. */
     bool manual_jobs;
+    /* Segments of the journal may be as small as the journal itself allows: for a world whose
+     * entries are small, so that turning and pruning happen all the time. */
+    bool small_segments;
 };
 
 /* The real clocks, getrandom(2), POSIX directories, LMDB, threads. Static. */

@@ -2,14 +2,16 @@
 #ifndef TALLY_REPLICATION_NODE_ERROR_H
 #define TALLY_REPLICATION_NODE_ERROR_H
 
+#include "replication/environment.h"
 #include "replication/node.h"
 
 #include <stdbool.h>
 
 /* From 2 MiB every entry fits a segment; above 1 GiB the journal says no. */
-static inline bool node_segment_size_is_valid(uint64_t bytes)
+static inline bool node_segment_size_is_valid(const struct environment *environment, uint64_t bytes)
 {
-    return bytes >= (2u << 20) && bytes <= (1u << 30) && bytes % 4096 == 0;
+    const bool small = environment != NULL && environment->small_segments;
+    return bytes >= (small ? 64u << 10 : 2u << 20) && bytes <= (1u << 30) && bytes % 4096 == 0;
 }
 #define NODE_SEGMENT_SIZE_WORDS                                                                    \
     "the journal's segment size has to be a multiple of 4096 from 2 MiB to 1 GiB"

@@ -349,7 +349,7 @@ enum status node_init(const struct node_init_options *options, struct node_error
     };
     if (options->node_id == 0 || options->node_id > INT64_MAX)
         return node_refuse(out_error, STATUS_INVALID, "the node id has to be 1 or greater");
-    if (!node_segment_size_is_valid(options->journal_segment_size))
+    if (!node_segment_size_is_valid(options->environment, options->journal_segment_size))
         return node_refuse(out_error, STATUS_INVALID, NODE_SEGMENT_SIZE_WORDS);
     enum status status = choose_identity(&making);
     if (status == STATUS_OK && !options->join)

@@ -449,7 +449,7 @@ enum status node_open(const struct node_options *options, struct node **out_node
     if (options->waiting_bytes_max < ENTRY_SIZE_MAX)
         return node_refuse(out_error, STATUS_INVALID,
                            "the bytes of waiting requests have to be at least %d", ENTRY_SIZE_MAX);
-    if (!node_segment_size_is_valid(options->journal_segment_size))
+    if (!node_segment_size_is_valid(options->environment, options->journal_segment_size))
         return node_refuse(out_error, STATUS_INVALID, NODE_SEGMENT_SIZE_WORDS);
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL)
