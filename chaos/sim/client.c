@@ -1,0 +1,352 @@
+/*
+ * An attempt is one call of node_propose() or node_read() at one host. It stays until its callback
+ * fires, which the node owes exactly once; the client may have given up on it long before and gone
+ * to another node with the same identity, as real ones do after a timeout. An answer that comes
+ * late is a promise all the same and goes to the oracle.
+ */
+#include "chaos/sim/client.h"
+
+#include "core/invariant.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_NS      (4 * NS_PER_S)
+#define RETRY_MIN_NS    (5 * NS_PER_MS)
+#define RETRY_MAX_NS    (150 * NS_PER_MS)
+#define READ_WAIT_NS    (2 * NS_PER_S)
+#define CALL_LATENCY_NS (300 * NS_PER_US)
+
+enum read_kind { READ_LINEARIZABLE, READ_MIN_INDEX, READ_BOUNDED };
+
+struct attempt {
+    struct node_request request; /* exactly one of the two is in use */
+    struct node_read read;
+    struct client *client;
+    struct host *host;
+    struct fact *fact;
+    struct request_header *fence; /* ours, when it is one */
+    uint64_t round;               /* of the client when it was sent */
+    uint64_t life;                /* of the process that was asked */
+    enum client_doing doing;
+    enum read_kind kind;
+    uint64_t floor_index;
+    bool answered_before;
+    struct attempt *next, *previous;
+};
+
+static void operation_begin(void *context, uint64_t number, uint64_t round);
+static void attempt_begin(void *context, uint64_t number, uint64_t round);
+
+static uint64_t client_wall_ns(const struct clients *clients)
+{
+    return 1790000000ull * NS_PER_S + clients->world->now_ns;
+}
+
+/* ---- attempts ---- */
+
+static struct attempt *attempt_create(struct client *client, struct host *host)
+{
+    struct clients *clients = client->clients;
+    struct attempt *attempt = sim_allocate(sizeof *attempt);
+    attempt->client = client;
+    attempt->host = host;
+    attempt->fact = client->fact;
+    attempt->round = client->round;
+    attempt->life = host->life;
+    attempt->doing = client->doing;
+    attempt->answered_before = client->answered_before;
+    attempt->next = clients->attempts;
+    if (clients->attempts != NULL)
+        clients->attempts->previous = attempt;
+    clients->attempts = attempt;
+    return attempt;
+}
+
+static void attempt_destroy(struct attempt *attempt)
+{
+    struct clients *clients = attempt->client->clients;
+    if (attempt->previous != NULL)
+        attempt->previous->next = attempt->next;
+    else
+        clients->attempts = attempt->next;
+    if (attempt->next != NULL)
+        attempt->next->previous = attempt->previous;
+    free(attempt->fence);
+    free(attempt);
+}
+
+/* ---- what a client does next ---- */
+
+static void operation_end(struct client *client)
+{
+    struct clients *clients = client->clients;
+    const uint64_t took = clients->world->now_ns - client->began_ns;
+    if (took > clients->longest_ns)
+        clients->longest_ns = took;
+    client->doing = CLIENT_IDLE;
+    client->fact = NULL;
+    client->round++;
+    const uint64_t pause = draw_below(&clients->draw, 2 * clients->think_ns + 1);
+    world_post(clients->world, clients->world->now_ns + pause, operation_begin, clients,
+               client->number, client->round);
+}
+
+static void attempt_again(struct client *client)
+{
+    struct clients *clients = client->clients;
+    client->round++;
+    client->tries++;
+    /* Another node; every other time any of them. */
+    client->host = (uint32_t)draw_below(&clients->draw, clients->host_count);
+    if (client->tries % 2 == 1 && draw_chance(&clients->draw, 1, 2))
+        client->host = client->home;
+    world_post(clients->world,
+               clients->world->now_ns + draw_between(&clients->draw, RETRY_MIN_NS, RETRY_MAX_NS),
+               attempt_begin, clients, client->number, client->round);
+}
+
+static void timed_out(void *context, uint64_t number, uint64_t round)
+{
+    struct clients *clients = context;
+    struct client *client = &clients->client[number];
+    if (client->round != round)
+        return;
+    clients->timeout_total++;
+    world_note(clients->world, "client timeout", client->host, number, client->doing);
+    if (client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP)
+        operation_end(client); /* a read that nobody answers is just asked no more */
+    else
+        attempt_again(client);
+}
+
+static bool is_current(const struct attempt *attempt)
+{
+    return attempt->client->round == attempt->round;
+}
+
+static void refused(struct client *client, enum status status)
+{
+    struct clients *clients = client->clients;
+    clients->refused_total++;
+    if ((unsigned)status < 64)
+        clients->refused_by[status]++;
+    if (client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP)
+        operation_end(client);
+    else
+        attempt_again(client);
+}
+
+/* ---- callbacks ---- */
+
+static void request_cb(struct node_request *request, enum status status,
+                       const struct answer *answer)
+{
+    struct attempt *attempt = (struct attempt *)(void *)request;
+    struct client *client = attempt->client;
+    struct clients *clients = client->clients;
+    const bool lost = attempt->host->dying;
+    const bool current = is_current(attempt);
+    if (!lost && status == STATUS_OK) {
+        oracle_answered(clients->oracle, attempt->fact, answer, attempt->host->number);
+        if (current) {
+            if (answer->outcome == OUTCOME_ISSUED_TOO_FAR_AHEAD)
+                refused(client, STATUS_NOT_READY);
+            else
+                operation_end(client);
+        }
+    } else if (current) {
+        if (status == STATUS_UNKNOWN_OUTCOME)
+            clients->oracle->unknown_total++;
+        if (status == STATUS_INVALID)
+            world_violate(clients->world, "request %" PRIu64 ": host %u says STATUS_INVALID",
+                          attempt->fact->number, attempt->host->number);
+        refused(client, status);
+    }
+    attempt_destroy(attempt);
+}
+
+static void read_cb(struct node_read *read, enum status status)
+{
+    struct attempt *attempt =
+        (struct attempt *)(void *)((char *)read - offsetof(struct attempt, read));
+    struct client *client = attempt->client;
+    struct clients *clients = client->clients;
+    const bool current = is_current(attempt);
+    if (!attempt->host->dying && status == STATUS_OK) {
+        const struct machine *machine = node_machine(attempt->host->node);
+        oracle_read(clients->oracle, machine, attempt->floor_index,
+                    attempt->kind == READ_LINEARIZABLE, attempt->host->number);
+        if (attempt->doing == CLIENT_LOOKS_UP)
+            oracle_lookup(clients->oracle, attempt->fact, machine, attempt->answered_before,
+                          attempt->host->number);
+        if (current)
+            operation_end(client);
+    } else if (current) {
+        refused(client, status);
+    }
+    attempt_destroy(attempt);
+}
+
+/* ---- attempts by kind ---- */
+
+static enum status send_request(struct client *client, struct host *host)
+{
+    struct clients *clients = client->clients;
+    struct attempt *attempt = attempt_create(client, host);
+    const bool fence = client->doing == CLIENT_FENCES;
+    attempt->request.request = client->fact->bytes;
+    if (fence)
+        attempt->request.request = attempt->fence = oracle_fence(client->fact);
+    attempt->request.cb = request_cb;
+    oracle_sent(clients->oracle, client->fact, fence);
+    const enum status status = node_propose(host->node, &attempt->request);
+    if (status != STATUS_OK)
+        attempt_destroy(attempt);
+    return status;
+}
+
+static enum status send_read(struct client *client, struct host *host)
+{
+    struct clients *clients = client->clients;
+    struct oracle *oracle = clients->oracle;
+    struct attempt *attempt = attempt_create(client, host);
+    attempt->kind = READ_LINEARIZABLE;
+    if (client->doing == CLIENT_READS && draw_chance(&clients->draw, 1, 3))
+        attempt->kind = READ_MIN_INDEX;
+    attempt->floor_index = oracle->acknowledged_index;
+    if (attempt->kind == READ_MIN_INDEX)
+        attempt->read.min_index = attempt->floor_index;
+    attempt->read.deadline_ns = host_monotonic_ns(host) + READ_WAIT_NS;
+    attempt->read.cb = read_cb;
+    const enum status status = node_read(host->node, &attempt->read);
+    if (status != STATUS_OK)
+        attempt_destroy(attempt);
+    return status;
+}
+
+static void attempt_begin(void *context, uint64_t number, uint64_t round)
+{
+    struct clients *clients = context;
+    struct client *client = &clients->client[number];
+    if (client->round != round || client->doing == CLIENT_IDLE)
+        return;
+    struct host *host = &clients->hosts[client->host];
+    if (!host_is_up(host) || host->kind == MEMBER_WITNESS ||
+        host->paused_until_ns > clients->world->now_ns) {
+        attempt_again(client); /* connection refused, or no answer */
+        return;
+    }
+    const bool reads = client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP;
+    const enum status status = reads ? send_read(client, host) : send_request(client, host);
+    if (status != STATUS_OK) {
+        refused(client, status);
+        return;
+    }
+    world_post(clients->world, clients->world->now_ns + TIMEOUT_NS, timed_out, clients, number,
+               client->round);
+}
+
+/* ---- choosing ---- */
+
+static void choose(struct client *client)
+{
+    struct clients *clients = client->clients;
+    struct oracle *oracle = clients->oracle;
+    const uint64_t wall = client_wall_ns(clients);
+    const uint64_t die = draw_below(&clients->draw, 100);
+    if (die < 55) {
+        client->doing = CLIENT_WRITES;
+        client->fact = oracle_transfers(oracle, wall);
+    } else if (die < 65) {
+        client->doing = CLIENT_REPEATS;
+        client->fact = oracle_any(oracle);
+    } else if (die < 67) { /* never sent, or in somebody's hands, or answered: it is final then */
+        client->doing = CLIENT_FENCES;
+        client->fact =
+            draw_chance(&clients->draw, 1, 2) ? oracle_transfers(oracle, wall) : oracle_any(oracle);
+    } else if (die < 92) {
+        client->doing = CLIENT_READS;
+    } else {
+        client->doing = CLIENT_LOOKS_UP;
+        client->fact = oracle_any(oracle);
+    }
+    client->answered_before = client->fact != NULL && client->fact->answered;
+}
+
+/* Ledger, then accounts; everybody else waits. False: not yet. */
+static bool set_up(struct client *client)
+{
+    struct clients *clients = client->clients;
+    struct oracle *oracle = clients->oracle;
+    if (client->number != 0)
+        return false;
+    client->doing = CLIENT_WRITES;
+    client->fact = oracle->fact_count == 0 ? oracle_ledger(oracle, client_wall_ns(clients))
+                                           : oracle_accounts(oracle, client_wall_ns(clients));
+    return true;
+}
+
+bool clients_are_set_up(const struct clients *clients)
+{
+    const struct oracle *oracle = clients->oracle;
+    return oracle->fact_count >= 2 && oracle->facts[0]->answered && oracle->facts[1]->answered;
+}
+
+static void operation_begin(void *context, uint64_t number, uint64_t round)
+{
+    struct clients *clients = context;
+    struct client *client = &clients->client[number];
+    if (client->round != round || client->doing != CLIENT_IDLE)
+        return;
+    const bool ready = clients_are_set_up(clients);
+    if (clients->quiet || (!ready && !set_up(client))) {
+        client->round++;
+        world_post(clients->world, clients->world->now_ns + 50 * NS_PER_MS, operation_begin,
+                   clients, number, client->round);
+        return;
+    }
+    if (ready)
+        choose(client);
+    client->round++;
+    client->tries = 0;
+    client->began_ns = clients->world->now_ns;
+    client->host = client->home;
+    if (draw_chance(&clients->draw, 1, 4)) /* the other site serves as well */
+        client->host = (uint32_t)draw_below(&clients->draw, clients->host_count);
+    world_post(clients->world, clients->world->now_ns + CALL_LATENCY_NS, attempt_begin, clients,
+               number, client->round);
+}
+
+/* ---- life ---- */
+
+void clients_init(struct clients *clients)
+{
+    clients->draw = draw_stream(clients->world->seed, 4000);
+    for (uint32_t i = 0; i < clients->count; i++)
+        clients->client[i] =
+            (struct client){.clients = clients, .number = i, .home = i % clients->host_count};
+}
+
+void clients_start(struct clients *clients)
+{
+    for (uint32_t i = 0; i < clients->count; i++)
+        world_post(clients->world, clients->world->now_ns + i * NS_PER_MS, operation_begin, clients,
+                   i, clients->client[i].round);
+}
+
+bool clients_are_idle(const struct clients *clients)
+{
+    for (uint32_t i = 0; i < clients->count; i++)
+        if (clients->client[i].doing != CLIENT_IDLE)
+            return false;
+    return true;
+}
+
+void clients_deinit(struct clients *clients)
+{
+    while (clients->attempts != NULL)
+        attempt_destroy(clients->attempts);
+}

@@ -1,0 +1,38 @@
+/* A file's contents twice: as processes see them and as the disk has them. For disk.c only. */
+#ifndef TALLY_CHAOS_SIM_DISK_INODE_H
+#define TALLY_CHAOS_SIM_DISK_INODE_H
+
+#include "chaos/sim/draw.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DISK_PAGE   4096u
+#define DISK_SECTOR 512u
+
+struct inode {
+    uint32_t references; /* names seen, names durable, open files */
+    bool is_directory;
+    bool locked;
+    bool size_dirty;
+    uint8_t *bytes; /* as seen */
+    uint8_t *disk;
+    uint8_t *dirty;                 /* one flag a page */
+    uint64_t dirty_low, dirty_high; /* pages; low >= high: none */
+    uint64_t size, disk_size;
+    uint64_t capacity;
+};
+
+struct inode *inode_create(bool is_directory);
+/* Lets *where point to `inode` (or NULL), counting references; the last one frees. */
+void inode_point(struct inode **where, struct inode *inode);
+/* Reads as zeros where it grew. */
+void inode_set_size(struct inode *inode, uint64_t size);
+void inode_write(struct inode *inode, const void *bytes, uint64_t size, uint64_t offset);
+/* All dirty pages and the size reach the disk. */
+void inode_sync(struct inode *inode);
+/* Power loss: what is dirty reaches the disk or not, by coins for each sector or (whole_pages) for
+ * each page; likewise a new size. Then only what the disk has is seen. */
+void inode_lose(struct inode *inode, struct draw *draw, bool whole_pages);
+
+#endif

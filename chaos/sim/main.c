@@ -1,0 +1,360 @@
+/*
+ * tally-sim: runs seeds and reports.
+ *
+ *     tally-sim --topology 1+1+1 --seeds 1..1000 --seconds 60 [--jobs 2]
+ *
+ * Each job is a process of its own that takes every n-th seed and writes one record per seed into a
+ * pipe; so a seed that dies of a broken invariant ends its job's process, which is started again
+ * behind it. A seed that fails is run once more with its newest events kept, and they are printed.
+ */
+#include "chaos/sim/sim.h"
+#include "commit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define JOBS_MAX  64
+#define RING_SIZE 120
+
+struct plan {
+    struct sim_options options;
+    const char *topology;
+    uint64_t first, last;
+    uint32_t jobs;
+    bool single; /* one seed, here, with its events printed */
+    bool hashes; /* a line for every seed */
+    uint64_t failures_max;
+};
+
+struct record {
+    uint64_t seed;
+    struct sim_result result;
+};
+
+static void usage(FILE *out)
+{
+    fprintf(out, "usage: tally-sim [--topology 1|1+1+1|2+2+1] [--seeds FROM..TO | --seed N]\n"
+                 "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
+                 "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
+                 "                 [--guard-off NAME]... [--verbose-seed N]\n"
+                 "Runs simulated clusters, one per seed; exits 1 when a promise was broken.\n");
+}
+
+static uint64_t number_of(const char *text)
+{
+    char *end = NULL;
+    errno = 0;
+    const uint64_t value = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != 0) {
+        fprintf(stderr, "tally-sim: \"%s\" is not a number\n", text);
+        exit(2);
+    }
+    return value;
+}
+
+static void take_seeds(const char *text, struct plan *plan)
+{
+    char first[32];
+    const char *dots = strstr(text, "..");
+    if (dots == NULL || (size_t)(dots - text) >= sizeof first) {
+        fprintf(stderr, "tally-sim: --seeds wants FROM..TO\n");
+        exit(2);
+    }
+    memcpy(first, text, (size_t)(dots - text));
+    first[dots - text] = 0;
+    plan->first = number_of(first);
+    plan->last = number_of(dots + 2);
+}
+
+static enum sim_plant plant_of(const char *text)
+{
+    static const char *const names[] = {
+        [PLANT_REPLY_BEFORE_COMMIT] = "reply-before-commit",
+        [PLANT_REQUEST_WINDOW_OFF] = "request-window-off",
+        [PLANT_SYNC_OFF] = "sync-off",
+    };
+    for (int i = PLANT_NONE + 1; i <= PLANT_SYNC_OFF; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum sim_plant)i;
+    fprintf(stderr, "tally-sim: there is no fault \"%s\" to plant\n", text);
+    exit(2);
+}
+
+static const char *value_of(int count, char **arguments, int *at)
+{
+    if (*at + 1 >= count) {
+        fprintf(stderr, "tally-sim: %s wants a value\n", arguments[*at]);
+        exit(2);
+    }
+    return arguments[++*at];
+}
+
+static struct plan take_arguments(int count, char **arguments)
+{
+    struct plan plan = {.topology = "1+1+1", .first = 1, .last = 10, .jobs = 1, .failures_max = 5};
+    plan.options.seconds = 60;
+    for (int i = 1; i < count; i++) {
+        const char *name = arguments[i];
+        if (strcmp(name, "--help") == 0) {
+            usage(stdout);
+            exit(0);
+        } else if (strcmp(name, "--topology") == 0) {
+            plan.topology = value_of(count, arguments, &i);
+        } else if (strcmp(name, "--seeds") == 0) {
+            take_seeds(value_of(count, arguments, &i), &plan);
+        } else if (strcmp(name, "--seed") == 0) {
+            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--verbose-seed") == 0) {
+            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.options.verbose = plan.single = true;
+        } else if (strcmp(name, "--seconds") == 0) {
+            plan.options.seconds = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--jobs") == 0) {
+            plan.jobs = (uint32_t)number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--hashes") == 0) {
+            plan.hashes = true;
+        } else if (strcmp(name, "--no-faults") == 0) {
+            plan.options.no_faults = true;
+        } else if (strcmp(name, "--plant") == 0) {
+            plan.options.plant = plant_of(value_of(count, arguments, &i));
+        } else {
+            usage(stderr);
+            exit(2);
+        }
+    }
+    if (!sim_topology(plan.topology, &plan.options)) {
+        fprintf(stderr, "tally-sim: the topologies are 1, 1+1+1 and 2+2+1\n");
+        exit(2);
+    }
+    if (plan.jobs == 0 || plan.jobs > JOBS_MAX || plan.last < plan.first) {
+        usage(stderr);
+        exit(2);
+    }
+    return plan;
+}
+
+/* ---- jobs ---- */
+
+struct job {
+    pid_t pid;
+    int pipe;
+    uint64_t next; /* seed */
+};
+
+static void run_job(const struct plan *plan, uint64_t first, int pipe)
+{
+    for (uint64_t seed = first; seed <= plan->last; seed += plan->jobs) {
+        struct record record = {.seed = seed};
+        struct sim_options options = plan->options;
+        options.seed = seed;
+        sim_run(&options, &record.result);
+        if (write(pipe, &record, sizeof record) != (ssize_t)sizeof record)
+            _exit(3);
+    }
+    _exit(0);
+}
+
+static void start_job(const struct plan *plan, struct job *job)
+{
+    int ends[2];
+    if (pipe(ends) != 0) {
+        perror("tally-sim: pipe");
+        exit(3);
+    }
+    fflush(NULL);
+    job->pid = fork();
+    if (job->pid < 0) {
+        perror("tally-sim: fork");
+        exit(3);
+    }
+    if (job->pid == 0) {
+        close(ends[0]);
+        run_job(plan, job->next, ends[1]);
+    }
+    close(ends[1]);
+    job->pipe = ends[0];
+}
+
+static bool read_record(int pipe, struct record *out)
+{
+    size_t done = 0;
+    while (done < sizeof *out) {
+        const ssize_t got = read(pipe, (char *)out + done, sizeof *out - done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
+/* ---- report ---- */
+
+struct report {
+    struct sim_result sum;
+    uint64_t seeds, failed;
+};
+
+static void print_replay(const struct plan *plan, uint64_t seed)
+{
+    static const char *const plants[] = {"", " --plant reply-before-commit",
+                                         " --plant request-window-off", " --plant sync-off"};
+    printf("    replay: tally-sim --topology %s --seconds %" PRIu64 "%s%s --verbose-seed %" PRIu64
+           "   (commit %s)\n",
+           plan->topology, plan->options.seconds, plan->options.no_faults ? " --no-faults" : "",
+           plants[plan->options.plant], seed, SIM_COMMIT);
+    fflush(stdout);
+}
+
+/* Once more, in a process that may die of it, with the newest events kept. */
+static void print_events(const struct plan *plan, uint64_t seed)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        struct sim_options options = plan->options;
+        struct sim_result result;
+        options.seed = seed;
+        options.ring_count = RING_SIZE;
+        sim_run(&options, &result);
+        _exit(0);
+    }
+    int status;
+    if (pid > 0)
+        (void)waitpid(pid, &status, 0); /* whatever became of it, the seed was reported */
+}
+
+static void add(struct report *report, const struct plan *plan, const struct record *record)
+{
+    const struct sim_result *r = &record->result;
+    struct sim_result *sum = &report->sum;
+    report->seeds++;
+    sum->virtual_ns += r->virtual_ns;
+    sum->events += r->events;
+    sum->turns += r->turns;
+    sum->messages += r->messages;
+    sum->commits += r->commits;
+    sum->elections += r->elections;
+    sum->requests += r->requests;
+    sum->answers += r->answers;
+    sum->repeats += r->repeats;
+    sum->reads += r->reads;
+    sum->lookups += r->lookups;
+    sum->unknown += r->unknown;
+    sum->transfers += r->transfers;
+    sum->starts += r->starts;
+    sum->kills += r->kills;
+    sum->power_losses += r->power_losses;
+    sum->fail_stops += r->fail_stops;
+    if (r->longest_ns > sum->longest_ns)
+        sum->longest_ns = r->longest_ns;
+    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
+        sum->faults[kind] += r->faults[kind];
+    if (plan->hashes)
+        printf("seed %" PRIu64 " hash %016" PRIx64 "\n", record->seed, r->hash);
+    if (!r->violated)
+        return;
+    report->failed++;
+    printf("VIOLATION seed %" PRIu64 ": %s\n", record->seed, r->violation);
+    print_replay(plan, record->seed);
+    if (report->failed <= 3)
+        print_events(plan, record->seed);
+}
+
+static void print_summary(const struct report *report, const struct plan *plan, double seconds)
+{
+    const struct sim_result *sum = &report->sum;
+    printf("%s: %" PRIu64 " seeds, %.2f virtual hours in %.1f s (%.0f virtual s per s and job), "
+           "%" PRIu64 " failed, commit %s\n",
+           plan->topology, report->seeds, (double)sum->virtual_ns / 3.6e12, seconds,
+           (double)sum->virtual_ns / 1e9 / seconds / plan->jobs, report->failed, SIM_COMMIT);
+    printf("  %" PRIu64 " commits, %" PRIu64 " elections, %" PRIu64 " starts (%" PRIu64
+           " kills, %" PRIu64 " power losses, %" PRIu64 " fail-stops)\n",
+           sum->commits, sum->elections, sum->starts, sum->kills, sum->power_losses,
+           sum->fail_stops);
+    printf("  %" PRIu64 " requests, %" PRIu64 " transfers, %" PRIu64 " answers (%" PRIu64
+           " repeated), %" PRIu64 " unknown outcomes, %" PRIu64 " reads, %" PRIu64
+           " look-ups, slowest operation %.1f s\n",
+           sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
+           sum->lookups, (double)sum->longest_ns / 1e9);
+    printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
+           sum->turns, sum->messages);
+    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
+        if (sum->faults[kind] > 0)
+            printf(" %s %" PRIu64, nemesis_name((enum nemesis_kind)kind), sum->faults[kind]);
+    printf("\n");
+}
+
+static double monotonic_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Takes the records of a job until it ends; a job that dies is started again behind the seed that
+ * killed it. */
+static void follow(const struct plan *plan, struct job *job, struct report *report)
+{
+    while (job->next <= plan->last) {
+        struct record record;
+        if (read_record(job->pipe, &record)) {
+            job->next = record.seed + plan->jobs;
+            add(report, plan, &record);
+            continue;
+        }
+        close(job->pipe);
+        int status = 0;
+        (void)waitpid(job->pid, &status, 0); /* it has closed its pipe: it is gone or going */
+        memset(&record, 0, sizeof record);
+        record.seed = job->next;
+        record.result.violated = true;
+        snprintf(record.result.violation, sizeof record.result.violation,
+                 "the process died (%s %d): a broken invariant, a crash or a sanitizer",
+                 WIFSIGNALED(status) ? "signal" : "exit code",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        add(report, plan, &record);
+        job->next += plan->jobs;
+        if (job->next <= plan->last)
+            start_job(plan, job);
+        else
+            return;
+    }
+    close(job->pipe);
+    (void)waitpid(job->pid, NULL, 0); /* all its records are here */
+}
+
+int main(int count, char **arguments)
+{
+    const struct plan plan = take_arguments(count, arguments);
+    struct report report = {0};
+    const double began = monotonic_seconds();
+    if (plan.single) {
+        struct record record = {.seed = plan.first};
+        struct sim_options options = plan.options;
+        options.seed = plan.first;
+        sim_run(&options, &record.result);
+        printf("seed %" PRIu64 " hash %016" PRIx64 "%s%s\n", plan.first, record.result.hash,
+               record.result.violated ? " VIOLATION " : "", record.result.violation);
+        return record.result.violated ? 1 : 0;
+    }
+    struct job jobs[JOBS_MAX];
+    for (uint32_t i = 0; i < plan.jobs; i++) {
+        jobs[i].next = plan.first + i;
+        if (jobs[i].next <= plan.last)
+            start_job(&plan, &jobs[i]);
+    }
+    for (uint32_t i = 0; i < plan.jobs; i++)
+        if (plan.first + i <= plan.last)
+            follow(&plan, &jobs[i], &report);
+    print_summary(&report, &plan, monotonic_seconds() - began);
+    return report.failed > 0 ? 1 : 0;
+}

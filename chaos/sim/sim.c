@@ -1,0 +1,318 @@
+/*
+ * A run: found the cluster, let clients and faults loose, end the faults, and demand that
+ * everything is as before: all nodes serve, every client knows its outcome, all replicas have
+ * applied the same log, and what they hold is what was promised.
+ *
+ * The demand for progress has a bound in virtual time (SETTLE_NS); a cluster that does not make it
+ * is stuck, and that is a violation like any other.
+ */
+#include "chaos/sim/sim.h"
+
+#include "replication/node_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BEGIN_NS  (30 * NS_PER_S)
+#define AFTER_NS  (3 * NS_PER_S) /* of load after the last fault */
+#define SETTLE_NS (60 * NS_PER_S)
+#define STEP_NS   (50 * NS_PER_MS)
+
+bool sim_topology(const char *text, struct sim_options *out)
+{
+    static const struct {
+        const char *text;
+        uint32_t a, b;
+        bool witness;
+    } known[] = {{"1", 1, 0, false}, {"1+1+1", 1, 1, true}, {"2+2+1", 2, 2, true}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(text, known[i].text) != 0)
+            continue;
+        out->site_nodes[0] = known[i].a;
+        out->site_nodes[1] = known[i].b;
+        out->witness = known[i].witness;
+        return true;
+    }
+    return false;
+}
+
+/* ---- making the cluster ---- */
+
+static void host_turned(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    invariants_check(&sim->invariants, host);
+}
+
+static void host_died(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    invariants_forget(&sim->invariants, host);
+}
+
+static void add_host(struct sim *sim, const char *site, enum member_kind kind)
+{
+    static const uint64_t intervals_ms[] = {300, 2000, 10000};
+    struct draw draw = draw_stream(sim->options.seed, 6000);
+    struct host *host = &sim->hosts[sim->host_count];
+    *host = (struct host){
+        .world = &sim->world,
+        .network = &sim->network,
+        .sink = {.context = sim, .turned = host_turned, .died = host_died},
+        .number = sim->host_count,
+        .site = site,
+        .kind = kind,
+        .options =
+            {
+                .journal_segment_size = 256u << draw_below(&draw, 3) << 10,
+                .epoch_transfer_count_max = REQUEST_EVENTS_MAX,
+                .account_count_max = 1024,
+                .bloom_bytes = 1u << 16,
+                .store_map_size_bytes = 1ull << 30,
+                .checkpoint_interval_ms = intervals_ms[draw_below(&draw, 3)],
+                .disk_watermark_bytes = 1u << 20,
+                .in_flight_entries_max = 4,
+                .waiting_requests_max = 256,
+                .waiting_bytes_max = 4u << 20,
+                .journal_keep_entries = draw_chance(&draw, 1, 2) ? 0 : 200,
+            },
+    };
+    sim->host_count++;
+}
+
+static void set_network(struct sim *sim)
+{
+    struct draw draw = draw_stream(sim->options.seed, 7000);
+    const uint64_t near = draw_between(&draw, 50, 400) * NS_PER_US;
+    const uint64_t far = draw_between(&draw, 200, 8000) * NS_PER_US;
+    for (uint32_t a = 0; a < sim->host_count; a++)
+        for (uint32_t b = 0; b < sim->host_count; b++)
+            sim->network.latency_ns[a][b] =
+                strcmp(sim->hosts[a].site, sim->hosts[b].site) == 0 ? near : far;
+}
+
+static void make_cluster(struct sim *sim)
+{
+    static const char *const sites[2] = {"A", "B"};
+    const struct sim_options *options = &sim->options;
+    for (int site = 0; site < 2; site++)
+        for (uint32_t i = 0; i < options->site_nodes[site]; i++)
+            add_host(sim, sites[site], MEMBER_DATA);
+    if (options->witness)
+        add_host(sim, "W", MEMBER_WITNESS);
+    network_init(&sim->network, &sim->world, sim->host_count);
+    set_network(sim);
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        host_init(&sim->hosts[i], options->seed);
+        sim->hosts[i].forget_requests = options->plant == PLANT_REQUEST_WINDOW_OFF;
+    }
+    host_found(&sim->hosts[0], NULL, 1, oracle_principals(), ORACLE_PRINCIPALS);
+    host_start(&sim->hosts[0]);
+}
+
+static void make_clients(struct sim *sim)
+{
+    struct draw draw = draw_stream(sim->options.seed, 8000);
+    static const uint64_t thinks_ms[] = {20, 200, 1000};
+    sim->clients = (struct clients){
+        .world = &sim->world,
+        .oracle = &sim->oracle,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .think_ns = thinks_ms[draw_below(&draw, 3)] * NS_PER_MS,
+        .count = (uint32_t)draw_between(&draw, 2, 5),
+    };
+    clients_init(&sim->clients);
+}
+
+/* ---- the end ---- */
+
+static bool host_is_settled(const struct sim *sim, const struct host *host, char *why, size_t size)
+{
+    if (host->node == NULL) {
+        snprintf(why, size, "host %u does not run: %s", host->number, host->last_failure);
+        return false;
+    }
+    if (host->node->phase != NODE_SERVING) {
+        snprintf(why, size, "host %u is in phase %d", host->number, host->node->phase);
+        return false;
+    }
+    struct consensus_status status;
+    consensus_status(host->node->consensus, &status);
+    if (status.consumed_index < sim->invariants.commit_index) {
+        snprintf(why, size,
+                 "host %u (%s, term %" PRIu64 ", leader %" PRIu64 ") is at %" PRIu64 " of %" PRIu64,
+                 host->number, status.role, status.term, status.leader_id, status.consumed_index,
+                 sim->invariants.commit_index);
+        return false;
+    }
+    return true;
+}
+
+static bool is_settled(const struct sim *sim, char *why, size_t size)
+{
+    if (!clients_are_set_up(&sim->clients) || !clients_are_idle(&sim->clients)) {
+        snprintf(why, size, "clients wait for answers");
+        for (uint32_t i = 0; i < sim->clients.count; i++) {
+            const struct client *client = &sim->clients.client[i];
+            if (client->doing != CLIENT_IDLE)
+                snprintf(why, size, "client %u (doing %d) has waited %.1f s, %u tries", i,
+                         client->doing, (double)(sim->world.now_ns - client->began_ns) / 1e9,
+                         client->tries);
+        }
+        return false;
+    }
+    for (uint32_t i = 0; i < sim->host_count; i++)
+        if (!host_is_settled(sim, &sim->hosts[i], why, size))
+            return false;
+    return true;
+}
+
+static bool settle(struct sim *sim)
+{
+    const uint64_t end = sim->world.now_ns + SETTLE_NS;
+    char why[256] = "";
+    sim->clients.quiet = true;
+    while (sim->world.now_ns < end) {
+        if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
+            return false;
+        if (is_settled(sim, why, sizeof why))
+            return true;
+    }
+    world_violate(&sim->world, "stuck: %.0f s after the last fault %s", (double)SETTLE_NS / 1e9,
+                  why);
+    return false;
+}
+
+static void judge(struct sim *sim)
+{
+    const struct node *first = NULL;
+    for (uint32_t i = 0; i < sim->host_count && !sim->world.violated; i++) {
+        const struct host *host = &sim->hosts[i];
+        if (host->kind == MEMBER_WITNESS)
+            continue;
+        oracle_judge(&sim->oracle, host->node->machine, i);
+        if (first == NULL)
+            first = host->node;
+        uint8_t a[16], b[16];
+        machine_digest(first->machine, a);
+        machine_digest(host->node->machine, b);
+        if (memcmp(a, b, sizeof a) != 0)
+            world_violate(&sim->world, "host %u ends with another digest than the first", i);
+    }
+}
+
+static void note_end(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        const struct node *node = sim->hosts[i].node;
+        uint8_t digest[16] = {0};
+        uint64_t word;
+        if (node == NULL || node->machine == NULL)
+            continue;
+        machine_digest(node->machine, digest);
+        memcpy(&word, digest, sizeof word);
+        world_note(&sim->world, "end", i, machine_applied_index(node->machine), word);
+    }
+}
+
+/* ---- the run ---- */
+
+static void begin(struct sim *sim)
+{
+    clients_start(&sim->clients);
+    const uint64_t end = sim->world.now_ns + BEGIN_NS;
+    while (!clients_are_set_up(&sim->clients)) {
+        if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
+            return;
+        if (sim->world.now_ns > end) {
+            world_violate(&sim->world, "a new cluster does not serve within %.0f s",
+                          (double)BEGIN_NS / 1e9);
+            return;
+        }
+    }
+}
+
+static void plant(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->host_count; i++)
+        sim->hosts[i].disk.sync_off = sim->options.plant == PLANT_SYNC_OFF;
+}
+
+static void run(struct sim *sim)
+{
+    begin(sim);
+    plant(sim);
+    if (!sim->world.violated && !sim->options.no_faults)
+        nemesis_start(&sim->nemesis);
+    if (!world_run_until(&sim->world, sim->world.now_ns + sim->options.seconds * NS_PER_S))
+        return;
+    nemesis_end(&sim->nemesis);
+    if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS))
+        return;
+    if (settle(sim))
+        judge(sim);
+    note_end(sim);
+}
+
+static void fill_result(const struct sim *sim, struct sim_result *out)
+{
+    *out = (struct sim_result){
+        .violated = sim->world.violated,
+        .hash = sim->world.hash,
+        .virtual_ns = sim->world.now_ns,
+        .events = sim->world.event_total,
+        .messages = sim->network.message_total,
+        .commits = sim->invariants.commit_index,
+        .elections = sim->invariants.election_total,
+        .requests = sim->oracle.fact_count,
+        .answers = sim->oracle.answer_total,
+        .repeats = sim->oracle.repeat_total,
+        .reads = sim->oracle.read_total,
+        .lookups = sim->oracle.lookup_total,
+        .unknown = sim->oracle.unknown_total,
+        .transfers = sim->oracle.transfer_total,
+        .longest_ns = sim->clients.longest_ns,
+    };
+    memcpy(out->violation, sim->world.violation, sizeof out->violation);
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        out->turns += sim->hosts[i].turn_total;
+        out->starts += sim->hosts[i].start_total;
+        out->kills += sim->hosts[i].crash_total;
+        out->power_losses += sim->hosts[i].power_total;
+        out->fail_stops += sim->hosts[i].fail_stop_total;
+    }
+    memcpy(out->faults, sim->nemesis.total, sizeof out->faults);
+}
+
+void sim_run(const struct sim_options *options, struct sim_result *out)
+{
+    struct sim *sim = sim_allocate(sizeof *sim);
+    sim->options = *options;
+    world_init(&sim->world, options->seed, options->verbose, options->ring_count);
+    oracle_init(&sim->oracle, &sim->world);
+    invariants_init(&sim->invariants, &sim->world);
+    make_cluster(sim);
+    make_clients(sim);
+    sim->nemesis = (struct nemesis){
+        .world = &sim->world,
+        .network = &sim->network,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+    };
+    nemesis_init(&sim->nemesis);
+    run(sim);
+    fill_result(sim, out);
+    if (sim->world.violated && options->ring_count > 0)
+        world_print_ring(&sim->world);
+    for (uint32_t i = 0; i < sim->host_count; i++)
+        host_deinit(&sim->hosts[i]);
+    clients_deinit(&sim->clients);
+    network_deinit(&sim->network);
+    oracle_deinit(&sim->oracle);
+    invariants_deinit(&sim->invariants);
+    world_deinit(&sim->world);
+    free(sim);
+}

@@ -1,0 +1,65 @@
+/*
+ * One simulated cluster: hosts, network, clients, faults, judgement, all of it from one seed.
+ */
+#ifndef TALLY_CHAOS_SIM_SIM_H
+#define TALLY_CHAOS_SIM_SIM_H
+
+#include "chaos/sim/client.h"
+#include "chaos/sim/host.h"
+#include "chaos/sim/invariants.h"
+#include "chaos/sim/nemesis.h"
+#include "chaos/sim/network.h"
+#include "chaos/sim/oracle.h"
+#include "chaos/sim/world.h"
+
+/* Planted faults: what the simulator has to find. */
+enum sim_plant {
+    PLANT_NONE,
+    PLANT_REPLY_BEFORE_COMMIT,
+    PLANT_REQUEST_WINDOW_OFF,
+    PLANT_SYNC_OFF,
+};
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t site_nodes[2]; /* data nodes at site A and B */
+    bool witness;
+    uint64_t seconds;
+    bool verbose;
+    uint32_t ring_count; /* newest notes kept as text */
+    bool no_faults;
+    enum sim_plant plant;
+    uint64_t guard_off; /* bits of repairs switched off */
+};
+
+struct sim_result {
+    bool violated;
+    char violation[512];
+    uint64_t hash;
+    uint64_t virtual_ns;
+    uint64_t events, turns, messages;
+    uint64_t commits, elections;
+    uint64_t requests, answers, repeats, reads, lookups, fences, unknown, transfers;
+    uint64_t longest_ns; /* of a client's operation */
+    uint64_t starts, kills, power_losses, fail_stops;
+    uint64_t faults[NEMESIS_KIND_COUNT];
+};
+
+struct sim {
+    struct sim_options options;
+    struct world world;
+    struct network network;
+    struct host hosts[HOSTS_MAX];
+    uint32_t host_count;
+    struct oracle oracle;
+    struct clients clients;
+    struct nemesis nemesis;
+    struct invariants invariants;
+};
+
+/* Runs one seed to its end or to its first violation. */
+void sim_run(const struct sim_options *options, struct sim_result *out);
+/* As "1", "1+1+1", "2+2+1"; false when it is none of the kind. */
+bool sim_topology(const char *text, struct sim_options *out);
+
+#endif

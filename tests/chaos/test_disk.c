@@ -1,0 +1,156 @@
+/* The virtual disk owes what a disk owes, and no more. */
+#include "chaos/sim/disk.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+struct rig {
+    struct world world;
+    struct disk disk;
+    struct files files;
+};
+
+static void rig_init(struct rig *rig, uint64_t seed)
+{
+    world_init(&rig->world, seed, false, 0);
+    disk_init(&rig->disk, &rig->world, seed, 0);
+    cr_assert_eq(disk_make_directory(&rig->disk, "/d"), STATUS_OK);
+    cr_assert_eq(disk_sync_parent(&rig->disk, "/d"), STATUS_OK);
+    cr_assert_eq(disk_open_directory(&rig->disk, "/d", &rig->files), STATUS_OK);
+}
+
+static void rig_deinit(struct rig *rig)
+{
+    disk_close_directory(&rig->files);
+    disk_deinit(&rig->disk);
+    world_deinit(&rig->world);
+}
+
+static struct file *create(struct rig *rig, const char *name)
+{
+    struct file *file = NULL;
+    cr_assert_eq(rig->files.open(rig->files.context, name, FILE_CREATE, &file), STATUS_OK);
+    return file;
+}
+
+static uint64_t size_of(struct rig *rig, const char *name)
+{
+    struct file *file = NULL;
+    uint64_t size = 0;
+    if (rig->files.open(rig->files.context, name, FILE_READ, &file) != STATUS_OK)
+        return UINT64_MAX;
+    cr_assert_eq(rig->files.size(rig->files.context, file, &size), STATUS_OK);
+    rig->files.close(rig->files.context, file);
+    return size;
+}
+
+/* Bytes and name synced, then more written: the synced part survives every seed, of the rest each
+ * sector is old or new, and over many seeds both happen, within one write as well. */
+Test(disk, loses_what_was_not_synced_sector_by_sector)
+{
+    unsigned old_sectors = 0, new_sectors = 0, mixed = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rig rig;
+        rig_init(&rig, seed);
+        uint8_t bytes[8192], read[8192];
+        struct file *file = create(&rig, "a");
+        memset(bytes, 1, sizeof bytes);
+        rig.files.write(rig.files.context, file, bytes, sizeof bytes, 0);
+        cr_assert_eq(rig.files.sync(rig.files.context, file), STATUS_OK);
+        cr_assert_eq(rig.files.sync_directory(rig.files.context), STATUS_OK);
+        memset(bytes, 2, sizeof bytes);
+        rig.files.write(rig.files.context, file, bytes, 4096, 4096);
+        rig.files.close(rig.files.context, file);
+        disk_power_loss(&rig.disk);
+        cr_assert_eq(size_of(&rig, "a"), 8192);
+        cr_assert_eq(rig.files.open(rig.files.context, "a", FILE_READ, &file), STATUS_OK);
+        cr_assert_eq(rig.files.read(rig.files.context, file, read, sizeof read, 0), STATUS_OK);
+        rig.files.close(rig.files.context, file);
+        unsigned fresh = 0;
+        for (unsigned i = 0; i < sizeof read; i++) {
+            cr_assert_eq(read[i], i < 4096 ? 1 : read[i / 512 * 512]);
+            fresh += read[i] == 2;
+        }
+        old_sectors += (4096 - fresh) / 512;
+        new_sectors += fresh / 512;
+        mixed += fresh > 0 && fresh < 4096;
+        rig_deinit(&rig);
+    }
+    cr_assert_gt(old_sectors, 100);
+    cr_assert_gt(new_sectors, 100);
+    cr_assert_gt(mixed, 10);
+}
+
+/* A file was created and synced, its directory was not: its name may be gone. */
+Test(disk, forgets_names_until_the_directory_is_synced)
+{
+    unsigned lost = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct rig rig;
+        rig_init(&rig, seed);
+        struct file *file = create(&rig, "a");
+        rig.files.write(rig.files.context, file, "x", 1, 0);
+        rig.files.sync(rig.files.context, file);
+        rig.files.close(rig.files.context, file);
+        disk_power_loss(&rig.disk);
+        lost += size_of(&rig, "a") == UINT64_MAX;
+        rig_deinit(&rig);
+    }
+    cr_assert_gt(lost, 5);
+    cr_assert_lt(lost, 35);
+}
+
+/* A process dies: all it wrote is there; only faults and locks of that process are gone. */
+Test(disk, keeps_everything_when_only_the_process_dies)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    struct file *file = create(&rig, "a"), *lock = NULL, *second = NULL;
+    rig.files.write(rig.files.context, file, "xyz", 3, 0);
+    cr_assert_eq(rig.files.lock(rig.files.context, "lock", &lock), STATUS_OK);
+    cr_assert_eq(rig.files.lock(rig.files.context, "lock", &second), STATUS_LOCKED);
+    rig.disk.dead = true;
+    cr_assert_eq(rig.files.write(rig.files.context, file, "abc", 3, 0), STATUS_IO);
+    rig.files.close(rig.files.context, file);
+    rig.files.close(rig.files.context, lock);
+    disk_restart(&rig.disk);
+    cr_assert_eq(size_of(&rig, "a"), 3);
+    cr_assert_eq(rig.files.lock(rig.files.context, "lock", &lock), STATUS_OK);
+    rig.files.close(rig.files.context, lock);
+    rig_deinit(&rig);
+}
+
+/* Replacing a file by rename: after a power loss it is the old one or the new one, whole. */
+Test(disk, a_replaced_file_is_old_or_new)
+{
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct rig rig;
+        rig_init(&rig, seed);
+        cr_assert_eq(files_replace(&rig.files, "a", "old", 3), STATUS_OK);
+        rig.disk.halt_in = (uint32_t)(1 + seed % 6);
+        (void)files_replace(&rig.files, "a", "newer", 5);
+        disk_power_loss(&rig.disk);
+        const uint64_t size = size_of(&rig, "a");
+        cr_assert(size == 3 || size == 5, "seed %lu: %lu", (unsigned long)seed,
+                  (unsigned long)size);
+        rig_deinit(&rig);
+    }
+}
+
+/* A full disk refuses what would grow it and takes what does not. */
+Test(disk, is_full_at_its_capacity)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    struct file *file = create(&rig, "a");
+    uint64_t room = 0;
+    rig.disk.capacity = 4096;
+    cr_assert_eq(rig.files.allocate(rig.files.context, file, 4096), STATUS_OK);
+    cr_assert_eq(rig.files.allocate(rig.files.context, file, 4097), STATUS_DISK_FULL);
+    cr_assert_eq(rig.files.write(rig.files.context, file, "x", 1, 4096), STATUS_DISK_FULL);
+    cr_assert_eq(rig.files.write(rig.files.context, file, "x", 1, 4095), STATUS_OK);
+    cr_assert_eq(rig.files.free_space(rig.files.context, &room), STATUS_OK);
+    cr_assert_eq(room, 0);
+    rig.files.close(rig.files.context, file);
+    rig_deinit(&rig);
+}
