@@ -24,6 +24,8 @@ import grpc
 
 import measure
 from client import Api, transfer
+from namespaces import Namespaces, NamespacesMissing
+from network import Network
 from sites import CREDIT, DEBIT
 
 CLIENTS_PER_NODE = 2
@@ -48,7 +50,7 @@ class Clients:
 
     def work(self, node, moments):
         api = Api(node.grpc_port(), self.made.schema, self.made.security.authority,
-                  self.made.security.by_name["channel"])
+                  self.made.security.by_name["channel"], host=node.host)
         while not self.stop.is_set():
             body = api.write_body("CreateTransfers", "transfers", [transfer(DEBIT, CREDIT, 1)])
             while True:
@@ -131,6 +133,8 @@ def main():
     parser.add_argument("--seed", type=int, help="default: drawn")
     parser.add_argument("--build", default="build-bench")
     parser.add_argument("--directory", help="where the nodes' files go (default: under /var/tmp)")
+    parser.add_argument("--drop", action="store_true",
+                        help="silence by packets that the kernel drops, not by a relay (root)")
     parser.add_argument("--limits", metavar="P50,MAX", help="fail above these milliseconds")
     arguments = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if arguments.seed is None else arguments.seed
@@ -139,7 +143,8 @@ def main():
     rows, status = [], 0
     for topology in arguments.topology or list(measure.TOPOLOGIES):
         with measure.Scratch(arguments.directory) as scratch:
-            made = measure.make_cluster(arguments.build, scratch, topology, network=True)
+            made = measure.make_cluster(arguments.build, scratch, topology,
+                                        Namespaces() if arguments.drop else Network())
             try:
                 made.make().settle()
                 for way in arguments.way or ("kill", "silence"):
@@ -164,4 +169,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NamespacesMissing as missing:
+        sys.exit("no network namespaces: %s" % missing)

@@ -18,6 +18,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import cluster  # noqa: E402
 import schema  # noqa: E402
 import sites  # noqa: E402
+from network import Direct  # noqa: E402
 
 TOPOLOGIES = {"1+1+1": sites.ONE_ONE_ONE, "2+2+1": sites.TWO_TWO_ONE}
 TICK = os.sysconf("SC_CLK_TCK")
@@ -43,13 +44,13 @@ class Scratch:
             print("files kept in %s" % self.path)
 
 
-def make_cluster(build, directory, topology, network=False, settings=None):
+def make_cluster(build, directory, topology, network=None, settings=None):
     merged = {section: dict(values) for section, values in SETTINGS.items()}
     for section, values in (settings or {}).items():
         merged.setdefault(section, {}).update(values)
     return sites.Sites(cluster.Programs(build), cluster.Security(directory),
                        schema.compile_project(), os.path.join(directory, "sites"),
-                       TOPOLOGIES[topology], merged, network=network)
+                       TOPOLOGIES[topology], merged, network=network or Direct())
 
 
 class Generator:
@@ -65,7 +66,7 @@ class Generator:
         certificate = self.cluster.security.by_name[role]
         return subprocess.Popen(
             [self.program, word, "--servers",
-             ",".join("127.0.0.1:%d" % node.grpc_port() for node in nodes),
+             ",".join("%s:%d" % (node.host, node.grpc_port()) for node in nodes),
              "--ca", self.cluster.security.authority.certificate, "--certificate",
              certificate.certificate, "--key", certificate.key] + [str(a) for a in arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

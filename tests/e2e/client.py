@@ -38,7 +38,7 @@ class Refused(Exception):
         self.answer = answer
 
 
-def transport(port, authority=None, certificate=None, options=()):
+def transport(port, authority=None, certificate=None, options=(), host="127.0.0.1"):
     """A channel of its own (never a pooled connection) to a node on this machine.
 
     The library polls an idle connection every 5 s only, so that without a waiting call (wait=False)
@@ -48,7 +48,9 @@ def transport(port, authority=None, certificate=None, options=()):
                ("grpc.min_reconnect_backoff_ms", 8000), ("grpc.max_reconnect_backoff_ms", 500),
                ("grpc.max_send_message_length", -1),
                ("grpc.max_receive_message_length", -1)] + list(options)
-    target = "127.0.0.1:%d" % port
+    target = "%s:%d" % (host, port)
+    if host != "127.0.0.1":             # certificates are for that name
+        options.append(("grpc.ssl_target_name_override", "localhost"))
     if authority is None:
         return grpc.insecure_channel(target, options)
     credentials = grpc.ssl_channel_credentials(
@@ -60,9 +62,9 @@ def transport(port, authority=None, certificate=None, options=()):
 class Api:
     """Calls by method name with the message classes of the project's schema."""
 
-    def __init__(self, port, schema, authority, certificate, options=()):
+    def __init__(self, port, schema, authority, certificate, options=(), host="127.0.0.1"):
         self.schema = schema
-        self.channel = transport(port, authority, certificate, options)
+        self.channel = transport(port, authority, certificate, options, host)
         self.methods = {}
         for service in SERVICES:
             for name, classes in schema.methods(service).items():

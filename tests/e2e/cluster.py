@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
+import namespaces
 import pki
 from client import Api
 
@@ -83,7 +84,9 @@ class Security:
     def node(self, node_id):
         """The certificate of a node, for its clients and its peers, made when it is first asked for."""
         if node_id not in self.nodes:
-            made = self.authority.issue_server("node-%d" % node_id, NODE_URI % node_id)
+            made = self.authority.issue_server(
+                "node-%d" % node_id, NODE_URI % node_id,
+                ["IP:%s%d" % (namespaces.net(), node_id)])
             for suffix, source in ((".pem", made.certificate), (".key", made.key)):
                 os.symlink(source, os.path.join(self.directory, "node-%d%s" % (node_id, suffix)))
             self.nodes[node_id] = made
@@ -119,6 +122,7 @@ class Node:
         self.config_path = os.path.join(directory, "test.yaml")
         self.log_path = os.path.join(directory, "tallyd.log")
         self.environment = dict(environment or {})
+        self.host, self.prefix = "127.0.0.1", []    # where it listens; what starts its program
         self.process = None
         self.ports = None
         self.apis = []
@@ -174,7 +178,7 @@ class Node:
         environment.update(self.environment)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [self.programs.tallyd, "--config", self.config_path], stdin=subprocess.DEVNULL,
+                self.prefix + [self.programs.tallyd, "--config", self.config_path], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env=environment, start_new_session=True)
         return self
 
@@ -256,13 +260,14 @@ class Node:
     def api(self, name="channel", **options):
         """A client with the certificate of that short name, or with a given one."""
         certificate = self.security.by_name[name] if isinstance(name, str) else name
-        api = Api(self.ports["grpc"], self.schema, self.security.authority, certificate, **options)
+        api = Api(self.ports["grpc"], self.schema, self.security.authority, certificate,
+                  host=self.host, **options)
         self.apis.append(api)
         return api
 
     def get(self, path, timeout=10):
         """GET of the operations port: (status, text)."""
-        url = "http://127.0.0.1:%d%s" % (self.ports["ops"], path)
+        url = "http://%s:%d%s" % (self.host, self.ports["ops"], path)
         try:
             with urllib.request.urlopen(url, timeout=timeout) as answer:
                 return answer.status, answer.read().decode()

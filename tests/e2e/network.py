@@ -16,6 +16,24 @@ class NetworkFailure(Exception):
     """The relay process did not answer, or is gone."""
 
 
+class Direct:
+    """No network to speak of: nodes reach each other by loopback. For measurements."""
+
+    host = staticmethod(lambda node: "127.0.0.1")
+    prefix = staticmethod(lambda node: [])
+
+    @staticmethod
+    def add(node, configuration, target):
+        del node, configuration
+        return "127.0.0.1:%d" % target
+
+    def heal(self):
+        pass
+
+    def close(self):
+        pass
+
+
 class Network:
     def __init__(self):
         self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "proxy.py")],
@@ -41,10 +59,20 @@ class Network:
             raise NetworkFailure("the relay is gone, at %r" % (words,))
         return json.loads(line)
 
+    @staticmethod
+    def host(node):
+        del node                        # all nodes share this machine's loopback
+        return "127.0.0.1"
+
+    @staticmethod
+    def prefix(node):
+        del node
+        return []
+
     def add(self, node, configuration, target):
-        """Puts a relay before a node's peer listener; returns the port that others dial."""
+        """Puts a relay before a node's peer listener; returns the address that others dial."""
         self.nodes.append(node)
-        return self.ask("add", node, configuration, target)
+        return "127.0.0.1:%d" % self.ask("add", node, configuration, target)
 
     def one_way(self, source, sink, mode):
         """A rule for what `source` says to `sink`."""

@@ -108,9 +108,9 @@ class Authority:
             "-out", base + ".crt", "-extfile", base + ".ext", "-startdate", start, "-enddate", end)
         return Certificate(base + ".crt", base + ".key", uris[0] if len(uris) == 1 else None)
 
-    def issue_server(self, name, uri):
+    def issue_server(self, name, uri, extra_names=()):
         return self.issue(name, uris=[uri], usage="serverAuth,clientAuth",
-                          extra_names=["DNS:localhost", "IP:127.0.0.1"])
+                          extra_names=["DNS:localhost", "IP:127.0.0.1"] + list(extra_names))
 
     def revoke(self, certificate):
         """Adds the certificate to the list of revoked ones and writes the list anew."""

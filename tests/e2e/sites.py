@@ -42,12 +42,10 @@ class Member(Node):
         super().__init__(sites.programs, sites.security, sites.schema,
                          directory or os.path.join(sites.directory, "node-%d" % node_id))
         self.peer_port = free_port()
-        port = self.peer_port
-        if sites.network is not None:
-            port = sites.network.add(node_id, self.config_path, self.peer_port)
-        self.address = "127.0.0.1:%d" % port
-        self.config["listen"]["grpc"] = "127.0.0.1:%d" % free_port()
-        self.config["peer"] = {"listen": "127.0.0.1:%d" % self.peer_port}
+        self.address = sites.network.add(node_id, self.config_path, self.peer_port)
+        self.host, self.prefix = sites.network.host(node_id), sites.network.prefix(node_id)
+        self.config["listen"] = {"grpc": "%s:%d" % (self.host, free_port()), "ops": self.host + ":0"}
+        self.config["peer"] = {"listen": "%s:%d" % (self.host, self.peer_port)}
         self.config["tls"].update(certificate=certificate.certificate, key=certificate.key)
         for section, values in sites.settings.items():
             self.config.setdefault(section, {}).update(values)
@@ -113,14 +111,14 @@ class Member(Node):
 
 class Sites:
     def __init__(self, programs, security, schema, directory, topology=ONE_ONE_ONE, settings=None,
-                 environment=None, network=True):
+                 environment=None, network=None):
         self.programs, self.security, self.schema = programs, security, schema
         self.directory, self.topology = directory, topology
         self.settings = settings or {}
         self.environment_of = environment or (lambda member: {})    # member -> variables
         self.before_spawn = lambda member: None
         os.makedirs(directory, exist_ok=True)
-        self.network = Network() if network else None   # measurements go without
+        self.network = network or Network()
         self.members = [Member(self, number, site, kind)
                         for number, (site, kind) in enumerate(topology, 1)]
         self.cluster_id = None
@@ -162,7 +160,7 @@ class Sites:
         certificate = self.security.by_name[role]
         return subprocess.Popen(
             [self.programs.tally, "--server",
-             ",".join("127.0.0.1:%d" % m.grpc_port() for m in nodes),
+             ",".join("%s:%d" % (m.host, m.grpc_port()) for m in nodes),
              "--ca", self.security.authority.certificate, "--cert", certificate.certificate,
              "--key", certificate.key] + [str(a) for a in arguments], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -236,8 +234,7 @@ class Sites:
 
     def mend(self):
         """Ends all faults: the network is whole, every node runs."""
-        if self.network is not None:
-            self.network.heal()
+        self.network.heal()
         for member in self.members:
             if member.stopped:
                 member.resume()
@@ -304,8 +301,7 @@ class Sites:
     def close(self):
         for member in self.members:
             member.close()
-        if self.network is not None:
-            self.network.close()
+        self.network.close()
 
 
 class Load:
@@ -322,7 +318,7 @@ class Load:
         self.stop, self.lock = threading.Event(), threading.Lock()
         nodes = nodes or sites.data()
         self.apis = [[Api(m.grpc_port(), sites.schema, sites.security.authority,
-                          sites.security.by_name["channel"])
+                          sites.security.by_name["channel"], host=m.host)
                       for m in nodes[k % len(nodes):] + nodes[:k % len(nodes)]]
                      for k in range(threads)]
         self.threads = [threading.Thread(target=self.work, args=(apis,), daemon=True)
