@@ -108,14 +108,18 @@ static void confirmation_cb(struct consensus_confirmation *confirmation, enum st
 }
 
 void linear_reads_init(struct linear_reads *reads, const struct environment *environment,
-                       struct consensus *consensus, uint32_t count_max)
+                       uint32_t count_max)
 {
-    *reads = (struct linear_reads){
-        .environment = environment,
-        .consensus = consensus,
-        .count_max = count_max,
-        .confirmation.cb = confirmation_cb,
-    };
+    *reads = (struct linear_reads){.environment = environment, .count_max = count_max};
+}
+
+void linear_reads_attach(struct linear_reads *reads, struct consensus *consensus)
+{
+    reads->consensus = consensus;
+    reads->confirmation = (struct consensus_confirmation){.cb = confirmation_cb};
+    reads->retry_ns = 0;
+    reads->confirmed_index = reads->confirmed_ns = reads->fresh_ns = reads->applied_index = 0;
+    ask_again(reads);
 }
 
 uint32_t linear_reads_count(const struct linear_reads *reads)

@@ -39,7 +39,10 @@ struct linear_reads {
 #define LINEAR_READ_RETRY_MS 20
 
 void linear_reads_init(struct linear_reads *reads, const struct environment *environment,
-                       struct consensus *consensus, uint32_t count_max);
+                       uint32_t count_max);
+/* From now on this consensus confirms, and nothing is known of before. A confirmation under way was
+ * the earlier one's and will not come. */
+void linear_reads_attach(struct linear_reads *reads, struct consensus *consensus);
 /* STATUS_BUSY when count_max reads wait. */
 enum status linear_reads_add(struct linear_reads *reads, struct node_read *read);
 /* It will not be called back. No effect on a read that already was. */

@@ -88,7 +88,8 @@ enum status node_start(struct node *node, struct node_error *out_error)
     }
     node_wake_jobs(node);
     disk_guard_start(&node->guard);
-    epochs_start(&node->epochs);
+    if (!node_is_witness(node))
+        epochs_start(&node->epochs);
     node->replay_started_ns = node->turned_ns = node->resumed_ns = node_now_ns(node);
     notify_event(&node->notify, "node_replay_started",
                  "applying the journal's entries behind the checkpoint", node->replay_first,
@@ -118,7 +119,9 @@ void node_stop_jobs(struct node *node)
 {
     consensus_stop(node->consensus);
     journal_stop(node->journal);
-    checkpoint_stop(node->store);
+    if (node->store != NULL)
+        checkpoint_stop(node->store);
+    node->jobs_stop = true;
     node_wake_jobs(node);
 }
 
@@ -249,7 +252,8 @@ bool node_close(struct node *node)
         if (hung)
             return false;
         consensus_process(node->consensus); /* last callbacks: they only take note */
-        checkpoint_process(node->store);
+        if (node->store != NULL)
+            checkpoint_process(node->store);
     }
     node_release(node);
     return true;

@@ -77,6 +77,29 @@ static void note_writable(void *context, uint64_t peer, enum transport_lane lane
     node_ask_wake(context);
 }
 
+/* ---- members ---- */
+
+static uint32_t find_peers(const struct node *node, struct consensus_peer peers[MEMBERS_MAX])
+{
+    uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
+    invariant_values(count <= MEMBERS_MAX, count, MEMBERS_MAX);
+    return count;
+}
+
+static void tell_members(struct node *node)
+{
+    struct consensus_peer peers[MEMBERS_MAX];
+    struct member members[MEMBERS_MAX];
+    uint32_t count = find_peers(node, peers);
+    memset(members, 0, sizeof members);
+    for (uint32_t i = 0; i < count; i++)
+        members[i] = peers[i].member;
+    if (node->transport_started)
+        transport_members(node->options.transport, members, count);
+}
+
+/* ---- the transport ---- */
+
 enum status node_start_transport(struct node *node)
 {
     if (node->options.transport == NULL)
@@ -98,7 +121,7 @@ enum status node_start_transport(struct node *node)
     if (status != STATUS_OK)
         return status;
     node->transport_started = true;
-    node->news = true; /* the table of members is to be told */
+    tell_members(node); /* at once: an empty table lets strangers in */
     return STATUS_OK;
 }
 
@@ -109,27 +132,6 @@ void node_stop_transport(struct node *node)
     transport_stop(node->options.transport);
     node->transport_started = false;
     forward_unlink(&node->forward);
-}
-
-/* ---- members ---- */
-
-static uint32_t find_peers(const struct node *node, struct consensus_peer peers[MEMBERS_MAX])
-{
-    uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
-    invariant_values(count <= MEMBERS_MAX, count, MEMBERS_MAX);
-    return count;
-}
-
-static void tell_members(struct node *node)
-{
-    struct consensus_peer peers[MEMBERS_MAX];
-    struct member members[MEMBERS_MAX];
-    uint32_t count = find_peers(node, peers);
-    memset(members, 0, sizeof members);
-    for (uint32_t i = 0; i < count; i++)
-        members[i] = peers[i].member;
-    if (node->transport_started)
-        transport_members(node->options.transport, members, count);
 }
 
 /* ---- who leads ---- */

@@ -20,6 +20,7 @@
 /* Inside NODE_DRAINING, in this order. */
 enum drain_step {
     DRAIN_WRITES,     /* what was accepted is proposed, committed, answered */
+    DRAIN_HAND_OVER,  /* another node leads */
     DRAIN_CHECKPOINT, /* the last epoch */
     DRAIN_JOBS,       /* seal; the threads end */
 };
@@ -29,13 +30,13 @@ enum opened_step {
     OPENED_NOTHING,
     OPENED_FILES,
     OPENED_LOCK,
+    OPENED_QUEUES, /* what survives an install: waiting requests and reads */
     OPENED_JOURNAL_FILES,
     OPENED_WORKERS,
     OPENED_JOURNAL,
     OPENED_STORE,
     OPENED_MACHINE,
     OPENED_CONSENSUS,
-    OPENED_PROPOSER,
 };
 
 struct node {
@@ -81,6 +82,7 @@ struct node {
     bool replay_reported;
     enum drain_step drain_step;
     uint64_t drain_started_ns;
+    uint64_t hand_over_ns;              /* when that step began */
     uint64_t turned_ns;                 /* of this or the last turn */
     uint64_t resumed_ns;                /* turning without a pause since then */
     uint64_t replay_first, replay_last; /* what the journal held behind the checkpoint at open */
@@ -93,6 +95,11 @@ struct node {
     struct node_read opening_read; /* the first confirmed index of a follower */
     uint64_t candidate_term, seen_leader_id;
     uint64_t elections_total, leader_changes_total;
+    uint64_t leave_began_ns; /* a stuck leader looks for another one; 0 = it does not */
+    uint32_t leave_tries;
+    uint64_t clock_judged_ns;
+    uint64_t forgotten_index, forget_ns; /* witness */
+    _Atomic bool jobs_stop;              /* for the flusher of a witness, which has no store */
     uint64_t refused_busy_total;
 };
 
@@ -111,7 +118,13 @@ static inline bool node_is_witness(const struct node *node)
 
 /* The only function that changes node->phase. Invariant: the move is in the table. */
 void node_move(struct node *node, enum node_phase next);
-/* Machine (restored), consensus and the rest, files being open. */
+/* Requests and reads: they outlive the generation of files under them. */
+enum status node_make_queues(struct node *node, struct node_error *error);
+/* The generation that `current` names: its files, and the parts above them. What came of it when it
+ * fails is undone by node_close_generation. */
+enum status node_open_generation(struct node *node, struct node_error *error);
+void node_close_generation(struct node *node);
+/* Machine (restored), consensus and what drives them, files being open. */
 enum status node_make_parts(struct node *node, uint64_t durable_index, struct node_error *error);
 /* Frees all that node_open() built, in reverse order, as far as it came. */
 void node_release(struct node *node);
@@ -124,6 +137,11 @@ void node_wake_jobs(struct node *node);
 void node_stop_jobs(struct node *node);
 /* Fail-stop: everybody who waits is called back. */
 void node_abandon(struct node *node);
+/* Parts of a turn (node_watch.c); after the disk and the jobs the node may have failed. */
+void node_watch_pauses(struct node *node);
+void node_watch_disk(struct node *node);
+void node_watch_jobs(struct node *node);
+void node_watch_clock(struct node *node);
 /* The oldest journal write takes so long that nothing more should be proposed. */
 bool node_is_stuck(const struct node *node);
 /* Entries up to here took effect here; a witness only takes note of them. */

@@ -70,7 +70,10 @@ static enum job_state preparer_step(void *context, uint64_t *out_wait_ns)
 static enum job_state flusher_step(void *context, uint64_t *out_wait_ns)
 {
     struct node *node = context;
-    return checkpoint_step(node->store, out_wait_ns);
+    if (node->store != NULL)
+        return checkpoint_step(node->store, out_wait_ns);
+    *out_wait_ns = UINT64_MAX; /* a witness has none */
+    return node->jobs_stop ? JOB_DONE : JOB_IDLE;
 }
 
 static uint64_t clock_ns(void *context)
@@ -328,6 +331,10 @@ static enum status find_store(struct node *node, const char *path, struct node_e
 
 static enum status open_store(struct node *node, struct node_error *error)
 {
+    if (node_is_witness(node)) {
+        node->opened = OPENED_STORE; /* it has none */
+        return STATUS_OK;
+    }
     char path[DIRECTORY_PATH_MAX];
     enum status status = generation_path(node, DIRECTORY_STORE, node->generation.store, path);
     if (status != STATUS_OK)
@@ -361,6 +368,10 @@ static enum status check_together(struct node *node, uint64_t *out_durable,
     const char *path = node->options.directory;
     struct journal_position position;
     journal_position(node->journal, &position);
+    if (node_is_witness(node)) {
+        *out_durable = position.anchor_index; /* the journal is all it has */
+        return STATUS_OK;
+    }
     struct checkpoint_meta meta = {0};
     enum status status = checkpoint_meta(node->store, &meta);
     if (status == STATUS_NOT_FOUND)
@@ -406,20 +417,11 @@ static enum status check_together(struct node *node, uint64_t *out_durable,
 
 /* ---- all of it ---- */
 
-static enum status open_all(struct node *node, struct node_error *error)
+enum status node_open_generation(struct node *node, struct node_error *error)
 {
+    invariant(node->opened == OPENED_QUEUES);
     uint64_t durable_index = 0;
-    enum status status = open_directory(node, error);
-    if (status == STATUS_OK)
-        status = read_identity(node, error); /* before the lock: no file in a foreign directory */
-    if (status == STATUS_OK)
-        status = lock_directory(node, error);
-    if (status == STATUS_OK)
-        status = read_identity(node, error); /* what counts is what we read under the lock */
-    if (status == STATUS_OK)
-        status = check_quarantine(node, error);
-    if (status == STATUS_OK)
-        status = read_current(node, error);
+    enum status status = read_current(node, error);
     if (status == STATUS_OK)
         status = open_journal_files(node, error);
     if (status == STATUS_OK)
@@ -432,6 +434,24 @@ static enum status open_all(struct node *node, struct node_error *error)
         status = check_together(node, &durable_index, error);
     if (status == STATUS_OK)
         status = node_make_parts(node, durable_index, error);
+    return status;
+}
+
+static enum status open_all(struct node *node, struct node_error *error)
+{
+    enum status status = open_directory(node, error);
+    if (status == STATUS_OK)
+        status = read_identity(node, error); /* before the lock: no file in a foreign directory */
+    if (status == STATUS_OK)
+        status = lock_directory(node, error);
+    if (status == STATUS_OK)
+        status = read_identity(node, error); /* what counts is what we read under the lock */
+    if (status == STATUS_OK)
+        status = check_quarantine(node, error);
+    if (status == STATUS_OK)
+        status = node_make_queues(node, error);
+    if (status == STATUS_OK)
+        status = node_open_generation(node, error);
     return status;
 }
 
@@ -475,40 +495,60 @@ enum status node_open(const struct node_options *options, struct node **out_node
     return STATUS_OK;
 }
 
-void node_release(struct node *node)
+/* Undoes one step and names the one before. */
+static enum opened_step undo(struct node *node)
 {
     switch (node->opened) {
-    case OPENED_PROPOSER:
-        forward_deinit(&node->forward);
-        proposer_deinit(&node->proposer);
-        __attribute__((fallthrough));
     case OPENED_CONSENSUS:
         consensus_destroy(node->consensus);
-        __attribute__((fallthrough));
+        node->consensus = NULL;
+        return OPENED_MACHINE;
     case OPENED_MACHINE:
-        machine_destroy(node->machine);
-        __attribute__((fallthrough));
+        if (node->machine != NULL)
+            machine_destroy(node->machine);
+        node->machine = NULL;
+        return OPENED_STORE;
     case OPENED_STORE:
-        checkpoint_close(node->store);
-        __attribute__((fallthrough));
+        if (node->store != NULL)
+            checkpoint_close(node->store);
+        node->store = NULL;
+        return OPENED_JOURNAL;
     case OPENED_JOURNAL:
         journal_close(node->journal);
-        __attribute__((fallthrough));
+        node->journal = NULL;
+        return OPENED_WORKERS;
     case OPENED_WORKERS:
         while (node->workers_ready > 0)
             worker_deinit(&node->workers[--node->workers_ready]);
-        __attribute__((fallthrough));
+        return OPENED_JOURNAL_FILES;
     case OPENED_JOURNAL_FILES:
         node->environment->close_directory(node->environment->context, &node->journal_files);
-        __attribute__((fallthrough));
+        return OPENED_QUEUES;
+    case OPENED_QUEUES:
+        forward_deinit(&node->forward);
+        proposer_deinit(&node->proposer);
+        return OPENED_LOCK;
     case OPENED_LOCK:
         node->files.close(node->files.context, node->lock);
-        __attribute__((fallthrough));
+        return OPENED_FILES;
     case OPENED_FILES:
         node->environment->close_directory(node->environment->context, &node->files);
-        __attribute__((fallthrough));
+        return OPENED_NOTHING;
     case OPENED_NOTHING:
         break;
     }
+    return OPENED_NOTHING;
+}
+
+void node_close_generation(struct node *node)
+{
+    while (node->opened > OPENED_QUEUES)
+        node->opened = undo(node);
+}
+
+void node_release(struct node *node)
+{
+    while (node->opened > OPENED_NOTHING)
+        node->opened = undo(node);
     free(node);
 }

@@ -28,6 +28,10 @@ static uint32_t epoch_answer_bytes_max(uint32_t transfers)
 
 static enum status make_machine(struct node *node, uint64_t durable_index, struct node_error *error)
 {
+    if (node_is_witness(node)) {
+        node->opened = OPENED_MACHINE; /* it has none */
+        return STATUS_OK;
+    }
     const uint32_t transfers = node->options.epoch_transfer_count_max;
     uint64_t seed;
     node->environment->random(node->environment->context, &seed, sizeof seed);
@@ -104,19 +108,13 @@ static enum status make_consensus(struct node *node, uint64_t durable_index,
     return STATUS_OK;
 }
 
-static enum status make_parts(struct node *node, uint64_t durable_index, struct node_error *error)
+enum status node_make_queues(struct node *node, struct node_error *error)
 {
-    node->digests = (struct digests){.notify = &node->notify, .files = &node->files};
-    node->fsm = (struct fsm){.machine = node->machine,
-                             .proposer = &node->proposer,
-                             .digests = &node->digests,
-                             .notify = &node->notify};
     const struct proposer_options options = {
         .environment = node->environment,
         .notify = &node->notify,
-        .machine = node->machine,
-        .consensus = node->consensus,
-        .in_flight_entries_max = node->options.in_flight_entries_max,
+        /* A witness takes no requests: the least there can be. */
+        .in_flight_entries_max = node_is_witness(node) ? 1 : node->options.in_flight_entries_max,
         .waiting_requests_max = node->options.waiting_requests_max,
         .waiting_bytes_max = node->options.waiting_bytes_max,
     };
@@ -124,7 +122,6 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
         return node_refuse(error, STATUS_NO_MEMORY,
                            "not enough memory for %" PRIu32 " entry buffers",
                            node->options.in_flight_entries_max);
-    node->opened = OPENED_PROPOSER;
     const struct forward_options forward = {
         .environment = node->environment,
         .proposer = &node->proposer,
@@ -133,8 +130,22 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
         .served_bytes_max = FORWARD_SERVED_BYTES_MAX,
     };
     forward_init(&node->forward, &forward);
-    linear_reads_init(&node->reads, node->environment, node->consensus,
-                      node->options.waiting_requests_max);
+    linear_reads_init(&node->reads, node->environment, node->options.waiting_requests_max);
+    node->opened = OPENED_QUEUES;
+    return STATUS_OK;
+}
+
+/* What drives a generation; the queues are attached to it. */
+static void make_parts(struct node *node, uint64_t durable_index)
+{
+    node->digests = (struct digests){.notify = &node->notify, .files = &node->files};
+    node->fsm = (struct fsm){.machine = node->machine,
+                             .proposer = &node->proposer,
+                             .digests = &node->digests,
+                             .notify = &node->notify,
+                             .transfers_total = node->fsm.transfers_total};
+    proposer_attach(&node->proposer, node->machine, node->consensus);
+    linear_reads_attach(&node->reads, node->consensus);
     node->guard = (struct disk_guard){
         .environment = node->environment,
         .notify = &node->notify,
@@ -171,7 +182,8 @@ static enum status make_parts(struct node *node, uint64_t durable_index, struct 
     journal_position(node->journal, &position);
     node->replay_first = durable_index + 1;
     node->replay_last = position.last_index;
-    return STATUS_OK;
+    node->replay_reported = false;
+    node->forgotten_index = node_is_witness(node) ? durable_index : 0;
 }
 
 enum status node_make_parts(struct node *node, uint64_t durable_index, struct node_error *error)
@@ -180,6 +192,6 @@ enum status node_make_parts(struct node *node, uint64_t durable_index, struct no
     if (status == STATUS_OK)
         status = make_consensus(node, durable_index, error);
     if (status == STATUS_OK)
-        status = make_parts(node, durable_index, error);
+        make_parts(node, durable_index);
     return status;
 }

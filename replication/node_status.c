@@ -25,7 +25,7 @@ static void fill_log(const struct node *node, struct node_status *out)
     out->last_index = out->journal.last_index;
     out->synced_index = out->journal.synced_index;
     out->applied_index = node_applied_index(node);
-    out->durable_index = node->epochs.durable_index;
+    out->durable_index = node_is_witness(node) ? node->forgotten_index : node->epochs.durable_index;
     if (node->phase == NODE_REPLAYING) {
         out->replay_first = node->replay_first;
         out->replay_last = node->replay_last;
@@ -38,7 +38,8 @@ static void fill_disk(const struct node *node, struct node_status *out)
     disk_guard_reason(&node->guard, out->read_only_reason, sizeof out->read_only_reason);
     out->free_bytes = node->guard.free_bytes;
     out->torn_bytes_cut = node->torn_bytes_cut;
-    checkpoint_stats(node->store, &out->checkpoint);
+    if (node->store != NULL)
+        checkpoint_stats(node->store, &out->checkpoint);
 }
 
 void node_status(const struct node *node, struct node_status *out)
@@ -50,14 +51,16 @@ void node_status(const struct node *node, struct node_status *out)
     fill_log(node, out);
     fill_disk(node, out);
 
-    uint64_t wall = node->environment->wall_ns(node->environment->context);
-    out->stamp = machine_stamp(node->machine);
-    out->clock_behind_ns = out->stamp > wall ? out->stamp - wall : 0;
     out->in_flight_entries = node->proposer.in_flight_entries;
     out->waiting_requests = node->proposer.waiting_count;
     out->entries_total = node->proposer.entries_total;
     out->requests_total = node->proposer.requests_total;
     out->transfers_total = node->fsm.transfers_total;
     out->refused_busy_total = node->refused_busy_total;
+    if (node->machine == NULL)
+        return;
+    uint64_t wall = node->environment->wall_ns(node->environment->context);
+    out->stamp = machine_stamp(node->machine);
+    out->clock_behind_ns = out->stamp > wall ? out->stamp - wall : 0;
     machine_digest(node->machine, out->digest);
 }

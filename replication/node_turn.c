@@ -20,104 +20,40 @@
 /* Applying ends for this turn after this time or so many entries, whichever is first. */
 #define PULL_SLICE_MS    20
 #define PULL_ENTRIES_MAX 1024
+/* A witness prunes at most this often. */
+#define FORGET_MS 1000
 
-/* Oldest journal write above which nothing is proposed, and above which the process gives up. */
-#define DISK_STUCK_MS      500
-#define DISK_STUCK_FAIL_MS 30000
-/* Ledger time this far ahead of the wall clock is reported. */
-#define CLOCK_BEHIND_NS (500 * NS_PER_MS)
-/* Longest sleep between turns. After a pause much longer than that the process itself was stopped
- * (SIGSTOP, a paused machine), and the disk had no chance to show that it works. */
-#define WAIT_MS_MAX  1000
-#define PAUSE_MS_MIN 5000
+/* Longest sleep between turns. */
+#define WAIT_MS_MAX 1000
 /* Sleep while something is waited for that does not wake the loop. */
 #define WAIT_MS_RETRY 5
-
-bool node_is_stuck(const struct node *node)
-{
-    return journal_write_age_ns(node->journal) > DISK_STUCK_MS * NS_PER_MS;
-}
-
-/* Time in which nothing turned is nobody's fault: patience with the disk begins anew. */
-static void watch_pauses(struct node *node)
-{
-    uint64_t now = node_now_ns(node);
-    uint64_t pause = now - node->turned_ns;
-    node->turned_ns = now;
-    if (pause < PAUSE_MS_MIN * NS_PER_MS)
-        return;
-    node->resumed_ns = now;
-    node->drain_started_ns += pause;
-    proposer_forgive(&node->proposer, pause);
-    forward_forgive(&node->forward, pause);
-}
-
-static void watch_journal_age(struct node *node)
-{
-    uint64_t age_ms = journal_write_age_ns(node->journal) / NS_PER_MS;
-    uint64_t turning_ms = (node->turned_ns - node->resumed_ns) / NS_PER_MS;
-    bool stuck = age_ms > DISK_STUCK_MS;
-    if (age_ms > DISK_STUCK_FAIL_MS && turning_ms > DISK_STUCK_FAIL_MS) {
-        char text[256];
-        snprintf(text, sizeof text,
-                 "the disk has not finished a journal write for %" PRIu64
-                 " s; look at the disk before the next start",
-                 age_ms / 1000);
-        node_fail(node, STATUS_IO, text);
-        return;
-    }
-    if (stuck == node->stuck_reported)
-        return;
-    node->stuck_reported = stuck;
-    notify_event(&node->notify, stuck ? "disk_stuck" : "disk_answers",
-                 stuck ? "a journal write takes unusually long: nothing more is proposed"
-                       : "journal writes are being finished again",
-                 age_ms, 0);
-}
-
-/* A job that ends by itself has failed. Mostly a callback has said why before we get here. */
-static void watch_jobs(struct node *node)
-{
-    if (node->phase == NODE_DRAINING && node->drain_step == DRAIN_JOBS)
-        return;
-    static const char *const texts[NODE_JOB_COUNT] = {
-        [NODE_JOB_WRITER] = "the journal's writer stopped",
-        [NODE_JOB_PREPARER] = "a further journal segment could not be prepared",
-        [NODE_JOB_FLUSHER] = "the store's flusher stopped",
-    };
-    for (int job = 0; job < NODE_JOB_COUNT; job++) {
-        if (!worker_has_ended(&node->workers[job], NULL))
-            continue;
-        enum status status = journal_failure(node->journal);
-        if (status == STATUS_OK)
-            status = STATUS_IO;
-        char text[256];
-        snprintf(text, sizeof text, "%s (%s); look at the disk before the next start", texts[job],
-                 status_text(status));
-        node_fail(node, status, text);
-        return;
-    }
-}
-
-static uint64_t clock_behind_ns(const struct node *node)
-{
-    uint64_t wall = node->environment->wall_ns(node->environment->context);
-    uint64_t stamp = machine_stamp(node->machine);
-    return stamp > wall ? stamp - wall : 0;
-}
-
-static void watch_clock(struct node *node)
-{
-    uint64_t behind = clock_behind_ns(node);
-    bool report = behind > CLOCK_BEHIND_NS;
-    if (report && !node->clock_reported)
-        notify_event(&node->notify, "clock_behind",
-                     "the wall clock is behind ledger time: stamps go on by one; check the clock",
-                     behind, 0);
-    node->clock_reported = report;
-}
+/* Entries in flight: the disk under them is watched. */
+#define WAIT_MS_IN_FLIGHT 100
 
 /* ---- committed entries ---- */
+
+/* What the witness has of them: it takes note, and keeps journal and log only above the watermark,
+ * which is what every site's best data node holds. */
+static void forget(struct node *node)
+{
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    uint64_t to = consensus.watermark_index < consensus.consumed_index ? consensus.watermark_index
+                                                                       : consensus.consumed_index;
+    uint64_t now = node_now_ns(node);
+    if (to <= node->forgotten_index || now < node->forget_ns)
+        return;
+    node->forget_ns = now + FORGET_MS * NS_PER_MS;
+    node->forgotten_index = to;
+    consensus_durable(node->consensus, to);
+    struct journal_position position;
+    journal_position(node->journal, &position);
+    if (to < position.first_index)
+        return;
+    enum status status = journal_prune_prefix(node->journal, to);
+    if (status != STATUS_OK)
+        node_fail(node, status, "the journal could not be pruned");
+}
 
 static void report_replay(struct node *node)
 {
@@ -140,11 +76,11 @@ static void pull_entries(struct node *node)
             node->pull_more = true;
             break;
         }
-        if (!fsm_has_room(&node->fsm, entry)) {
+        if (node->machine != NULL && !fsm_has_room(&node->fsm, entry)) {
             node->pull_waits = true;
             break;
         }
-        if (!fsm_apply(&node->fsm, entry))
+        if (node->machine != NULL && !fsm_apply(&node->fsm, entry))
             return; /* fail-stop was reported by fsm itself */
         consensus_consumed(node->consensus);
         count++;
@@ -184,14 +120,14 @@ static bool room_is_wanted(const struct node *node)
 /* Nothing is pulled behind the last epoch of a drain. */
 static bool pulls(const struct node *node)
 {
-    return node->phase != NODE_DRAINING || node->drain_step == DRAIN_WRITES;
+    return node->phase != NODE_DRAINING || node->drain_step <= DRAIN_HAND_OVER;
 }
 
 /* The parts in their order; ends early when one of them failed. */
 static void turn(struct node *node)
 {
     bool jobs_are_ending = node->phase == NODE_DRAINING && node->drain_step == DRAIN_JOBS;
-    watch_pauses(node);
+    node_watch_pauses(node);
     linear_reads_begin(&node->reads);
     consensus_process(node->consensus);
     if (node->phase != NODE_FAILED && pulls(node))
@@ -199,13 +135,15 @@ static void turn(struct node *node)
     if (node->phase == NODE_FAILED)
         return;
     disk_guard_process(&node->guard);
-    watch_journal_age(node);
+    node_watch_disk(node);
     if (node->phase == NODE_FAILED)
         return;
-    if (!jobs_are_ending)
+    if (!jobs_are_ending && node_is_witness(node))
+        forget(node);
+    else if (!jobs_are_ending)
         epochs_process(&node->epochs, room_is_wanted(node));
     if (node->phase != NODE_FAILED)
-        watch_jobs(node);
+        node_watch_jobs(node);
     if (node->phase == NODE_FAILED)
         return;
     node_process_role(node);
@@ -213,7 +151,7 @@ static void turn(struct node *node)
     if (node->phase == NODE_FAILED)
         return;
     linear_reads_finish(&node->reads, node_applied_index(node));
-    watch_clock(node);
+    node_watch_clock(node);
     node_process_drain(node);
 }
 
@@ -277,11 +215,12 @@ uint64_t node_wait_ms(const struct node *node)
         return 0;
     uint64_t now = node_now_ns(node);
     uint64_t wait = until_ms(node->guard.next_check_ns, now);
-    wait = earlier(wait, until_ms(epochs_next_ns(&node->epochs), now));
+    if (!node_is_witness(node))
+        wait = earlier(wait, until_ms(epochs_next_ns(&node->epochs), now));
     wait = earlier(wait, until_ms(consensus_next_ns(node->consensus), now));
     wait = earlier(wait, until_ms(linear_reads_deadline_ns(&node->reads), now));
     if (node->proposer.in_flight_entries > 0)
-        wait = earlier(wait, DISK_STUCK_MS / 5);
+        wait = earlier(wait, WAIT_MS_IN_FLIGHT);
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
     bool retries =

@@ -377,7 +377,7 @@ static void encode(struct proposer *proposer, struct entry_slot *slot, const str
 
 static bool has_room(const struct proposer *proposer, const struct gathering *g)
 {
-    return machine_room_for(proposer->options.machine, proposer->in_flight_events + g->event_count,
+    return machine_room_for(proposer->machine, proposer->in_flight_events + g->event_count,
                             proposer->in_flight_requests + g->request_count);
 }
 
@@ -435,7 +435,7 @@ static bool propose_one(struct proposer *proposer)
         call_back(refused.first, STATUS_INVALID);
         return true;
     }
-    enum status status = consensus_propose(proposer->options.consensus, &slot->proposal);
+    enum status status = consensus_propose(proposer->consensus, &slot->proposal);
     if (status == STATUS_OK) {
         proposer->free_first = slot->next;
         launch(proposer, slot);
@@ -547,7 +547,7 @@ void proposer_answer_slot(struct entry_slot *slot, enum status status)
 
 /* ---- terms ---- */
 
-void proposer_begin_term(struct proposer *proposer, uint64_t stamp)
+static void free_slots(struct proposer *proposer)
 {
     while (proposer->in_flight_first != NULL) {
         struct entry_slot *slot = proposer->in_flight_first;
@@ -555,6 +555,19 @@ void proposer_begin_term(struct proposer *proposer, uint64_t stamp)
         take_requests_back(proposer, slot, true);
         proposer_release(proposer, slot);
     }
+}
+
+void proposer_attach(struct proposer *proposer, struct machine *machine,
+                     struct consensus *consensus)
+{
+    free_slots(proposer);
+    proposer->machine = machine;
+    proposer->consensus = consensus;
+}
+
+void proposer_begin_term(struct proposer *proposer, uint64_t stamp)
+{
+    free_slots(proposer);
     if (proposer->last_stamp < stamp)
         proposer->last_stamp = stamp;
 }

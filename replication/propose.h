@@ -49,8 +49,6 @@ struct entry_slot {
 struct proposer_options {
     const struct environment *environment;
     const struct notify *notify;
-    struct machine *machine;
-    struct consensus *consensus;
     uint32_t in_flight_entries_max;
     uint32_t waiting_requests_max;
     uint64_t waiting_bytes_max;
@@ -58,6 +56,8 @@ struct proposer_options {
 
 struct proposer {
     struct proposer_options options;
+    struct machine *machine;
+    struct consensus *consensus;
     struct node_request *waiting_first, *waiting_last;
     uint32_t waiting_count;
     uint64_t waiting_bytes;
@@ -80,6 +80,11 @@ struct proposer {
 enum status proposer_init(struct proposer *proposer, const struct proposer_options *options);
 /* Nothing of it may be borrowed any more: journal stopped, all requests answered. */
 void proposer_deinit(struct proposer *proposer);
+
+/* From now on entries are for these. Slots of before are free: the journal that may have read them
+ * is closed, and what was in them waits again, uncertain. */
+void proposer_attach(struct proposer *proposer, struct machine *machine,
+                     struct consensus *consensus);
 
 /* ---- terms ---- */
 

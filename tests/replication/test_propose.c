@@ -135,13 +135,12 @@ static void bench_init(struct bench *bench, uint32_t in_flight)
     const struct proposer_options options = {
         .environment = &environment,
         .notify = &notify,
-        .machine = bench->machine,
-        .consensus = &bench->fake.base,
         .in_flight_entries_max = in_flight,
         .waiting_requests_max = 10000,
         .waiting_bytes_max = 8u << 20,
     };
     cr_assert_eq(proposer_init(&bench->proposer, &options), STATUS_OK);
+    proposer_attach(&bench->proposer, bench->machine, &bench->fake.base);
 }
 
 static void bench_deinit(struct bench *bench)
@@ -422,7 +421,8 @@ Test(propose, a_read_is_confirmed_by_a_round_begun_after_it)
 {
     struct fake fake = {.base.operations = &fake_operations};
     struct linear_reads reads;
-    linear_reads_init(&reads, environment_real(), &fake.base, 3);
+    linear_reads_init(&reads, environment_real(), 3);
+    linear_reads_attach(&reads, &fake.base);
     struct seen_read a = {.node.cb = seen_cb}, b = a, c = a, d = a;
     a.node.deadline_ns = b.node.deadline_ns = c.node.deadline_ns = UINT64_MAX;
     cr_assert_eq(linear_reads_add(&reads, &a.node), STATUS_OK);
