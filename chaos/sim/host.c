@@ -119,7 +119,7 @@ static enum status environment_open_store(void *context, const struct store_opti
     enum status status = disk_open_directory(&host->disk, options->path, &files);
     if (status != STATUS_OK)
         return status;
-    status = twin_open(&files, options, out_store, out_error);
+    status = twin_open(&files, disk_close_directory, options, out_store, out_error);
     if (status != STATUS_OK) {
         disk_close_directory(&files);
         return status;

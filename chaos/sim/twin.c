@@ -73,6 +73,7 @@ enum flush_state { FLUSH_IDLE, FLUSH_SUBMITTED, FLUSH_DONE };
 struct twin {
     struct checkpoint base; /* first */
     struct files files;
+    void (*close_files)(struct files *files);
     struct file *file;
     uint64_t file_size;
     struct store_options options;
@@ -577,6 +578,42 @@ static void twin_stats(const struct checkpoint *checkpoint, struct checkpoint_st
     };
 }
 
+/* ---- copies: a prefix of the file, which only grows ---- */
+
+struct checkpoint_copy {
+    uint64_t size;
+};
+
+static enum status twin_copy_begin(struct checkpoint *checkpoint, struct checkpoint_copy **out,
+                                   struct checkpoint_copy_info *out_info)
+{
+    struct twin *twin = twin_of(checkpoint);
+    pthread_mutex_lock(&twin->mutex);
+    const bool any = twin->epoch_count > 0;
+    if (any)
+        *out_info = (struct checkpoint_copy_info){.size = twin->file_size, .meta = twin->meta};
+    pthread_mutex_unlock(&twin->mutex);
+    if (!any)
+        return STATUS_NOT_FOUND;
+    *out = sim_allocate(sizeof **out);
+    (*out)->size = out_info->size;
+    return STATUS_OK;
+}
+
+static enum status twin_copy_read(struct checkpoint *checkpoint, struct checkpoint_copy *copy,
+                                  uint64_t offset, void *buffer, size_t size)
+{
+    const struct twin *twin = twin_of(checkpoint);
+    invariant_values(offset + size <= copy->size, offset, size);
+    return twin->files.read(twin->files.context, twin->file, buffer, size, offset);
+}
+
+static void twin_copy_end(struct checkpoint *checkpoint, struct checkpoint_copy *copy)
+{
+    (void)checkpoint;
+    free(copy);
+}
+
 static void twin_close(struct checkpoint *checkpoint)
 {
     struct twin *twin = twin_of(checkpoint);
@@ -591,6 +628,8 @@ static void twin_close(struct checkpoint *checkpoint)
     free(twin->by_nonce.slots);
     if (twin->file != NULL)
         twin->files.close(twin->files.context, twin->file);
+    if (twin->close_files != NULL)
+        twin->close_files(&twin->files);
     pthread_mutex_destroy(&twin->mutex);
     free(twin);
 }
@@ -620,10 +659,10 @@ static enum status create_file(struct twin *twin)
     const struct files *files = &twin->files;
     struct twin_header header = {.magic = TWIN_MAGIC};
     memcpy(header.cluster_id, twin->options.cluster_id, sizeof header.cluster_id);
-    const enum status status = files_replace(files, TWIN_FILE, &header, sizeof header);
+    const enum status status = files_replace(files, CHECKPOINT_COPY_FILE, &header, sizeof header);
     if (status != STATUS_OK)
         return status;
-    return files->open(files->context, TWIN_FILE, FILE_WRITE, &twin->file);
+    return files->open(files->context, CHECKPOINT_COPY_FILE, FILE_WRITE, &twin->file);
 }
 
 static enum status load_file(struct twin *twin, uint8_t *bytes, uint64_t size)
@@ -653,7 +692,7 @@ static enum status load_file(struct twin *twin, uint8_t *bytes, uint64_t size)
 static enum status open_file(struct twin *twin)
 {
     const struct files *files = &twin->files;
-    enum status status = files->open(files->context, TWIN_FILE, FILE_WRITE, &twin->file);
+    enum status status = files->open(files->context, CHECKPOINT_COPY_FILE, FILE_WRITE, &twin->file);
     if (status == STATUS_NOT_FOUND)
         status = create_file(twin);
     uint64_t size = 0;
@@ -671,8 +710,9 @@ static enum status open_file(struct twin *twin)
     return status;
 }
 
-enum status twin_open(const struct files *files, const struct store_options *options,
-                      struct checkpoint **out_twin, struct store_error *out_error)
+enum status twin_open(const struct files *files, void (*close_files)(struct files *files),
+                      const struct store_options *options, struct checkpoint **out_twin,
+                      struct store_error *out_error)
 {
     static const struct checkpoint_operations operations = {
         .submit = twin_submit,
@@ -683,6 +723,9 @@ enum status twin_open(const struct files *files, const struct store_options *opt
         .meta = twin_meta,
         .restore = twin_restore,
         .stats = twin_stats,
+        .copy_begin = twin_copy_begin,
+        .copy_read = twin_copy_read,
+        .copy_end = twin_copy_end,
         .close = twin_close,
     };
     struct twin *twin = sim_allocate(sizeof *twin);
@@ -692,10 +735,12 @@ enum status twin_open(const struct files *files, const struct store_options *opt
     pthread_mutex_init(&twin->mutex, NULL);
     const enum status status = open_file(twin);
     if (status != STATUS_OK) {
-        snprintf(out_error->text, sizeof out_error->text, TWIN_FILE ": %s", status_text(status));
+        snprintf(out_error->text, sizeof out_error->text, CHECKPOINT_COPY_FILE ": %s",
+                 status_text(status));
         twin_close(&twin->base);
         return status;
     }
+    twin->close_files = close_files;
     *out_twin = &twin->base;
     return STATUS_OK;
 }
@@ -703,11 +748,6 @@ enum status twin_open(const struct files *files, const struct store_options *opt
 void twin_failure(struct checkpoint *checkpoint, struct store_error *out_error)
 {
     snprintf(out_error->text, sizeof out_error->text, "%s", twin_of(checkpoint)->failure);
-}
-
-struct files twin_files(const struct checkpoint *checkpoint)
-{
-    return ((const struct twin *)(const void *)checkpoint)->files;
 }
 
 void twin_forget_requests(struct checkpoint *checkpoint)

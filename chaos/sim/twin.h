@@ -9,15 +9,12 @@
 
 #include "storage/store.h"
 
-#define TWIN_FILE "data.twin"
-
-/* `files` is the store's directory, closed by the caller after checkpoint_close(). The rest as
- * store_open(). */
-enum status twin_open(const struct files *files, const struct store_options *options,
-                      struct checkpoint **out_twin, struct store_error *out_error);
+/* `files` is the store's directory; once opened, checkpoint_close() ends it with `close_files`
+ * (NULL: the caller does). The rest as store_open(). */
+enum status twin_open(const struct files *files, void (*close_files)(struct files *files),
+                      const struct store_options *options, struct checkpoint **out_twin,
+                      struct store_error *out_error);
 void twin_failure(struct checkpoint *twin, struct store_error *out_error);
-/* The table that was given to twin_open(). */
-struct files twin_files(const struct checkpoint *twin);
 
 /* Planted fault: requests of earlier epochs are not known any more. */
 void twin_forget_requests(struct checkpoint *twin);

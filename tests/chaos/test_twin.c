@@ -34,7 +34,20 @@ static enum status rig_open(void *context, struct checkpoint **out)
 {
     struct rig *rig = context;
     struct store_error error;
-    return twin_open(&rig->files, &(struct store_options){.path = "/store"}, out, &error);
+    return twin_open(&rig->files, NULL, &(struct store_options){.path = "/store"}, out, &error);
+}
+
+/* Another directory of the same disk, holding a copy's bytes. */
+static enum status rig_adopt(void *context, const void *bytes, size_t size, struct checkpoint **out)
+{
+    struct rig *rig = context;
+    struct store_error error;
+    struct files files;
+    cr_assert_eq(disk_make_directory(&rig->disk, "/adopted"), STATUS_OK);
+    cr_assert_eq(disk_open_directory(&rig->disk, "/adopted", &files), STATUS_OK);
+    cr_assert_eq(files_replace(&files, CHECKPOINT_COPY_FILE, bytes, size), STATUS_OK);
+    return twin_open(&files, disk_close_directory, &(struct store_options){.path = "/adopted"}, out,
+                     &error);
 }
 
 /* Parameters travel to another process, where functions lie elsewhere: numbers, not pointers. */
@@ -50,7 +63,8 @@ ParameterizedTest(unsigned *number, twin, passes_the_checkpoint_suite, .timeout 
 {
     struct rig rig;
     rig_init(&rig);
-    checkpoint_cases[*number].run(&(struct checkpoint_target){.context = &rig, .open = rig_open});
+    checkpoint_cases[*number].run(
+        &(struct checkpoint_target){.context = &rig, .open = rig_open, .adopt = rig_adopt});
     rig_deinit(&rig);
 }
 
