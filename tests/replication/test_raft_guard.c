@@ -395,8 +395,8 @@ Test(raft_guard, a_transfer_ends_exactly_once)
     world_destroy(world);
 }
 
-/* A was cut off with twenty entries that nobody else has. To find where its log parts from B's
- * takes a rejection for each, and not a heartbeat. */
+/* A was cut off with twenty entries that nobody else has; B and C have twenty others, and C leads
+ * since. To find where A's log parts from C's takes a rejection for each, and not a heartbeat. */
 Test(raft_guard, a_divergent_tail_is_found_faster_than_by_heartbeats)
 {
     struct world *world =
@@ -404,12 +404,17 @@ Test(raft_guard, a_divergent_tail_is_found_faster_than_by_heartbeats)
     world_isolate(world, 0);
     cr_assert(world_propose(world, 0, 20));
     cr_assert(world_run_until(world, world_leads, 1, 5000));
-    world_run(world, 500);
-    cr_assert_gt(raft_last_index(&world->nodes[0].raft), raft_last_index(&world->nodes[1].raft));
+    world_run(world, 100);
+    cr_assert(world_propose(world, 1, 20));
+    struct hand_over to_c = {.to = 3};
+    world_within(world, 1, hand_over, &to_c);
+    cr_assert(world_run_until(world, world_leads, 2, 1000));
+    world_run(world, 200);
     world_heal(world);
-    world_run(world, 900);
-    cr_expect_eq(raft_last_index(&world->nodes[0].raft), raft_last_index(&world->nodes[1].raft));
-    cr_expect_eq(world->nodes[0].applied, world->nodes[1].applied);
+    world_run(world, 700);
+    cr_expect_eq(raft_last_index(&world->nodes[0].raft), raft_last_index(&world->nodes[2].raft));
+    cr_expect_eq(world->nodes[0].applied, world->nodes[2].applied);
+    cr_expect_eq(world_leader(world), 2);
     world_destroy(world);
 }
 
