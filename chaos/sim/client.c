@@ -217,8 +217,16 @@ static enum status send_read(struct client *client, struct host *host)
     if (client->doing == CLIENT_READS && draw_chance(&clients->draw, 1, 3))
         attempt->kind = READ_MIN_INDEX;
     attempt->floor_index = oracle->acknowledged_index;
+    else if (client->doing == CLIENT_READS && draw_chance(&clients->draw, 1, 4))
+        attempt->kind = READ_BOUNDED;
     if (attempt->kind == READ_MIN_INDEX)
         attempt->read.min_index = attempt->floor_index;
+    if (attempt->kind == READ_BOUNDED) {
+        attempt->read.max_age_ns = draw_between(&clients->draw, 1, 3000) * NS_PER_MS;
+        const uint64_t now = clients->world->now_ns;
+        attempt->floor_index = oracle_index_before(
+            oracle, now > attempt->read.max_age_ns ? now - attempt->read.max_age_ns : 0);
+    }
     attempt->read.deadline_ns = host_monotonic_ns(host) + READ_WAIT_NS;
     attempt->read.cb = read_cb;
     const enum status status = node_read(host->node, &attempt->read);

@@ -477,6 +477,8 @@ void host_start(struct host *host)
     }
     host->turn_at_ns = NEVER;
     host->started_ns = host->world->now_ns;
+    if (host->reply_early)
+        plant_reply_before_commit(&host->plant, node->consensus);
     status = node_start(node, &error);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + 5 * NS_PER_MS);
     host->disk.cost_ns = 0;
@@ -520,6 +522,7 @@ void host_kill(struct host *host, bool power_loss)
         node_fail(node, STATUS_IO, "killed");
     if (!node_close(node))
         world_violate(host->world, "host %u: node_close() says that a job hangs", host->number);
+    plant_deinit(&host->plant);
     host->node = NULL;
     host->life++;
     host->turning = false;

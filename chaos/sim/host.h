@@ -11,6 +11,7 @@
 
 #include "chaos/sim/disk.h"
 #include "chaos/sim/network.h"
+#include "chaos/sim/plant.h"
 #include "chaos/sim/world.h"
 #include "replication/environment.h"
 #include "replication/node.h"
@@ -66,7 +67,9 @@ struct host {
     bool wanted;   /* to be started again when it has gone */
     bool may_fail; /* a fault of the world excuses a fail-stop */
     uint64_t excused_until_ns;
-    bool forget_requests;   /* planted fault */
+    bool forget_requests; /* planted faults */
+    bool reply_early;
+    struct plant plant;
     uint32_t open_refusals; /* in a row */
 
     /* ---- counters ---- */

@@ -58,6 +58,11 @@ Test(sim, finds_that_syncs_do_nothing)
     assert_found("1", PLANT_SYNC_OFF);
 }
 
+Test(sim, finds_that_replies_come_before_the_commit)
+{
+    assert_found("1", PLANT_REPLY_BEFORE_COMMIT);
+}
+
 Test(sim, finds_that_requests_are_forgotten)
 {
     assert_found("1", PLANT_REQUEST_WINDOW_OFF);

@@ -1,0 +1,129 @@
+/*
+ * Consensus is reached through a table of functions, so a lie needs no hook in the product: three
+ * of them are replaced. propose() remembers what was proposed, next() hands it out when nothing is
+ * committed, and what comes later under the same index is taken for known.
+ */
+#include "chaos/sim/plant.h"
+
+#include "chaos/sim/world.h"
+#include "core/invariant.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct plant_entry {
+    struct journal_entry entry;
+    struct plant_entry *next;
+    uint64_t bytes[]; /* payload */
+};
+
+/* All that are in use: the table's functions know only their consensus. */
+static struct plant *plants;
+
+static struct plant *plant_of(const struct consensus *consensus)
+{
+    struct plant *plant = plants;
+    while (plant->consensus != consensus)
+        plant = plant->next_plant;
+    return plant;
+}
+
+static enum status plant_propose(struct consensus *consensus, struct consensus_proposal *proposal)
+{
+    struct plant *plant = plant_of(consensus);
+    const enum status status = plant->real->propose(consensus, proposal);
+    if (status != STATUS_OK)
+        return status;
+    struct plant_entry *entry = sim_allocate(sizeof *entry + proposal->size + 8);
+    entry->entry = (struct journal_entry){
+        .index = proposal->index,
+        .term = proposal->term,
+        .type = proposal->type,
+        .size = proposal->size,
+        .payload = entry->bytes,
+    };
+    if (proposal->size > 0)
+        memcpy(entry->bytes, proposal->payload, proposal->size);
+    if (plant->last != NULL)
+        plant->last->next = entry;
+    else
+        plant->first = entry;
+    plant->last = entry;
+    return STATUS_OK;
+}
+
+static struct plant_entry *take_first(struct plant *plant)
+{
+    struct plant_entry *entry = plant->first;
+    plant->first = entry->next;
+    if (plant->first == NULL)
+        plant->last = NULL;
+    return entry;
+}
+
+static const struct journal_entry *plant_next(struct consensus *consensus)
+{
+    struct plant *plant = plant_of(consensus);
+    if (plant->current != NULL)
+        return &plant->current->entry;
+    const struct journal_entry *entry = plant->real->next(consensus);
+    while (entry != NULL && entry->index <= plant->early_index) {
+        plant->real->consumed(consensus);
+        entry = plant->real->next(consensus);
+    }
+    while (plant->first != NULL && entry != NULL && plant->first->entry.index <= entry->index)
+        free(take_first(plant));
+    if (entry != NULL)
+        return entry;
+    struct consensus_status status;
+    plant->real->status(consensus, &status);
+    const uint64_t pulled =
+        status.consumed_index > plant->early_index ? status.consumed_index : plant->early_index;
+    while (plant->first != NULL && plant->first->entry.index <= pulled)
+        free(take_first(plant));
+    if (plant->first == NULL || plant->first->entry.index != pulled + 1)
+        return NULL;
+    plant->current = take_first(plant);
+    return &plant->current->entry;
+}
+
+static void plant_consumed(struct consensus *consensus)
+{
+    struct plant *plant = plant_of(consensus);
+    if (plant->current == NULL) {
+        plant->real->consumed(consensus);
+        return;
+    }
+    plant->early_index = plant->current->entry.index;
+    free(plant->current);
+    plant->current = NULL;
+}
+
+void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
+{
+    *plant = (struct plant){
+        .operations = *consensus->operations,
+        .real = consensus->operations,
+        .consensus = consensus,
+        .next_plant = plants,
+    };
+    plant->operations.propose = plant_propose;
+    plant->operations.next = plant_next;
+    plant->operations.consumed = plant_consumed;
+    consensus->operations = &plant->operations;
+    plants = plant;
+}
+
+void plant_deinit(struct plant *plant)
+{
+    if (plant->consensus == NULL)
+        return;
+    struct plant **at = &plants;
+    while (*at != plant)
+        at = &(*at)->next_plant;
+    *at = plant->next_plant;
+    while (plant->first != NULL)
+        free(take_first(plant));
+    free(plant->current);
+    *plant = (struct plant){0};
+}

@@ -1,0 +1,23 @@
+/* A fault planted at the seam of consensus: what is proposed counts as committed at once. */
+#ifndef TALLY_CHAOS_SIM_PLANT_H
+#define TALLY_CHAOS_SIM_PLANT_H
+
+#include "replication/consensus.h"
+
+/* Entries that were handed out before they were committed. One per process of a node. */
+struct plant {
+    struct consensus_operations operations; /* the table that stands in for the real one */
+    const struct consensus_operations *real;
+    struct consensus *consensus;
+    struct plant *next_plant;
+    struct plant_entry *first, *last; /* proposed, not handed out yet */
+    struct plant_entry *current;      /* handed out, not consumed yet */
+    uint64_t early_index;             /* handed out early up to here */
+};
+
+/* From now on `consensus` lies. The plant outlives it. */
+void plant_reply_before_commit(struct plant *plant, struct consensus *consensus);
+/* After the consensus has gone. */
+void plant_deinit(struct plant *plant);
+
+#endif
