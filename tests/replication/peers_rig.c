@@ -422,20 +422,20 @@ void rig_raw_close(struct rig_raw *raw)
     rig_wait(raw->rig, raw->is_closed);
 }
 
-struct peers_hello rig_hello(const struct rig_node *as, uint64_t to, enum transport_lane lane)
+struct peers_hello rig_hello(const struct transport_self *as, uint64_t to, enum transport_lane lane)
 {
     struct peers_hello hello = {
         .version = MESSAGE_PROTOCOL_VERSION,
-        .cluster_epoch = as->self.cluster_epoch,
-        .node_id = as->self.node_id,
+        .cluster_epoch = as->cluster_epoch,
+        .node_id = as->node_id,
         .process = 77,
         .to = to,
-        .kind = as->self.kind,
+        .kind = as->kind,
         .lane = lane,
         .address = "127.0.0.1:9",
     };
-    memcpy(hello.cluster_id, as->self.cluster_id, sizeof hello.cluster_id);
-    memcpy(hello.incarnation, as->self.incarnation, sizeof hello.incarnation);
+    memcpy(hello.cluster_id, as->cluster_id, sizeof hello.cluster_id);
+    memcpy(hello.incarnation, as->incarnation, sizeof hello.incarnation);
     return hello;
 }
 

@@ -127,7 +127,8 @@ uint16_t rig_raw_listen(struct rig *rig);
 void rig_raw_write(struct rig_raw *raw, const void *bytes, size_t size);
 void rig_raw_frame(struct rig_raw *raw, enum peers_frame_kind kind, const void *bytes, size_t size);
 void rig_raw_close(struct rig_raw *raw);
-struct peers_hello rig_hello(const struct rig_node *as, uint64_t to, enum transport_lane lane);
+struct peers_hello rig_hello(const struct transport_self *as, uint64_t to,
+                             enum transport_lane lane);
 void rig_raw_hello(struct rig_raw *raw, enum peers_frame_kind kind,
                    const struct peers_hello *hello);
 /* The refusal that was received; PEERS_ACCEPTED: none. */
