@@ -68,7 +68,7 @@ void peers_event_once(struct peers *peers, const char *name, uint64_t node_id,
         if (r->name && strcmp(r->name, name) == 0 && r->node_id == node_id && r->refusal == refusal)
             recent = r;
     }
-    if (recent && now_ns - recent->at_ns < REPEAT_MS * MS_NS)
+    if (recent && peers_age(now_ns, recent->at_ns) < REPEAT_MS * MS_NS)
         return;
     if (!recent)
         recent = &peers->recent[peers->recent_next++ % RECENT_MAX];
@@ -116,11 +116,17 @@ static void after_poll_cb(uv_check_t *handle)
     turn((struct peers *)((char *)handle - offsetof(struct peers, after_poll)));
 }
 
-static void forgive(struct peers *peers, uint64_t slept_ns)
+/* Moves a time forward, but not past now: something may have been heard since we woke. */
+static uint64_t later(uint64_t at_ns, uint64_t by_ns, uint64_t now_ns)
+{
+    return at_ns + by_ns < now_ns ? at_ns + by_ns : now_ns;
+}
+
+static void forgive(struct peers *peers, uint64_t slept_ns, uint64_t now_ns)
 {
     for (struct peers_connection *c = peers->connections; c; c = c->next) {
-        c->begun_ns += slept_ns;
-        c->heard_ns += slept_ns;
+        c->begun_ns = later(c->begun_ns, slept_ns, now_ns);
+        c->heard_ns = later(c->heard_ns, slept_ns, now_ns);
     }
 }
 
@@ -128,9 +134,9 @@ static void tick_cb(uv_timer_t *timer)
 {
     struct peers *peers = (struct peers *)((char *)timer - offsetof(struct peers, tick));
     uint64_t now_ns = peers_now(peers);
-    uint64_t gap_ns = now_ns - peers->ticked_ns;
+    uint64_t gap_ns = peers_age(now_ns, peers->ticked_ns);
     if (gap_ns > LATE_MS * MS_NS)
-        forgive(peers, gap_ns - TICK_MS * MS_NS);
+        forgive(peers, gap_ns - TICK_MS * MS_NS, now_ns);
     peers->ticked_ns = now_ns;
     /* A connection that is closed here stays in the list until the loop comes back. */
     for (struct peers_connection *c = peers->connections; c; c = c->next)

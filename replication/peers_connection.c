@@ -535,22 +535,22 @@ void peers_connection_tick(struct peers_connection *c, uint64_t now_ns)
     case PEERS_OPENING:
     case PEERS_GREETING:
     case PEERS_CONFIRMING:
-        if (now_ns - c->begun_ns < GREETING_MS * MS_NS)
+        if (peers_age(now_ns, c->begun_ns) < GREETING_MS * MS_NS)
             return;
         net_error_set(&why, "%s: no %s within %d ms", c->stream.peer,
                       c->state == PEERS_OPENING ? "TLS connection" : "greeting", GREETING_MS);
         peers_connection_drop(c, why.text);
         return;
     case PEERS_UP:
-        if (now_ns - c->heard_ns >= SILENCE_MS * MS_NS) {
+        if (peers_age(now_ns, c->heard_ns) >= SILENCE_MS * MS_NS) {
             net_error_set(&why, "%s was silent for %d ms", c->stream.peer, SILENCE_MS);
             peers_connection_drop(c, why.text);
-        } else if (now_ns - c->said_ns >= PING_MS * MS_NS) {
+        } else if (peers_age(now_ns, c->said_ns) >= PING_MS * MS_NS) {
             (void)peers_connection_write(c, PEERS_FRAME_PING, NULL, 0, 0);
         }
         return;
     case PEERS_LEAVING:
-        if (now_ns - c->begun_ns >= LEAVING_MS * MS_NS)
+        if (peers_age(now_ns, c->begun_ns) >= LEAVING_MS * MS_NS)
             close_now(c);
         return;
     case PEERS_CLOSED:

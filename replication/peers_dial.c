@@ -47,7 +47,7 @@ void peers_dial_over(struct peers_lane *lane, const struct peers_connection *con
     bool was_up = connection->state == PEERS_UP;
     lane->was_refused = was_refused;
     lane->dial = PEERS_DIAL_WAITING;
-    if (was_up && now_ns - connection->begun_ns >= STEADY_MS * MS_NS)
+    if (was_up && peers_age(now_ns, connection->begun_ns) >= STEADY_MS * MS_NS)
         lane->backoff_ms = 0;
     if (!was_up && !was_refused && lane->addresses.next < lane->addresses.count)
         lane->retry_ns = now_ns;
@@ -147,7 +147,7 @@ void peers_dial_hurry(struct peers_lane *lane)
         return;
     /* A SYN that was lost while the line was cut is repeated by the kernel after a second. */
     if (lane->dial == PEERS_DIAL_TRYING && lane->dialled->state == PEERS_OPENING &&
-        now_ns - lane->dialled->begun_ns >= HURRY_MS * MS_NS)
+        peers_age(now_ns, lane->dialled->begun_ns) >= HURRY_MS * MS_NS)
         peers_connection_drop(lane->dialled, "given up for a fresh attempt");
     if (lane->dial == PEERS_DIAL_WAITING) {
         lane->backoff_ms = 0;

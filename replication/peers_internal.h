@@ -178,6 +178,12 @@ struct peers {
     void *closed_context;
 };
 
+/* Nanoseconds from `at` to `now`; 0 when `at` is later. */
+static inline uint64_t peers_age(uint64_t now_ns, uint64_t at_ns)
+{
+    return now_ns > at_ns ? now_ns - at_ns : 0;
+}
+
 /* peers.c */
 uint64_t peers_now(const struct peers *peers);
 uint32_t peers_random(struct peers *peers, uint32_t below);

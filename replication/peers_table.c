@@ -286,7 +286,8 @@ void peers_table_tick(struct peers *peers, uint64_t now_ns)
             continue;
         if (peer->row == PEERS_ROW_STRANGER && peers_peer_process(peer) != 0)
             peer->seen_ns = now_ns;
-        if (peer->row == PEERS_ROW_STRANGER && now_ns - peer->seen_ns >= STRANGER_MS * MS_NS) {
+        if (peer->row == PEERS_ROW_STRANGER &&
+            peers_age(now_ns, peer->seen_ns) >= STRANGER_MS * MS_NS) {
             part_from(peer, "a stranger that has gone");
             continue;
         }

@@ -93,6 +93,12 @@ static void writable_cb(void *context, uint64_t peer, enum transport_lane lane)
     node->writable_count++;
 }
 
+static uint64_t clock_cb(void *context)
+{
+    const struct rig_node *node = context;
+    return uv_hrtime() + node->ahead_ns;
+}
+
 struct rig_node *rig_node(struct rig *rig, const struct rig_node_options *options)
 {
     struct rig_node *node = &rig->nodes[options->id];
@@ -120,6 +126,8 @@ struct rig_node *rig_node(struct rig *rig, const struct rig_node_options *option
         .crl_file = options->crl ? rig_file(rig, names[3]) : NULL,
         .event = event_cb,
         .event_context = node,
+        .monotonic_ns = clock_cb,
+        .clock_context = node,
     };
     struct net_error error = {.text = ""};
     cr_assert_eq(peers_create(&peers_options, &node->peers, &error), STATUS_OK, "%s", error.text);

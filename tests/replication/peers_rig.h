@@ -42,7 +42,8 @@ struct rig_node {
     uint32_t up_count[RIG_NODES_MAX + 1][TRANSPORT_LANE_COUNT];
     uint32_t down_count[RIG_NODES_MAX + 1][TRANSPORT_LANE_COUNT];
     uint32_t writable_count;
-    bool inside; /* a call of the transport; the sink must not be called */
+    uint64_t ahead_ns; /* of its clock */
+    bool inside;       /* a call of the transport; the sink must not be called */
     /* Called for each message, after it was noted; may be NULL. */
     void (*on_message)(struct rig_node *node, const struct rig_message *message);
 };
