@@ -216,9 +216,9 @@ static enum status send_read(struct client *client, struct host *host)
     attempt->kind = READ_LINEARIZABLE;
     if (client->doing == CLIENT_READS && draw_chance(&clients->draw, 1, 3))
         attempt->kind = READ_MIN_INDEX;
-    attempt->floor_index = oracle->acknowledged_index;
     else if (client->doing == CLIENT_READS && draw_chance(&clients->draw, 1, 4))
         attempt->kind = READ_BOUNDED;
+    attempt->floor_index = oracle->acknowledged_index;
     if (attempt->kind == READ_MIN_INDEX)
         attempt->read.min_index = attempt->floor_index;
     if (attempt->kind == READ_BOUNDED) {
