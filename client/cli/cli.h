@@ -57,7 +57,9 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 int cli_resolve(struct cli *cli);
 /* Frees what cli_resolve() and cli_connect() made. */
 void cli_deinit(struct cli *cli);
-/* cli_resolve(), then a client. */
+/* cli_resolve(), and says which of server, ca, cert and key is missing: EXIT_USAGE. */
+int cli_resolve_all(struct cli *cli);
+/* cli_resolve_all(), then a client. */
 int cli_connect(struct cli *cli, uint32_t in_flight_max);
 
 /* A call with the deadline given on the command line and a new identity; or the one given as text

@@ -256,7 +256,7 @@ void cli_deinit(struct cli *cli)
     *cli = (struct cli){0};
 }
 
-int cli_connect(struct cli *cli, uint32_t in_flight_max)
+int cli_resolve_all(struct cli *cli)
 {
     int code = cli_resolve(cli);
     if (code != EXIT_OK)
@@ -271,6 +271,14 @@ int cli_connect(struct cli *cli, uint32_t in_flight_max)
         if (needed[i].value == NULL || needed[i].value[0] == '\0')
             return cli_error(EXIT_USAGE, "%s is not given; give it, set %s, or name a --profile",
                              needed[i].flag, needed[i].variable);
+    return EXIT_OK;
+}
+
+int cli_connect(struct cli *cli, uint32_t in_flight_max)
+{
+    int code = cli_resolve_all(cli);
+    if (code != EXIT_OK)
+        return code;
     const struct tally_options client_options = {
         .servers = cli->server,
         .ca_file = cli->ca,
