@@ -131,6 +131,7 @@ void node_abandon(struct node *node)
         return;
     node->abandoned = true;
     node_stop_transport(node);
+    node_end_change(node, STATUS_STOPPING, "this node has failed; ask the leader");
     forward_abandon(&node->forward);
     proposer_abandon(&node->proposer);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);

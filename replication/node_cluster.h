@@ -33,8 +33,50 @@ struct node_cluster {
     uint64_t read_rounds_total;     /* confirmations begun here */
     uint64_t bounded_reads_total;   /* answered by max_age_ns without a confirmation */
     const char *rule;               /* what replies follow: "majority" */
+    /* Whether the cluster goes on when all of a site is lost, as seen from here. */
+    uint32_t site_count;
+    struct node_site {
+        char site[MEMBER_SITE_SIZE_MAX + 1];
+        bool survives_loss;
+    } sites[MEMBERS_MAX];
+    char write_refusal[160]; /* why no write is taken at this moment; "" = they are */
 };
+/* A peer counts as up while its connection is in use and it was heard within this time. */
+#define NODE_PEER_SILENT_MS 1500
 void node_cluster(const struct node *node, struct node_cluster *out);
+
+/* ---- changes of the members (membership.h), at the leader ---- */
+
+struct node_change;
+/* STATUS_OK: done, and `text` is NULL. Otherwise `text` (borrowed) says what stands in the way and
+ * what to do: STATUS_NOT_READY (this node does not lead any more: repeat it at the leader),
+ * STATUS_DEADLINE (not finished; what is done stays, and repeating it goes on), STATUS_INVALID,
+ * STATUS_EXISTS, STATUS_NOT_FOUND, STATUS_STOPPING. */
+typedef void (*node_change_cb)(struct node_change *change, enum status status, const char *text);
+struct node_change {
+    enum node_change_kind {
+        NODE_MEMBER_ADD,     /* `member`, up to a voter */
+        NODE_MEMBER_REPLACE, /* the same, then `old_id` is removed; it may be dead, or gone already
+                              */
+        NODE_MEMBER_REMOVE,  /* `old_id`; the leader itself hands over first: STATUS_NOT_READY */
+    } kind;
+    struct member member;
+    uint64_t old_id;
+    bool force;           /* although the loss of some site would not be survived any more */
+    uint64_t deadline_ns; /* monotonic; 0 = MEMBERSHIP_LASTS_MS from now */
+    node_change_cb cb;    /* exactly once, never inside node_change_members */
+    /* ---- ours ---- */
+    struct node *node;
+};
+/* Not STATUS_OK: refused at once with words in *out_error, and cb never fires. One at a time:
+ * STATUS_BUSY. */
+enum status node_change_members(struct node *node, struct node_change *change,
+                                struct node_error *out_error);
+/* Who asked went away: cb will not fire. What is committed stays, and repeating it goes on. No
+ * effect after the callback. */
+void node_change_cancel(struct node *node, struct node_change *change);
+/* What is under way, in words; "" when nothing is. Static. */
+const char *node_change_step(const struct node *node);
 
 /* Leader: begins to hand over to voter `to`; 0 = the best data node, of the other site if there is
  * one. Progress is seen in consensus_status (transferring, leader_id). STATUS_NOT_READY (does not

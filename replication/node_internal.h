@@ -10,6 +10,7 @@
 #include "replication/forward.h"
 #include "replication/fsm.h"
 #include "replication/linear_read.h"
+#include "replication/membership.h"
 #include "replication/node.h"
 #include "replication/node_error.h"
 #include "replication/node_jobs.h"
@@ -39,6 +40,8 @@ enum opened_step {
     OPENED_CONSENSUS,
 };
 
+struct node_change;
+
 struct node {
     struct node_options options;
     const struct environment *environment;
@@ -64,6 +67,8 @@ struct node {
     struct digests digests;
     struct linear_reads reads;
     struct epochs epochs;
+    struct membership membership;
+    struct node_change *change; /* whose walk it is, or NULL */
     struct disk_guard guard;
     struct worker workers[NODE_JOB_COUNT];
     uint32_t workers_ready; /* initialized */
@@ -148,6 +153,8 @@ bool node_is_stuck(const struct node *node);
 uint64_t node_applied_index(const struct node *node);
 enum status node_start_transport(struct node *node);
 void node_stop_transport(struct node *node);
+/* The change under way, if any, is called back with these. */
+void node_end_change(struct node *node, enum status status, const char *text);
 /* Part of a turn: who leads, what that means for requests, whether serving begins. */
 void node_process_role(struct node *node);
 /* Last part of a turn. */

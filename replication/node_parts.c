@@ -146,6 +146,7 @@ static void make_parts(struct node *node, uint64_t durable_index)
                              .transfers_total = node->fsm.transfers_total};
     proposer_attach(&node->proposer, node->machine, node->consensus);
     linear_reads_attach(&node->reads, node->consensus);
+    membership_init(&node->membership, node->consensus, node->identity.node_id);
     node->guard = (struct disk_guard){
         .environment = node->environment,
         .notify = &node->notify,

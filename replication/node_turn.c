@@ -147,6 +147,7 @@ static void turn(struct node *node)
     if (node->phase == NODE_FAILED)
         return;
     node_process_role(node);
+    membership_process(&node->membership, node->turned_ns);
     process_writes(node);
     if (node->phase == NODE_FAILED)
         return;
@@ -222,6 +223,7 @@ uint64_t node_wait_ms(const struct node *node)
     if (node->proposer.in_flight_entries > 0)
         wait = earlier(wait, WAIT_MS_IN_FLIGHT);
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
+    wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
     bool retries =
         (node->may_propose && node->proposer.waiting_count > 0) || node->phase == NODE_DRAINING;
