@@ -114,6 +114,10 @@ void journal_position(const struct journal *journal, struct journal_position *ou
  * and verifies that entry: STATUS_CORRUPT or STATUS_IO are fail-stop. */
 enum status journal_head(struct journal *journal, uint64_t index,
                          uint8_t out_head[JOURNAL_HASH_SIZE]);
+/* The lowest index such that the records from there up to entry `index` (synced), that one
+ * excepted, take about `bytes` on disk at most; first_index at least. index + 1 when it is not
+ * readable. */
+uint64_t journal_tail(const struct journal *journal, uint64_t index, uint64_t bytes);
 /* Term of entry `index` (anchor_index .. last_index). */
 enum status journal_term(const struct journal *journal, uint64_t index, uint64_t *out_term);
 

@@ -153,6 +153,53 @@ void journal_position(const struct journal *journal, struct journal_position *ou
     pthread_mutex_unlock(&shared->lock);
 }
 
+/* The first place from which on, up to `last`, there are at most `bytes`. */
+static uint32_t first_place(const struct journal_segment *segment, uint32_t last, uint64_t bytes)
+{
+    uint32_t low = 0, high = last;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        const uint64_t distance =
+            (uint64_t)(segment->offsets[last] - segment->offsets[middle]) * JOURNAL_RECORD_ALIGN;
+        if (distance <= bytes)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+uint64_t journal_tail(const struct journal *journal, uint64_t index, uint64_t bytes)
+{
+    struct journal_shared *shared = journal->shared;
+    uint64_t first = index + 1;
+    pthread_mutex_lock(&shared->lock);
+    for (size_t i = shared->segment_count; i > 0; i--) {
+        const struct journal_segment *segment = shared->segments[i - 1];
+        if (segment->count == 0 || segment->first_index >= first)
+            continue;
+        const uint64_t end = segment->first_index + segment->count;
+        const bool holds_index = first == index + 1;
+        if (end < first)
+            break; /* not readable */
+        const uint32_t last = (uint32_t)(first - 1 - segment->first_index);
+        /* What is behind the last place: nothing that counts for `index` itself. */
+        const uint64_t behind =
+            holds_index ? 0
+                        : segment->size - (uint64_t)segment->offsets[last] * JOURNAL_RECORD_ALIGN;
+        if (behind > bytes)
+            break;
+        bytes -= behind;
+        const uint32_t place = first_place(segment, last, bytes);
+        first = segment->first_index + place;
+        if (place > 0)
+            break;
+        bytes -= (uint64_t)(segment->offsets[last] - segment->offsets[0]) * JOURNAL_RECORD_ALIGN;
+    }
+    pthread_mutex_unlock(&shared->lock);
+    return first > journal->first_index ? first : journal->first_index;
+}
+
 enum status journal_term(const struct journal *journal, uint64_t index, uint64_t *out_term)
 {
     if (index + 1 < journal->first_index || index > journal->last_index)
