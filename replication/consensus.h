@@ -50,6 +50,13 @@ struct consensus_confirmation {
     consensus_confirmation_cb cb;
     /* ---- ours ---- */
     bool in_flight;
+    bool done;
+    enum status status;
+    uint64_t index;
+    uint64_t asked_of; /* another node that leads, or 0 */
+    uint64_t round;
+    uint64_t asked_ns;
+    struct consensus_confirmation *next;
 };
 
 struct consensus_sink {

@@ -1,0 +1,766 @@
+/*
+ * Consensus by libraft: its life, proposals, and the pull of what is committed.
+ *
+ *     node ──propose──► raft_apply ──► guard ──► raft_io ──► journal, peers
+ *     node ◄──next───── the log in libraft's memory, up to min(commit, own synced index)
+ *
+ * libraft applies nothing: fsm->apply only counts. What is committed is pulled by the node, at its
+ * pace, straight out of the log in memory, which therefore begins at or below what the store holds
+ * (raft_io_trim.c). So libraft's last_applied runs ahead of the ledger; nothing here mistakes it
+ * for what is applied.
+ *
+ * An entry of this node's own is never given to the node before this node's journal has synced it,
+ * also where a majority of others has: what was applied must be there again after a restart.
+ *
+ * Not here: see consensus_raft_internal.h for the files. Everything happens on the loop thread;
+ * libraft is entered from receive(), process(), propose() and the like, never from within itself.
+ */
+#include "replication/consensus_raft_internal.h"
+
+#include "core/bounds.h"
+#include "core/invariant.h"
+#include "replication/raft_layout.h"
+#include "replication/raft_layout_drive.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One mark per so much time: the age of the oldest uncommitted entry is known that well. */
+#define MARK_NS (10 * NS_PER_MS)
+
+static struct consensus_raft *raft_of(struct consensus *consensus)
+{
+    return (struct consensus_raft *)consensus;
+}
+
+static const struct consensus_raft *raft_of_const(const struct consensus *consensus)
+{
+    return (const struct consensus_raft *)consensus;
+}
+
+struct consensus_raft *consensus_of_io(struct raft_io *io)
+{
+    return io->impl;
+}
+
+uint64_t consensus_now_ns(const struct consensus_raft *c)
+{
+    return c->options.environment->monotonic_ns(c->options.environment->context);
+}
+
+uint64_t consensus_random(const struct consensus_raft *c, uint64_t below)
+{
+    uint64_t value;
+    c->options.environment->random(c->options.environment->context, &value, sizeof value);
+    return value % below;
+}
+
+uint64_t consensus_last_index(const struct consensus_raft *c)
+{
+    return raft_layout_last_index(&c->raft);
+}
+
+bool consensus_is_live(const struct consensus_raft *c)
+{
+    return c->started && !c->stopped && c->failure == STATUS_OK;
+}
+
+bool consensus_leads(const struct consensus_raft *c)
+{
+    return consensus_is_live(c) && c->raft.state == RAFT_LEADER;
+}
+
+bool consensus_is_transferring(const struct consensus_raft *c)
+{
+    return consensus_leads(c) && c->guard.transfer_state != RAFT_GUARD_NO_TRANSFER;
+}
+
+void consensus_event(const struct consensus_raft *c, const char *name, const char *text, uint64_t a,
+                     uint64_t b)
+{
+    if (c->options.notify != NULL)
+        notify_event(c->options.notify, name, text, a, b);
+}
+
+/* ---- fail-stop ---- */
+
+void consensus_fail(struct consensus_raft *c, enum status status, const char *text)
+{
+    invariant(status != STATUS_OK);
+    if (c->failure != STATUS_OK)
+        return;
+    c->failure = status;
+    snprintf(c->failure_text, sizeof c->failure_text, "%s", text);
+}
+
+/* The guard's; where the reason was known better it has been told already. */
+static void fail_stop(void *context, const char *operation, int code)
+{
+    struct consensus_raft *c = context;
+    char text[256];
+    snprintf(text, sizeof text,
+             "consensus gave up in \"%s\" at term %" PRIu64 ", index %" PRIu64
+             " (%s); report this with the log around it, the node can be started again",
+             operation, (uint64_t)c->raft.current_term, consensus_last_index(c),
+             raft_strerror(code));
+    consensus_fail(c, code == RAFT_NOMEM ? STATUS_NO_MEMORY : STATUS_IO, text);
+}
+
+static void tell_failure(struct consensus_raft *c)
+{
+    if (c->failure == STATUS_OK || c->failure_told)
+        return;
+    c->failure_told = true;
+    c->options.sink.failed(c->options.sink.context, c->failure, c->failure_text);
+}
+
+/* ---- libraft's view of us ---- */
+
+static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result)
+{
+    (void)fsm;
+    (void)buffer;
+    *result = NULL;
+    return 0;
+}
+
+static int io_init(struct raft_io *io, raft_id id, const char *address)
+{
+    (void)io;
+    (void)id;
+    (void)address;
+    return 0;
+}
+
+static int io_start(struct raft_io *io, unsigned ms, raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    (void)ms; /* ticks come when there is something to do: raft_layout_next_tick() */
+    struct consensus_raft *c = consensus_of_io(io);
+    c->tick = tick;
+    c->recv = recv;
+    return 0;
+}
+
+static void io_close(struct raft_io *io, raft_io_close_cb cb)
+{
+    struct consensus_raft *c = consensus_of_io(io);
+    raft_io_cancel(c);
+    if (c->put != NULL) {
+        struct raft_io_snapshot_put *put = c->put;
+        c->put = NULL;
+        put->cb(put, RAFT_CANCELED);
+    }
+    while (c->get_count > 0) {
+        struct raft_io_snapshot_get *get = c->gets[--c->get_count];
+        get->cb(get, NULL, RAFT_CANCELED);
+    }
+    raft_io_complete_sends(c);
+    cb(io);
+}
+
+static int io_refuse(struct raft_io *io, const struct raft_configuration *configuration)
+{
+    (void)io;
+    (void)configuration;
+    return RAFT_INVALID; /* a cluster is founded by its first journal */
+}
+
+static raft_time io_time(struct raft_io *io)
+{
+    return consensus_now_ns(consensus_of_io(io)) / NS_PER_MS;
+}
+
+static bool is_witness(void *context, raft_id id)
+{
+    const struct consensus_raft *c = context;
+    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
+        struct member member;
+        if (c->raft.configuration.servers[i].id == id && consensus_member(c, i, &member))
+            return member.kind == MEMBER_WITNESS;
+    }
+    return false;
+}
+
+static void wire(struct consensus_raft *c)
+{
+    c->io = (struct raft_io){
+        .version = 1,
+        .impl = c,
+        .init = io_init,
+        .close = io_close,
+        .load = raft_io_load,
+        .start = io_start,
+        .bootstrap = io_refuse,
+        .recover = io_refuse,
+        .set_term = raft_io_set_term,
+        .set_vote = raft_io_set_vote,
+        .send = raft_io_send,
+        .append = raft_io_append,
+        .truncate = raft_io_truncate,
+        .snapshot_put = raft_io_snapshot_put,
+        .snapshot_get = raft_io_snapshot_get,
+        .time = io_time,
+        .random = consensus_lead_random,
+    };
+    c->fsm = (struct raft_fsm){
+        .version = 1,
+        .data = c,
+        .apply = fsm_apply,
+        .snapshot = raft_io_fsm_snapshot,
+        .restore = raft_io_fsm_restore,
+    };
+    const struct raft_guard_options options = {
+        .raft = &c->raft,
+        .inner = &c->io,
+        .fsm = &c->fsm,
+        .fail_stop = fail_stop,
+        .is_witness = is_witness,
+        .witness = c->is_witness,
+        .context = c,
+        .parts = RAFT_GUARD_ALL,
+    };
+    raft_guard_init(&c->guard, &options);
+}
+
+/* ---- after every event ---- */
+
+/* What libraft wanted to send and had no room for. */
+static void settle_cuts(struct consensus_raft *c)
+{
+    for (uint32_t i = 0; i < c->peer_count; i++) {
+        struct consensus_raft_peer *peer = &c->peers[i];
+        if (!peer->cut)
+            continue;
+        peer->cut = false;
+        if (c->raft.state == RAFT_LEADER && raft_layout_peer(&c->raft, peer->id).pipelines &&
+            peer->cut_at <= consensus_last_index(c) + 1)
+            raft_layout_probe_from(&c->raft, peer->id, peer->cut_at);
+    }
+}
+
+static uint64_t payload_between(const struct consensus_raft *c, uint64_t above, uint64_t last)
+{
+    uint64_t bytes = 0;
+    for (uint64_t i = above + 1; i <= last; i++) {
+        const struct raft_entry *entry = raft_layout_entry(&c->raft, i);
+        if (entry != NULL)
+            bytes += raft_io_payload_size(entry);
+    }
+    return bytes;
+}
+
+/* Bytes and ages of what is proposed and not committed; as a leader only. */
+static void settle_uncommitted(struct consensus_raft *c)
+{
+    if (c->raft.state != RAFT_LEADER)
+        return;
+    const uint64_t commit = c->raft.commit_index;
+    if (c->counted_term != c->raft.current_term) {
+        c->counted_term = c->raft.current_term;
+        c->uncommitted_bytes = payload_between(c, commit, consensus_last_index(c));
+        c->mark_count = 0;
+        if (consensus_last_index(c) > commit) {
+            c->marks[c->mark_first] =
+                (struct propose_mark){.index = consensus_last_index(c), .ns = consensus_now_ns(c)};
+            c->mark_count = 1;
+        }
+    } else if (commit > c->counted_commit) {
+        uint64_t bytes = payload_between(c, c->counted_commit, commit);
+        c->uncommitted_bytes -= bytes < c->uncommitted_bytes ? bytes : c->uncommitted_bytes;
+    }
+    c->counted_commit = commit;
+    while (c->mark_count > 0 && c->marks[c->mark_first].index <= commit) {
+        c->mark_first = (c->mark_first + 1) % (sizeof c->marks / sizeof c->marks[0]);
+        c->mark_count--;
+    }
+}
+
+static void settle_role(struct consensus_raft *c)
+{
+    if (c->raft.state != RAFT_LEADER) {
+        c->led_term = 0;
+        return;
+    }
+    if (c->led_term == c->raft.current_term)
+        return;
+    c->led_term = c->raft.current_term;
+    c->handover_tries = 0;
+    for (uint32_t i = 0; i < c->peer_count; i++) {
+        struct consensus_raft_peer *peer = &c->peers[i];
+        peer->told_commit = 0;
+        peer->probe_end = 0;
+        peer->starves = peer->behind = false;
+        peer->round_seen = 0;
+        peer->clock_known = false;
+    }
+    consensus_event(c, "leader_elected", "this node leads now", c->raft.current_term,
+                    consensus_last_index(c));
+}
+
+static bool is_ready(const struct consensus_raft *c)
+{
+    return c->started && c->failure == STATUS_OK && raft_guard_ready(&c->guard) &&
+           c->consumed_term == c->raft.current_term;
+}
+
+static uint64_t leader_of(const struct consensus_raft *c)
+{
+    if (!c->started)
+        return 0;
+    return c->raft.state == RAFT_LEADER ? c->options.self.node_id : raft_layout_leader(&c->raft);
+}
+
+static void settle_news(struct consensus_raft *c)
+{
+    const bool ready = is_ready(c);
+    const uint64_t leader = leader_of(c);
+    const uint64_t configuration = raft_layout_committed_configuration(&c->raft) +
+                                   raft_layout_uncommitted_configuration(&c->raft);
+    if (c->told_commit == c->raft.commit_index && c->told_term == c->raft.current_term &&
+        c->told_state == c->raft.state && c->told_leader == leader && c->told_ready == ready &&
+        c->told_configuration == configuration &&
+        c->told_transferring == consensus_is_transferring(c))
+        return;
+    c->told_commit = c->raft.commit_index;
+    c->told_term = c->raft.current_term;
+    c->told_state = c->raft.state;
+    c->told_leader = leader;
+    c->told_ready = ready;
+    c->told_configuration = configuration;
+    c->told_transferring = consensus_is_transferring(c);
+    c->news = true;
+}
+
+void consensus_settle(struct consensus_raft *c)
+{
+    if (!c->started || c->failure != STATUS_OK)
+        return;
+    do {
+        raft_io_complete_sends(c);
+        raft_io_complete_snapshots(c);
+    } while (c->send_count > 0 || c->put != NULL || c->get_count > 0);
+    if (c->failure != STATUS_OK)
+        return;
+    settle_role(c);
+    settle_cuts(c);
+    settle_uncommitted(c);
+    consensus_publish_configuration(c);
+    raft_io_note_durable(c);
+    settle_news(c);
+}
+
+/* ---- time ---- */
+
+void consensus_tick(struct consensus_raft *c, bool wanted)
+{
+    if (!consensus_is_live(c))
+        return;
+    consensus_lead_before_tick(c);
+    if (!wanted && consensus_now_ns(c) / NS_PER_MS < raft_guard_next_tick(&c->guard))
+        return;
+    c->tick_wanted = false;
+    c->tick(&c->io);
+    consensus_settle(c);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t raft_next_ns(const struct consensus *consensus)
+{
+    const struct consensus_raft *c = raft_of_const(consensus);
+    if (c->failure != STATUS_OK)
+        return c->failure_told ? UINT64_MAX : 0;
+    if (c->news || c->reads.process_asked || c->change_done)
+        return 0;
+    if (!consensus_is_live(c))
+        return UINT64_MAX;
+    if (c->tick_wanted)
+        return 0;
+    const raft_time tick = raft_guard_next_tick(&c->guard);
+    uint64_t next = tick == UINT64_MAX ? UINT64_MAX : tick * NS_PER_MS;
+    next = earlier(next, consensus_reads_next_ns(c));
+    next = earlier(next, consensus_members_next_ns(c));
+    return earlier(next, consensus_lead_next_ns(c));
+}
+
+static void tell_news(struct consensus_raft *c)
+{
+    if (!c->news)
+        return;
+    c->news = false;
+    if (c->options.sink.news != NULL)
+        c->options.sink.news(c->options.sink.context);
+}
+
+static void raft_process(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    journal_process(c->options.journal);
+    if (consensus_is_live(c)) {
+        raft_io_pump(c);
+        consensus_tick(c, c->tick_wanted);
+        consensus_members_process(c);
+        consensus_lead_process(c);
+        consensus_settle(c);
+    }
+    consensus_reads_process(c);
+    consensus_members_tell_change(c);
+    tell_failure(c);
+    tell_news(c);
+}
+
+static void receive(struct consensus *consensus, uint64_t from, const void *bytes, size_t size)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    consensus_raft_receive(c, from, bytes, size);
+    consensus_reads_process(c);
+    consensus_members_tell_change(c);
+    tell_failure(c);
+    tell_news(c);
+}
+
+/* ---- proposals ---- */
+
+struct proposed {
+    struct raft_apply apply;
+};
+
+static void proposed_cb(struct raft_apply *apply, int status, void *result)
+{
+    (void)status; /* the node looks at what it pulls */
+    (void)result;
+    free((char *)apply - offsetof(struct proposed, apply));
+}
+
+static enum status may_propose(struct consensus_raft *c)
+{
+    if (!consensus_is_live(c) || !is_ready(c) || !raft_guard_may_propose(&c->guard) ||
+        consensus_lead_disk_is_stuck(c))
+        return STATUS_NOT_READY;
+    if (journal_is_read_only(c->options.journal))
+        return STATUS_READ_ONLY;
+    if (c->waiting != NULL || consensus_lead_holds(c))
+        return STATUS_BUSY;
+    if (raft_io_log_is_full(c) && !raft_io_log_can_shrink(c))
+        return STATUS_BUSY;
+    return STATUS_OK;
+}
+
+static void mark(struct consensus_raft *c, uint64_t index)
+{
+    const uint32_t size = sizeof c->marks / sizeof c->marks[0];
+    const uint64_t now = consensus_now_ns(c);
+    struct propose_mark *last = &c->marks[(c->mark_first + c->mark_count + size - 1) % size];
+    if (c->mark_count > 0 && (now - last->ns < MARK_NS || c->mark_count == size)) {
+        last->index = index;
+        return;
+    }
+    c->marks[(c->mark_first + c->mark_count) % size] =
+        (struct propose_mark){.index = index, .ns = now};
+    c->mark_count++;
+}
+
+static enum status raft_propose(struct consensus *consensus, struct consensus_proposal *proposal)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    invariant_values(proposal->size <= ENTRY_SIZE_MAX, proposal->size, proposal->type);
+    invariant(proposal->type != JOURNAL_BARRIER && proposal->type != JOURNAL_CONFIGURATION);
+    enum status status = may_propose(c);
+    if (status != STATUS_OK)
+        return status;
+    struct proposed *proposed = calloc(1, sizeof *proposed);
+    struct raft_buffer buffer;
+    unsigned short type;
+    if (proposed == NULL ||
+        !raft_io_buffer(proposal->type, proposal->payload, proposal->size, &type, &buffer)) {
+        free(proposed);
+        return STATUS_NO_MEMORY;
+    }
+    int code = raft_apply(&c->raft, &proposed->apply, &buffer, 1, proposed_cb);
+    if (code != 0) {
+        raft_free(buffer.base);
+        free(proposed);
+        if (c->failure != STATUS_OK)
+            return c->failure;
+        return code == RAFT_NOMEM ? STATUS_NO_MEMORY : STATUS_NOT_READY;
+    }
+    proposal->index = consensus_last_index(c);
+    proposal->term = c->raft.current_term;
+    c->uncommitted_bytes += buffer.len;
+    mark(c, proposal->index);
+    consensus_settle(c);
+    return STATUS_OK;
+}
+
+/* ---- the pull ---- */
+
+static const struct journal_entry *raft_next(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    if (!c->started || c->failure != STATUS_OK)
+        return NULL;
+    const uint64_t index = c->consumed_index + 1;
+    if (index > c->raft.commit_index || index > c->synced_index)
+        return NULL;
+    const struct raft_entry *entry = raft_layout_entry(&c->raft, index);
+    invariant_values(entry != NULL, index, raft_layout_first_index(&c->raft));
+    raft_io_entry(entry, index, &c->next_entry);
+    return &c->next_entry;
+}
+
+static void raft_consumed(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    const uint64_t index = c->consumed_index + 1;
+    invariant_values(index <= c->raft.commit_index, index, c->raft.commit_index);
+    invariant_values(index <= c->synced_index, index, c->synced_index);
+    c->consumed_term = raft_layout_term_at(&c->raft, index);
+    c->consumed_index = index;
+}
+
+static void raft_durable(struct consensus *consensus, uint64_t index)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    invariant_values(index <= c->consumed_index, index, c->consumed_index);
+    invariant_values(index >= c->durable_index, index, c->durable_index);
+    c->durable_index = index;
+    if (c->started && c->failure == STATUS_OK)
+        raft_io_note_durable(c);
+}
+
+/* ---- the rest of the table ---- */
+
+static void raft_confirm(struct consensus *consensus, struct consensus_confirmation *confirmation)
+{
+    consensus_reads_confirm(raft_of(consensus), confirmation);
+}
+
+static void raft_linked(struct consensus *consensus, uint64_t id, bool up)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    struct consensus_raft_peer *peer = consensus_peer(c, id);
+    peer->linked = up;
+    c->news = true;
+    if (!up || !consensus_leads(c))
+        return;
+    peer->offered_ns = 0;
+    raft_layout_wake_peer(&c->raft, id);
+    c->tick_wanted = true;
+}
+
+static void raft_caught_up(struct consensus *consensus, uint64_t peer, uint64_t index)
+{
+    consensus_members_caught_up(raft_of(consensus), peer, index);
+}
+
+static enum status raft_change_members(struct consensus *consensus,
+                                       const struct consensus_change *change,
+                                       consensus_change_cb cb, void *context)
+{
+    return consensus_members_change(raft_of(consensus), change, cb, context);
+}
+
+static enum status raft_hand_over(struct consensus *consensus, uint64_t to)
+{
+    return consensus_members_transfer(raft_of(consensus), to);
+}
+
+static uint32_t raft_peers(const struct consensus *consensus, struct consensus_peer *out,
+                           uint32_t capacity)
+{
+    return consensus_members_peers(raft_of_const(consensus), out, capacity);
+}
+
+static const char *role_of(const struct consensus_raft *c)
+{
+    if (!c->started || c->failure != STATUS_OK)
+        return "none";
+    switch (c->raft.state) {
+    case RAFT_LEADER:
+        return "leader";
+    case RAFT_CANDIDATE:
+        return "candidate";
+    case RAFT_FOLLOWER:
+        return "follower";
+    default:
+        return "none";
+    }
+}
+
+static void raft_status(const struct consensus *consensus, struct consensus_status *out)
+{
+    const struct consensus_raft *c = raft_of_const(consensus);
+    *out = (struct consensus_status){
+        .term = c->started ? c->raft.current_term : c->hard_state.term,
+        .leader_id = leader_of(c),
+        .commit_index = c->started ? c->raft.commit_index : 0,
+        .consumed_index = c->consumed_index,
+        .log_first_index = c->started ? raft_layout_first_index(&c->raft) : 0,
+        .log_bytes = c->payload_bytes,
+        .role = role_of(c),
+        .ready = is_ready(c),
+        .leads = consensus_leads(c),
+        .heard_ns = c->heard_leader_ns,
+        .changing = c->started && c->raft.state == RAFT_LEADER ? raft_layout_changing(&c->raft)
+                    : c->started ? raft_layout_configuration_pending(&c->raft)
+                                 : false,
+        .transferring = consensus_is_transferring(c),
+        .watermark_index = c->watermark_index,
+    };
+}
+
+/* ---- life ---- */
+
+static enum status raft_begin(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    invariant(!c->initialized);
+    raft_io_use_heap();
+    wire(c);
+    if (raft_init(&c->raft, &c->guard.io, &c->guard.fsm, c->options.self.node_id, "") != 0)
+        return STATUS_NO_MEMORY;
+    c->initialized = true;
+    raft_set_election_timeout(&c->raft, c->options.election_ms);
+    raft_set_heartbeat_timeout(&c->raft, c->options.heartbeat_ms);
+    raft_set_install_snapshot_timeout(&c->raft, 3600 * 1000);
+    raft_set_max_catch_up_rounds(&c->raft, 1000);
+    raft_set_max_catch_up_round_duration(&c->raft, 60 * 1000);
+    raft_set_snapshot_threshold(&c->raft, UINT_MAX);
+    raft_set_pre_vote(&c->raft, true);
+    if (raft_start(&c->raft) != 0) {
+        consensus_fail(c, STATUS_IO, "consensus could not start");
+        return c->failure;
+    }
+    c->started = true;
+    c->told_commit = UINT64_MAX;
+    consensus_tick(c, true); /* the only voter leads already: its barrier */
+    return c->failure;
+}
+
+static void raft_end(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    if (c->started && c->failure == STATUS_OK && c->raft.state == RAFT_LEADER)
+        consensus_members_end_change(c, STATUS_UNKNOWN_OUTCOME);
+    c->stopped = true;
+}
+
+static void raft_destroy(struct consensus *consensus)
+{
+    struct consensus_raft *c = raft_of(consensus);
+    if (c->initialized) {
+        /* A guard that stopped lets nothing through to libraft, also not what gives memory back. */
+        c->guard.stopped = false;
+        c->stopped = true;
+        c->change_cb = NULL;
+        raft_close(&c->raft, NULL);
+    }
+    invariant(c->operations == NULL);
+    free(c->sends);
+    free(c->loaded_configuration);
+    free(c);
+}
+
+static const struct consensus_operations raft_operations = {
+    .start = raft_begin,
+    .propose = raft_propose,
+    .next = raft_next,
+    .consumed = raft_consumed,
+    .durable = raft_durable,
+    .confirm = raft_confirm,
+    .receive = receive,
+    .linked = raft_linked,
+    .caught_up = raft_caught_up,
+    .process = raft_process,
+    .next_ns = raft_next_ns,
+    .change = raft_change_members,
+    .transfer = raft_hand_over,
+    .peers = raft_peers,
+    .stop = raft_end,
+    .status = raft_status,
+    .destroy = raft_destroy,
+};
+
+static void fill_defaults(struct consensus_raft_options *options)
+{
+    if (options->election_ms == 0)
+        options->election_ms = CONSENSUS_ELECTION_MS;
+    if (options->heartbeat_ms == 0)
+        options->heartbeat_ms = CONSENSUS_HEARTBEAT_MS;
+    if (options->log_bytes_max == 0)
+        options->log_bytes_max = CONSENSUS_LOG_BYTES_MAX;
+    if (options->tail_bytes == 0)
+        options->tail_bytes = CONSENSUS_TAIL_BYTES;
+}
+
+/* A witness has its journal and nothing else. */
+static enum status take_anchor(struct consensus_raft *c, const struct journal_position *position)
+{
+    uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
+    size_t size = 0;
+    enum status status = journal_configuration(c->options.journal, bytes, sizeof bytes, &size);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    c->options.durable_index = position->anchor_index;
+    c->options.durable_term = position->anchor_term;
+    c->options.configuration_size = status == STATUS_OK ? size : 0;
+    c->loaded_configuration = malloc(size > 0 ? size : 1);
+    if (c->loaded_configuration == NULL)
+        return STATUS_NO_MEMORY;
+    memcpy(c->loaded_configuration, bytes, size);
+    return STATUS_OK;
+}
+
+static enum status copy_configuration(struct consensus_raft *c)
+{
+    c->loaded_configuration =
+        malloc(c->options.configuration_size > 0 ? c->options.configuration_size : 1);
+    if (c->loaded_configuration == NULL)
+        return STATUS_NO_MEMORY;
+    if (c->options.configuration_size > 0)
+        memcpy(c->loaded_configuration, c->options.configuration, c->options.configuration_size);
+    c->options.configuration = NULL;
+    return STATUS_OK;
+}
+
+enum status consensus_raft_create(const struct consensus_raft_options *options,
+                                  struct consensus **out_consensus)
+{
+    struct hard_state hard_state;
+    enum status status = hard_state_read(options->files, &hard_state);
+    if (status != STATUS_OK)
+        return status;
+    struct journal_position position;
+    journal_position(options->journal, &position);
+    /* A term is durable before its first entry: a journal above the hard state means that the hard
+     * state was lost or rolled back, and a vote with it. */
+    if (position.last_term > hard_state.term)
+        return STATUS_CORRUPT;
+    struct consensus_raft *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return STATUS_NO_MEMORY;
+    c->base.operations = &raft_operations;
+    c->options = *options;
+    c->hard_state = hard_state;
+    c->is_witness = options->self.kind == MEMBER_WITNESS;
+    c->operations_end = &c->operations;
+    fill_defaults(&c->options);
+    status = c->is_witness ? take_anchor(c, &position) : copy_configuration(c);
+    if (status != STATUS_OK) {
+        free(c->loaded_configuration);
+        free(c);
+        return status;
+    }
+    c->durable_index = c->options.durable_index;
+    c->consumed_index = c->durable_index;
+    c->consumed_term = c->options.durable_term;
+    *out_consensus = &c->base;
+    return STATUS_OK;
+}

@@ -1,0 +1,258 @@
+/*
+ * Messages in: decoded, judged, and given to libraft through the guard.
+ *
+ * Admission. A follower's memory and disk are bounded, and libraft takes what it gets. So entries
+ * are let in only while the log in memory has room and the journal keeps up; otherwise the message
+ * goes on without its entries: it is a heartbeat still, the leader learns that nothing was taken,
+ * and sends again (raft_io_send.c sends less then).
+ *
+ * Two repairs that libraft needs around a message belong here because they are about when to listen
+ * at all:
+ *  - A leader that hands over grants its successor a vote even if it voted in that term already.
+ *    A request for a second vote in one term is dropped; the answer would be no.
+ *  - To a peer whose snapshot "is on its way" libraft sends heartbeats that begin at its last
+ * entry. The peer rejects them, and a rejection of just the snapshot's index would mean to libraft
+ * that the snapshot failed. It is delivered as the rejection of another index: a sign of life.
+ */
+#include "core/invariant.h"
+#include "replication/consensus_raft_internal.h"
+#include "replication/raft_layout.h"
+#include "replication/raft_layout_drive.h"
+
+#include <string.h>
+
+#define MALFORMED_EVENT_NS 1000000000ull
+
+static void deliver(struct consensus_raft *c, struct raft_message *message)
+{
+    c->recv(&c->io, message);
+    consensus_settle(c);
+}
+
+static struct raft_message message_from(uint64_t from, unsigned short type)
+{
+    /* libraft passes addresses on to send() and compares them; nobody else reads them. */
+    return (struct raft_message){.type = type, .server_id = from, .server_address = ""};
+}
+
+/* ---- entries ---- */
+
+static bool has_room(const struct consensus_raft *c, const struct raft_message_view *view)
+{
+    if (c->waiting != NULL &&
+        c->waiting_bytes + view->append.region_size > CONSENSUS_WAITING_BYTES_MAX)
+        return false;
+    return !raft_io_log_is_full(c) || raft_io_log_can_shrink(c);
+}
+
+/* One block for all of them, which libraft frees: raft.h, struct raft_entry. */
+static void copy_entries(const struct raft_message_view *view, struct raft_append_entries *out)
+{
+    uint8_t *batch = raft_io_take(view->append.region_size);
+    struct raft_entry *entries = raft_calloc(view->append.count, sizeof *entries);
+    invariant(batch != NULL);
+    memcpy(batch, view->append.region, view->append.region_size);
+    struct raft_message_entry entry;
+    uint32_t offset = 0, begin = 0;
+    for (uint32_t i = 0; raft_message_next_entry(view, &offset, &entry); i++, begin = offset) {
+        struct raft_entry *to = &entries[i];
+        to->term = entry.term;
+        to->batch = batch;
+        size_t skipped = RAFT_MESSAGE_ENTRY_HEADER_SIZE;
+        switch (entry.type) {
+        case JOURNAL_BARRIER:
+            /* A follower keeps no payload; the leader's eight bytes mean nothing. */
+            to->type = RAFT_BARRIER;
+            break;
+        case JOURNAL_CONFIGURATION:
+            to->type = RAFT_CHANGE;
+            break;
+        default:
+            to->type = RAFT_COMMAND;
+            skipped -= 8; /* the prefix is part of the buffer */
+            break;
+        }
+        to->buf.base = batch + begin + skipped;
+        to->buf.len = offset - begin - skipped;
+    }
+    out->entries = entries;
+    out->n_entries = view->append.count;
+}
+
+static void receive_append_entries(struct consensus_raft *c, uint64_t from,
+                                   const struct raft_message_view *view)
+{
+    struct raft_message message = message_from(from, RAFT_IO_APPEND_ENTRIES);
+    message.append_entries = (struct raft_append_entries){
+        .term = view->append.term,
+        .prev_log_index = view->append.previous_index,
+        .prev_log_term = view->append.previous_term,
+        .leader_commit = view->append.commit,
+    };
+    if (view->append.count > 0 && has_room(c, view))
+        copy_entries(view, &message.append_entries);
+    deliver(c, &message);
+    if (c->failure != STATUS_OK || c->raft.state != RAFT_FOLLOWER ||
+        c->raft.current_term != view->append.term)
+        return;
+    c->heard_leader_ns = consensus_now_ns(c);
+    consensus_lead_heard(c);
+}
+
+static void receive_append_result(struct consensus_raft *c, uint64_t from,
+                                  const struct raft_message_view *view)
+{
+    struct raft_message message = message_from(from, RAFT_IO_APPEND_ENTRIES_RESULT);
+    struct raft_append_entries_result *result = &message.append_entries_result;
+    *result = (struct raft_append_entries_result){
+        .term = view->append_result.term,
+        .rejected = view->append_result.rejected,
+        .last_log_index = view->append_result.last_index,
+    };
+    if (!consensus_leads(c)) {
+        deliver(c, &message);
+        return;
+    }
+    const struct raft_layout_peer before = raft_layout_peer(&c->raft, from);
+    if (result->rejected != 0) {
+        if (before.snapshots && result->rejected == before.snapshot_index)
+            result->rejected++;
+    }
+    deliver(c, &message);
+    if (!consensus_leads(c) || result->rejected != 0)
+        return;
+    const struct raft_layout_peer after = raft_layout_peer(&c->raft, from);
+    struct consensus_raft_peer *peer = consensus_peer(c, from);
+    if (after.match > before.match)
+        peer->starves = false;
+    else if (!after.pipelines && peer->probe_end > after.match)
+        peer->starves = true;
+}
+
+/* ---- votes ---- */
+
+static bool asks_for_second_vote(const struct consensus_raft *c,
+                                 const struct raft_message_view *view)
+{
+    return !view->vote.is_pre_vote && view->vote.term == c->hard_state.term &&
+           c->hard_state.vote != 0 && c->hard_state.vote != view->vote.candidate_id;
+}
+
+static void receive_vote(struct consensus_raft *c, uint64_t from,
+                         const struct raft_message_view *view)
+{
+    if (asks_for_second_vote(c, view))
+        return;
+    struct raft_message message = message_from(from, RAFT_IO_REQUEST_VOTE);
+    message.request_vote = (struct raft_request_vote){
+        .term = view->vote.term,
+        .candidate_id = view->vote.candidate_id,
+        .last_log_index = view->vote.last_index,
+        .last_log_term = view->vote.last_term,
+        .disrupt_leader = view->vote.disrupts_leader,
+        .pre_vote = view->vote.is_pre_vote,
+    };
+    deliver(c, &message);
+}
+
+static void receive_vote_result(struct consensus_raft *c, uint64_t from,
+                                const struct raft_message_view *view)
+{
+    struct raft_message message = message_from(from, RAFT_IO_REQUEST_VOTE_RESULT);
+    message.request_vote_result = (struct raft_request_vote_result){
+        .term = view->vote_result.term,
+        .vote_granted = view->vote_result.granted,
+        .pre_vote = TO_RAFT_TRIBOOL(view->vote_result.of_pre_vote),
+    };
+    deliver(c, &message);
+}
+
+static void receive_timeout_now(struct consensus_raft *c, uint64_t from,
+                                const struct raft_message_view *view)
+{
+    struct raft_message message = message_from(from, RAFT_IO_TIMEOUT_NOW);
+    message.timeout_now = (struct raft_timeout_now){
+        .term = view->timeout_now.term,
+        .last_log_index = view->timeout_now.last_index,
+        .last_log_term = view->timeout_now.last_term,
+    };
+    deliver(c, &message);
+}
+
+/* ---- the rest ---- */
+
+static void receive_watermark(struct consensus_raft *c, uint64_t from,
+                              const struct raft_message_view *view)
+{
+    if (c->raft.state != RAFT_FOLLOWER || view->watermark.term != c->raft.current_term ||
+        raft_layout_leader(&c->raft) != from || view->watermark.index <= c->watermark_index)
+        return;
+    c->watermark_index = view->watermark.index;
+    raft_io_note_durable(c);
+    c->news = true;
+}
+
+static void note_malformed(struct consensus_raft *c, uint64_t from)
+{
+    const uint64_t now = consensus_now_ns(c);
+    c->malformed_count++;
+    if (c->malformed_told_ns != 0 && now - c->malformed_told_ns < MALFORMED_EVENT_NS)
+        return;
+    c->malformed_told_ns = now;
+    consensus_event(c, "peer_malformed",
+                    "a peer's message of consensus makes no sense and was dropped; are both sides "
+                    "of the same version?",
+                    from, c->malformed_count);
+}
+
+static void dispatch(struct consensus_raft *c, uint64_t from, const struct raft_message_view *view)
+{
+    switch (view->type) {
+    case MESSAGE_REQUEST_VOTE:
+        receive_vote(c, from, view);
+        break;
+    case MESSAGE_REQUEST_VOTE_RESULT:
+        receive_vote_result(c, from, view);
+        break;
+    case MESSAGE_APPEND_ENTRIES:
+        receive_append_entries(c, from, view);
+        break;
+    case MESSAGE_APPEND_ENTRIES_RESULT:
+        receive_append_result(c, from, view);
+        break;
+    case MESSAGE_TIMEOUT_NOW:
+        receive_timeout_now(c, from, view);
+        break;
+    case MESSAGE_PROBE:
+        consensus_reads_probe(c, from, view);
+        break;
+    case MESSAGE_PROBE_RESULT:
+        consensus_reads_probe_result(c, from, view);
+        break;
+    case MESSAGE_READ_INDEX:
+        consensus_reads_read_index(c, from, view);
+        break;
+    case MESSAGE_READ_INDEX_RESULT:
+        consensus_reads_read_index_result(c, from, view);
+        break;
+    case MESSAGE_WATERMARK:
+        receive_watermark(c, from, view);
+        break;
+    default:
+        break;
+    }
+}
+
+void consensus_raft_receive(struct consensus_raft *c, uint64_t from, const void *bytes, size_t size)
+{
+    if (!consensus_is_live(c) || from == 0 || from == c->options.self.node_id)
+        return;
+    struct raft_message_view view;
+    if (raft_message_decode(bytes, size, &view) != STATUS_OK ||
+        (view.type == MESSAGE_REQUEST_VOTE && view.vote.candidate_id != from)) {
+        note_malformed(c, from);
+        return;
+    }
+    consensus_peer(c, from)->heard_ns = consensus_now_ns(c);
+    dispatch(c, from, &view);
+}
