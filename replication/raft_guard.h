@@ -49,6 +49,7 @@ enum raft_guard_part {
     RAFT_GUARD_S11 = 1u << 11,      /* send never fails */
     RAFT_GUARD_S12 = 1u << 12,      /* transfers: wait for the peer's disk; borrow no request */
     RAFT_GUARD_S13 = 1u << 13,      /* no snapshot of an uncommitted configuration */
+    RAFT_GUARD_S18 = 1u << 18,      /* a probe is one entry, not all that is missing */
     RAFT_GUARD_S20 = 1u << 20,      /* no truncation under an append in flight */
     RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
     RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
@@ -63,7 +64,7 @@ enum raft_guard_part {
     RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
     RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
     RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
-    RAFT_GUARD_ALL = 0x7ff07fff,
+    RAFT_GUARD_ALL = 0x7ff47fff,
 };
 
 /* A witness that refused a data node its vote waits this long for another one to lead. */

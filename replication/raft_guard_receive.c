@@ -250,6 +250,27 @@ void guard_receive_snapshot(struct raft_guard *guard, struct raft_message *messa
         hear_leader(guard);
 }
 
+static void receive_timeout_now(struct raft_guard *guard, struct raft_message *message)
+{
+    struct raft *raft = guard->options.raft;
+    struct raft_timeout_now *ask = &message->timeout_now;
+    if (guard_has(guard, RAFT_GUARD_S7) && guard_disk_is_behind(guard))
+        return; /* S7: asked to campaign at once, with a log our disk does not hold */
+    if (guard_witness_has(guard, RAFT_GUARD_QUIET))
+        return;
+    if (guard_has(guard, RAFT_GUARD_TERM) && raft_layout_is_sole_voter(raft))
+        return; /* its next tick makes it leader, of a term of its own */
+    /* HAND_OVER. libraft wants the leader's very log. But a witness appends nothing, so that what
+     * we have behind its log is never truncated, and may well be committed once we lead. */
+    raft_index last = raft_last_index(raft);
+    if (guard_has(guard, RAFT_GUARD_HAND_OVER) && ask->last_log_index < last &&
+        raft_layout_term_at(raft, ask->last_log_index) == ask->last_log_term) {
+        ask->last_log_index = last;
+        ask->last_log_term = raft_layout_term_at(raft, last);
+    }
+    guard->raft_recv(&guard->io, message);
+}
+
 void guard_recv(struct raft_io *inner, struct raft_message *message)
 {
     struct raft_guard *guard = inner->data;
@@ -280,13 +301,7 @@ void guard_recv(struct raft_io *inner, struct raft_message *message)
         receive_request_vote(guard, message);
         break;
     case RAFT_IO_TIMEOUT_NOW:
-        if (guard_has(guard, RAFT_GUARD_S7) && guard_disk_is_behind(guard))
-            break; /* S7: asked to campaign at once, with a log our disk does not hold */
-        if (guard_witness_has(guard, RAFT_GUARD_QUIET))
-            break;
-        if (guard_has(guard, RAFT_GUARD_TERM) && raft_layout_is_sole_voter(guard->options.raft))
-            break; /* its next tick makes it leader, of a term of its own */
-        guard->raft_recv(&guard->io, message);
+        receive_timeout_now(guard, message);
         break;
     default:
         guard->raft_recv(&guard->io, message);

@@ -1,7 +1,7 @@
 /*
  * Messages on their way out: results say no more than is verified (S1) and no less than is useful
- * (S9), go to somebody (S6), and no send ever fails for libraft (S10, S11) or keeps its memory
- * (S12).
+ * (S9), probes carry no more than a probe needs (S18), all go to somebody (S6), and no send ever
+ * fails for libraft (S10, S11) or keeps its memory (S12).
  */
 #include "replication/raft_guard_internal.h"
 #include "replication/raft_layout.h"
@@ -51,6 +51,17 @@ static void repair_result(struct raft_guard *guard, struct raft_append_entries_r
     raft_index verified = verified_index(guard);
     if (guard_has(guard, RAFT_GUARD_S1) && result->last_log_index > verified)
         result->last_log_index = verified;
+}
+
+/* S18. A probe carries all entries behind the place that it asks for: for each step back, and with
+ * each heartbeat until it is answered. One entry is asking enough, and not none: only an answer
+ * that brings something new ends the probing. */
+static void repair_probe(const struct raft_guard *guard, struct raft_message *message)
+{
+    const struct raft *raft = guard->options.raft;
+    if (guard_has(guard, RAFT_GUARD_S18) && raft->state == RAFT_LEADER &&
+        message->append_entries.n_entries > 1 && raft_layout_is_probing(raft, message->server_id))
+        message->append_entries.n_entries = 1;
 }
 
 /* Called outside of libraft and of send(). */
@@ -115,6 +126,8 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
     struct raft_message message = *original;
     if (message.type == RAFT_IO_APPEND_ENTRIES_RESULT)
         repair_result(guard, &message.append_entries_result);
+    if (message.type == RAFT_IO_APPEND_ENTRIES)
+        repair_probe(guard, &message);
 
     /* S12. libraft wants no callback for TimeoutNow, and then frees the request while it is with
      * the transport. Without that part the transport gets libraft's own, as without a guard. */

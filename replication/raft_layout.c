@@ -457,6 +457,12 @@ void raft_layout_set_recently_heard(struct raft *raft, raft_id id, bool heard)
         progress->recent_recv = heard;
 }
 
+bool raft_layout_is_probing(const struct raft *raft, raft_id id)
+{
+    const struct raft_progress *progress = progress_of(raft, id);
+    return progress != NULL && progress->state == PROBE;
+}
+
 bool raft_layout_in_snapshot(const struct raft *raft, raft_id id)
 {
     const struct raft_progress *progress = progress_of(raft, id);

@@ -120,6 +120,9 @@ bool raft_layout_all_voters_have(const struct raft *raft, raft_index index);
  * index - 1, so that libraft takes a repetition as news. `out_match` is what it was. */
 raft_id raft_layout_take_back_match(struct raft *raft, raft_index index, raft_index *out_match);
 
+/* Leader: libraft looks for the place where `id`'s log parts from ours. */
+bool raft_layout_is_probing(const struct raft *raft, raft_id id);
+
 /* Leader: libraft sent `id` a snapshot, and waits for its end. */
 bool raft_layout_in_snapshot(const struct raft *raft, raft_id id);
 

@@ -46,6 +46,7 @@ enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts);
 enum schedule_result schedule_append_fails(uint32_t parts);                      /* S8 */
 enum schedule_result schedule_one_send_fails(uint32_t parts);                    /* S10 */
 enum schedule_result schedule_close_under_load(uint32_t parts);                  /* S8 */
+enum schedule_result schedule_probing_a_divergent_tail(uint32_t parts);          /* S18 */
 
 /* raft_schedules_membership.c: which configuration is in force, and committed */
 enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts);   /* S13 */
@@ -69,6 +70,7 @@ enum schedule_result schedule_witness_is_impatient(uint32_t parts);         /* Q
 enum schedule_result schedule_witness_is_asked_to_campaign(uint32_t parts); /* QUIET */
 enum schedule_result schedule_witness_alone_has_the_end(uint32_t parts);    /* RESORT */
 enum schedule_result schedule_witness_hands_over(uint32_t parts);           /* HAND_OVER */
+enum schedule_result schedule_witness_is_behind_its_heir(uint32_t parts);   /* HAND_OVER */
 enum schedule_result schedule_witness_appends_nothing(uint32_t parts);      /* SILENT */
 enum schedule_result schedule_witness_is_no_target(uint32_t parts);         /* TARGET */
 enum schedule_result schedule_witness_cannot_reach(uint32_t parts);         /* REACH */

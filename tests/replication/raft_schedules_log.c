@@ -228,3 +228,29 @@ enum schedule_result schedule_close_under_load(uint32_t parts)
                         left == 0 && world->nodes[A].stopped_by == NULL &&
                             world->nodes[B].stopped_by == NULL);
 }
+
+static void hand_over_to_c(struct world_node *node, void *context)
+{
+    *(int *)context = raft_guard_transfer(&node->guard, C + 1, NULL, NULL);
+}
+
+/* A was cut off with twenty entries that nobody else has; B and C have twenty others, and C leads
+ * since. To find where A's log parts from C's takes twenty steps; A is not sent everything in each
+ * of them. */
+enum schedule_result schedule_probing_a_divergent_tail(uint32_t parts)
+{
+    struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
+    world_isolate(world, A);
+    bool way = world_propose(world, A, 20) && world_run_until(world, world_leads, B, 5000);
+    world_run(world, 100);
+    int code = -1;
+    way = way && world_propose(world, B, 20);
+    world_within(world, B, hand_over_to_c, &code);
+    way = way && code == 0 && world_run_until(world, world_leads, C, 1000);
+    world_run(world, 200);
+    uint64_t before = world->nodes[A].entries_received;
+    world_heal(world);
+    world_run(world, 3000);
+    way = way && world->nodes[A].applied == world->nodes[C].applied;
+    return schedule_end(world, way, world->nodes[A].entries_received - before < 60);
+}

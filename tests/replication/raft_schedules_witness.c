@@ -100,6 +100,29 @@ enum schedule_result schedule_witness_hands_over(uint32_t parts)
         world, way, promise && world->nodes[B].applied == raft_last_index(&world->nodes[B].raft));
 }
 
+/* A has entries that nobody else heard of. W comes to lead by the vote of B, which dies; A is back,
+ * has all that W has, and more: W never appends what would truncate that, and A is to lead. */
+enum schedule_result schedule_witness_is_behind_its_heir(uint32_t parts)
+{
+    struct world *world = lead(parts);
+    world_isolate(world, B);
+    bool way = world_propose(world, A, 3);
+    world_run(world, 300);
+    world_isolate(world, A);
+    way = way && world_propose(world, A, 5);
+    world_run(world, 50);
+    world->cut[B][W] = world->cut[W][B] = false;
+    way = way && world_run_until(world, world_leads, W, 10000);
+    world_crash(world, B);
+    world_heal(world);
+    way = way && raft_last_index(&world->nodes[A].raft) > raft_last_index(&world->nodes[W].raft);
+    world_run(world, 5000);
+    bool promise = world_leader(world) == A && world_propose(world, A, 1);
+    world_run(world, 500);
+    return schedule_end(
+        world, way, promise && world->nodes[A].applied == raft_last_index(&world->nodes[A].raft));
+}
+
 /* Nothing of W's term is in anybody's log, W was never ready, and what it was asked to propose
  * came back. */
 enum schedule_result schedule_witness_appends_nothing(uint32_t parts)

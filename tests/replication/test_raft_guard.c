@@ -179,6 +179,7 @@ Test(raft_guard, a_witness_leads_as_the_last_resort)
 Test(raft_guard, a_witness_hands_over)
 {
     expect_needed(schedule_witness_hands_over, RAFT_GUARD_HAND_OVER);
+    expect_needed(schedule_witness_is_behind_its_heir, RAFT_GUARD_HAND_OVER);
 }
 
 Test(raft_guard, a_witness_appends_nothing_and_serves_nobody)
@@ -194,6 +195,11 @@ Test(raft_guard, nobody_hands_leadership_to_a_witness)
 Test(raft_guard, a_witness_does_not_lead_whom_it_cannot_bring_up_to_date)
 {
     expect_needed(schedule_witness_cannot_reach, RAFT_GUARD_REACH);
+}
+
+Test(raft_guard, s18_a_probe_is_one_entry)
+{
+    expect_needed(schedule_probing_a_divergent_tail, RAFT_GUARD_S18);
 }
 
 Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
