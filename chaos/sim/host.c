@@ -180,6 +180,8 @@ void host_init(struct host *host, uint64_t seed)
     };
     host->options.directory = HOST_DIRECTORY;
     host->options.environment = &host->environment;
+    if (host->network->host_count > 1)
+        host->options.transport = &host->network->hosts[host->number].transport;
     host->options.wake_context = host;
     host->options.wake_loop = node_wake;
     host->options.event_context = host;
@@ -366,6 +368,34 @@ static void collect_failed(struct host *host)
     host_kill(host, false);
 }
 
+static void collect_stopped(struct host *host)
+{
+    world_note(host->world, "stopped", host->number, host->life, 0);
+    host->drain_total++;
+    host->dying = true;
+    if (!node_close(host->node))
+        world_violate(host->world, "host %u: a job hangs after a drain", host->number);
+    plant_deinit(&host->plant);
+    network_host_down(host->network, host->number, false);
+    host->node = NULL;
+    host->life++;
+    disk_restart(&host->disk);
+    host->sink.died(host->sink.context, host);
+    if (host->wanted)
+        start_later(host);
+}
+
+void host_drain(struct host *host)
+{
+    if (host->node == NULL || host->draining)
+        return;
+    world_note(host->world, "drain", host->number, host->life, 0);
+    host->draining = true;
+    host->drained_ns = host->world->now_ns;
+    node_drain(host->node);
+    host_wake(host);
+}
+
 static void turn_run(void *context, uint64_t life, uint64_t unused)
 {
     (void)unused;
@@ -391,6 +421,10 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
         return;
     if (host->node->phase == NODE_FAILED) {
         collect_failed(host);
+        return;
+    }
+    if (host->node->phase == NODE_STOPPED) {
+        collect_stopped(host);
         return;
     }
     host->sink.turned(host->sink.context, host);
@@ -458,6 +492,7 @@ void host_start(struct host *host)
         return;
     host->life++;
     host->dying = false;
+    host->draining = false;
     host->start_total++;
     host->disk.cost_ns = 0;
     network_host_powered(host->network, host->number);

@@ -73,6 +73,9 @@ struct host {
     uint32_t open_refusals; /* in a row */
 
     /* ---- counters ---- */
+    bool draining;
+    uint64_t drained_ns; /* when it was asked */
+    uint64_t drain_total;
     uint64_t start_total, crash_total, power_total, fail_stop_total, turn_total, reopen_total;
     uint64_t turns_this_second, second;
     char last_failure[512];
@@ -91,6 +94,8 @@ void host_start(struct host *host);
 void host_kill(struct host *host, bool power_loss);
 /* Deaf and dumb until then, while clocks go on. */
 void host_pause(struct host *host, uint64_t until_ns);
+/* SIGTERM: finish, write a last checkpoint, end; started again when it is wanted. */
+void host_drain(struct host *host);
 /* Pauses and stuck calls end now. */
 void host_relieve(struct host *host);
 /* The loop is to turn at once. */

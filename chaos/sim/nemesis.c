@@ -199,15 +199,25 @@ static const struct {
     uint32_t weight;
     bool needs_peers;
 } kinds[NEMESIS_KIND_COUNT] = {
-    [NEMESIS_KILL] = {"kill", 10, false},       [NEMESIS_KILL_MANY] = {"kill_many", 3, true},
-    [NEMESIS_POWER] = {"power", 6, false},      [NEMESIS_POWER_MANY] = {"power_many", 3, true},
-    [NEMESIS_HALT] = {"halt", 8, false},        [NEMESIS_PAUSE] = {"pause", 6, false},
-    [NEMESIS_STUCK] = {"stuck", 4, false},      [NEMESIS_SLOW] = {"slow", 4, false},
-    [NEMESIS_FULL] = {"full", 2, false},        [NEMESIS_DISK_ERROR] = {"disk_error", 2, false},
-    [NEMESIS_CLOCK] = {"clock", 4, false},      [NEMESIS_CUT_HOST] = {"cut_host", 6, true},
-    [NEMESIS_CUT_SITE] = {"cut_site", 6, true}, [NEMESIS_CUT_ONE_WAY] = {"cut_one_way", 5, true},
-    [NEMESIS_FLAP] = {"flap", 4, true},         [NEMESIS_RESET] = {"reset", 4, true},
+    [NEMESIS_KILL] = {"kill", 10, false},
+    [NEMESIS_DRAIN] = {"drain", 4, false},
+    [NEMESIS_KILL_MANY] = {"kill_many", 3, true},
+    [NEMESIS_POWER] = {"power", 6, false},
+    [NEMESIS_POWER_MANY] = {"power_many", 3, true},
+    [NEMESIS_HALT] = {"halt", 8, false},
+    [NEMESIS_PAUSE] = {"pause", 6, false},
+    [NEMESIS_STUCK] = {"stuck", 4, false},
+    [NEMESIS_SLOW] = {"slow", 4, false},
+    [NEMESIS_FULL] = {"full", 2, false},
+    [NEMESIS_DISK_ERROR] = {"disk_error", 2, false},
+    [NEMESIS_CLOCK] = {"clock", 4, false},
+    [NEMESIS_CUT_HOST] = {"cut_host", 6, true},
+    [NEMESIS_CUT_SITE] = {"cut_site", 6, true},
+    [NEMESIS_CUT_ONE_WAY] = {"cut_one_way", 5, true},
+    [NEMESIS_FLAP] = {"flap", 4, true},
+    [NEMESIS_RESET] = {"reset", 4, true},
     [NEMESIS_SLOW_NET] = {"slow_net", 3, true},
+    [NEMESIS_WIPE] = {"wipe", 2, true},
 };
 
 const char *nemesis_name(enum nemesis_kind kind)
@@ -242,6 +252,9 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
     switch (kind) {
     case NEMESIS_KILL:
         kill(nemesis, host, false);
+        break;
+    case NEMESIS_DRAIN:
+        host_drain(host);
         break;
     case NEMESIS_KILL_MANY:
         kill_many(nemesis, false);
@@ -295,6 +308,10 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         break;
     case NEMESIS_SLOW_NET:
         slow_net(nemesis);
+        break;
+    case NEMESIS_WIPE:
+        (void)members_replace(nemesis->members,
+                              host->number); /* one at a time is what is promised */
         break;
     case NEMESIS_KIND_COUNT:
         break;

@@ -6,9 +6,11 @@
 #define TALLY_CHAOS_SIM_NEMESIS_H
 
 #include "chaos/sim/host.h"
+#include "chaos/sim/members.h"
 
 enum nemesis_kind {
     NEMESIS_KILL,       /* a process dies */
+    NEMESIS_DRAIN,      /* a process is stopped in good order */
     NEMESIS_KILL_MANY,  /* several at once */
     NEMESIS_POWER,      /* a machine loses power */
     NEMESIS_POWER_MANY, /* several, perhaps all */
@@ -25,6 +27,7 @@ enum nemesis_kind {
     NEMESIS_FLAP,     /* a link comes and goes */
     NEMESIS_RESET,    /* connections break */
     NEMESIS_SLOW_NET, /* latency rises */
+    NEMESIS_WIPE,     /* a disk is lost; the node comes back under a new id */
     NEMESIS_KIND_COUNT,
 };
 
@@ -34,6 +37,7 @@ struct nemesis {
     struct network *network;
     struct host *hosts;
     uint32_t host_count;
+    struct members *members;
     /* ---- ours ---- */
     struct draw draw;
     uint64_t pause_ns; /* between two faults, on average */

@@ -93,6 +93,19 @@ static void set_network(struct sim *sim)
                 strcmp(sim->hosts[a].site, sim->hosts[b].site) == 0 ? near : far;
 }
 
+/* The founder serves: the others join, one after the other. */
+static void grow(struct sim *sim)
+{
+    struct node_status status;
+    sim->members =
+        (struct members){.world = &sim->world, .hosts = sim->hosts, .host_count = sim->host_count};
+    node_status(sim->hosts[0].node, &status);
+    memcpy(sim->members.cluster_id, status.cluster_id, sizeof status.cluster_id);
+    members_start(&sim->members);
+    for (uint32_t i = 1; i < sim->host_count; i++)
+        members_add(&sim->members, i);
+}
+
 static void make_cluster(struct sim *sim)
 {
     static const char *const sites[2] = {"A", "B"};
@@ -111,6 +124,7 @@ static void make_cluster(struct sim *sim)
     }
     host_found(&sim->hosts[0], NULL, 1, oracle_principals(), ORACLE_PRINCIPALS);
     host_start(&sim->hosts[0]);
+    grow(sim);
 }
 
 static void make_clients(struct sim *sim)
@@ -165,6 +179,11 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
         }
         return false;
     }
+    if (!members_are_idle(&sim->members)) {
+        snprintf(why, size, "host %u is no voter yet: %s",
+                 sim->members.tasks[sim->members.task_first].host, sim->members.last_refusal);
+        return false;
+    }
     for (uint32_t i = 0; i < sim->host_count; i++)
         if (!host_is_settled(sim, &sim->hosts[i], why, size))
             return false;
@@ -174,7 +193,7 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
 static bool settle(struct sim *sim)
 {
     const uint64_t end = sim->world.now_ns + SETTLE_NS;
-    char why[256] = "";
+    char why[512] = "";
     sim->clients.quiet = true;
     while (sim->world.now_ns < end) {
         if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
@@ -225,12 +244,13 @@ static void begin(struct sim *sim)
 {
     clients_start(&sim->clients);
     const uint64_t end = sim->world.now_ns + BEGIN_NS;
-    while (!clients_are_set_up(&sim->clients)) {
+    while (!clients_are_set_up(&sim->clients) || !members_are_idle(&sim->members)) {
         if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
             return;
         if (sim->world.now_ns > end) {
-            world_violate(&sim->world, "a new cluster does not serve within %.0f s",
-                          (double)BEGIN_NS / 1e9);
+            world_violate(
+                &sim->world, "a new cluster does not stand after %.0f s: %u nodes left: %s",
+                (double)BEGIN_NS / 1e9, sim->members.task_count, sim->members.last_refusal);
             return;
         }
     }
@@ -302,6 +322,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .network = &sim->network,
         .hosts = sim->hosts,
         .host_count = sim->host_count,
+        .members = &sim->members,
     };
     nemesis_init(&sim->nemesis);
     run(sim);
@@ -310,6 +331,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         world_print_ring(&sim->world);
     for (uint32_t i = 0; i < sim->host_count; i++)
         host_deinit(&sim->hosts[i]);
+    members_deinit(&sim->members);
     clients_deinit(&sim->clients);
     network_deinit(&sim->network);
     oracle_deinit(&sim->oracle);

@@ -7,6 +7,7 @@
 #include "chaos/sim/client.h"
 #include "chaos/sim/host.h"
 #include "chaos/sim/invariants.h"
+#include "chaos/sim/members.h"
 #include "chaos/sim/nemesis.h"
 #include "chaos/sim/network.h"
 #include "chaos/sim/oracle.h"
@@ -53,6 +54,7 @@ struct sim {
     uint32_t host_count;
     struct oracle oracle;
     struct clients clients;
+    struct members members;
     struct nemesis nemesis;
     struct invariants invariants;
 };
