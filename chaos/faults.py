@@ -9,6 +9,7 @@ their order, kinds, victims and lengths are random.
   catch_up   a data node is down until the others no longer hold in memory what it lacks; when it is
              seen catching up, it, its leader, or the way between them is struck
 """
+import math
 import os
 import random
 import subprocess
@@ -31,7 +32,7 @@ class Fault:
         self.sort = sort
         self.kind = "power" if sort == "all" else draw.choice(
             ("kill", "power", "stop", "hole") if sort == "two" else KINDS)
-        self.at_leader = draw.random() < LEADER_SHARE
+        self.at_leader = False          # of a single one, set by plan()
         self.seconds = draw.uniform(*LENGTHS[self.kind])
         self.seed = draw.getrandbits(62)
 
@@ -47,7 +48,11 @@ def plan(seed, count):
         sorts += [sort] * max(1, count * per_500 // 500)
     sorts = (sorts + ["single"] * count)[:count]
     draw.shuffle(sorts)
-    return [Fault(draw, sort) for sort in sorts]
+    faults = [Fault(draw, sort) for sort in sorts]
+    single = [fault for fault in faults if fault.sort == "single"]
+    for fault in draw.sample(single, math.ceil(LEADER_SHARE * len(single))):
+        fault.at_leader = True
+    return faults
 
 
 class Power:

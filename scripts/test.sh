@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests of a checkout: installs what is missing, builds three times (plain; address and
 # undefined behaviour sanitizers; thread sanitizer) and runs each test where it says most.
-# Needs Debian 12 or 13 and root or sudo. Safe to run again; takes about 15 minutes on two cores.
+# Needs Debian 12 or 13 and root or sudo. Safe to run again; takes about 25 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -83,6 +83,12 @@ if ! $quick; then
         scripts/kill-loop.sh --rounds 8 --seed "$TALLY_SEED" --power-loss
     step "the same loop without sync must fail" \
         scripts/kill-loop.sh --rounds 10 --seed "$TALLY_SEED" --power-loss --no-sync --expect-failure
+    step "fault loop on two sites and a witness, a short slice" \
+        scripts/fault-loop.sh --build build --faults 20 --seed "$TALLY_SEED"
+    for fault in sync_off reply_before_commit request_window_off; do
+        step "the fault loop with $fault planted must fail" \
+            scripts/fault-loop.sh --planted "$fault" --faults 12 --seed "$TALLY_SEED"
+    done
 fi
 
 for name in "${failures[@]}"; do

@@ -145,7 +145,9 @@ class Sites:
     def join(self, member):
         """A new node becomes a voter."""
         self.prepare_joiner(member)
-        self.tally("member", "add", "--member-file", member.member_file)
+        # On the way from three voters to five the loss of a site is survived by fewer: --force.
+        self.tally("member", "add", "--member-file", member.member_file,
+                   *(["--force"] if len(self.topology) > 3 else []))
         return member.wait_ready()
 
     def new_member(self, site, kind="data"):
