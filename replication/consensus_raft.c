@@ -19,6 +19,7 @@
 
 #include "core/bounds.h"
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/raft_layout.h"
 #include "replication/raft_layout_drive.h"
 
@@ -501,13 +502,21 @@ static enum status raft_propose(struct consensus *consensus, struct consensus_pr
 
 /* ---- the pull ---- */
 
+/* The last entry that may be pulled once it is synced here. */
+static uint64_t pull_limit(const struct consensus_raft *c)
+{
+    if (planted(PLANTED_REPLY_BEFORE_COMMIT) && c->raft.state == RAFT_LEADER)
+        return UINT64_MAX;
+    return c->raft.commit_index;
+}
+
 static const struct journal_entry *raft_next(struct consensus *consensus)
 {
     struct consensus_raft *c = raft_of(consensus);
     if (!c->started || c->failure != STATUS_OK)
         return NULL;
     const uint64_t index = c->consumed_index + 1;
-    if (index > c->raft.commit_index || index > c->synced_index)
+    if (index > pull_limit(c) || index > c->synced_index)
         return NULL;
     const struct raft_entry *entry = raft_layout_entry(&c->raft, index);
     invariant_values(entry != NULL, index, raft_layout_first_index(&c->raft));
@@ -519,7 +528,7 @@ static void raft_consumed(struct consensus *consensus)
 {
     struct consensus_raft *c = raft_of(consensus);
     const uint64_t index = c->consumed_index + 1;
-    invariant_values(index <= c->raft.commit_index, index, c->raft.commit_index);
+    invariant_values(index <= pull_limit(c), index, c->raft.commit_index);
     invariant_values(index <= c->synced_index, index, c->synced_index);
     c->consumed_term = raft_layout_term_at(&c->raft, index);
     c->consumed_index = index;
