@@ -273,6 +273,7 @@ static void guard_close(struct raft_io *outer, raft_io_close_cb cb)
     guard->closing = true;
     guard->raft_closed = cb;
     guard_free_held_snapshot(guard);
+    guard_end_late(guard);
     guard_call_back_completed(guard);
     guard->options.inner->close(guard->options.inner, guard_closed);
 }

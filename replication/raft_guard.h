@@ -18,6 +18,8 @@
  *  - A message given to recv is delivered once, outside of any call of libraft or of the guard.
  *    Ownership of entries and snapshot data is libraft's: see raft.h.
  *  - send() may lose a message; status and return value then do not matter.
+ *  - After a fail-stop libraft hears of nothing more. raft_close() then gives its memory back: what
+ *    was in flight ends, or ended meanwhile, as cancelled.
  *  - An error of append, truncate, snapshot_put, set_term or set_vote ends the process. So a full
  *    queue is none: there are limits for proposals, and for what is received, before it.
  *
@@ -49,6 +51,7 @@ enum raft_guard_part {
     RAFT_GUARD_S11 = 1u << 11,      /* send never fails */
     RAFT_GUARD_S12 = 1u << 12,      /* transfers: wait for the peer's disk; borrow no request */
     RAFT_GUARD_S13 = 1u << 13,      /* no snapshot of an uncommitted configuration */
+    RAFT_GUARD_ONE_VOTE = 1u << 15, /* one vote a term, also for whom leadership is handed to */
     RAFT_GUARD_S18 = 1u << 18,      /* a probe is one entry, not all that is missing */
     RAFT_GUARD_S20 = 1u << 20,      /* no truncation under an append in flight */
     RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
@@ -64,7 +67,7 @@ enum raft_guard_part {
     RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
     RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
     RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
-    RAFT_GUARD_ALL = 0x7ff47fff,
+    RAFT_GUARD_ALL = 0x7ff4ffff,
 };
 
 /* A witness that refused a data node its vote waits this long for another one to lead. */
@@ -154,6 +157,8 @@ struct raft_guard {
     /* Wrapped requests. */
     struct guard_send *completed, **completed_end; /* sends to be called back outside of send */
     struct raft_io_snapshot_put put, *put_of_raft;
+    struct guard_append *late_appends; /* ended after a fail-stop; libraft hears when it closes */
+    bool put_is_late;                  /* likewise */
 };
 
 /* Prepares guard->io and guard->fsm for raft_init(options->raft, &guard->io, &guard->fsm, ...).

@@ -13,6 +13,7 @@ struct guard_append {
     struct raft_guard *guard;
     struct raft_io_append *of_raft;
     raft_io_append_cb cb;
+    struct guard_append *next;
 };
 
 /* S8. An operation of the disk failed. libraft would go on: a leader truncates its log and appends
@@ -24,29 +25,53 @@ static int guard_disk_result(struct raft_guard *guard, const char *operation, in
     return guard_pass(guard, code);
 }
 
+static void end_append(struct guard_append *append, int status)
+{
+    struct raft_io_append *of_raft = append->of_raft;
+    raft_io_append_cb cb = append->cb;
+    raft_free(append);
+    cb(of_raft, status);
+}
+
 static void guard_appended(struct raft_io_append *request, int status)
 {
     struct guard_append *append =
         (struct guard_append *)((char *)request - offsetof(struct guard_append, request));
     struct raft_guard *guard = append->guard;
-    struct raft_io_append *of_raft = append->of_raft;
-    raft_io_append_cb cb = append->cb;
-    raft_free(append);
     invariant(guard->appends_in_flight > 0);
     guard->appends_in_flight--;
     (void)guard_disk_result(guard, "append", status); /* the callback gets it, unless we stopped */
-    if (guard->stopped)
+    if (guard->stopped && !guard->closing) {
+        append->next = guard->late_appends; /* libraft gets its memory back when it is closed */
+        guard->late_appends = append;
         return;
+    }
     /* S8 when closing. For each cancelled append libraft truncates its log at the append's begin,
      * which for the second in flight is behind the end already. It is unavailable by now and makes
      * nothing of a success. */
     if (guard->closing && guard_has(guard, RAFT_GUARD_S8))
         status = 0;
-    cb(of_raft, status);
-    if (guard->closing)
+    end_append(append, status);
+    if (guard->closing || guard->stopped)
         return;
     guard_repeat_acknowledgement(guard);
     guard_settle(guard);
+}
+
+void guard_end_late(struct raft_guard *guard)
+{
+    invariant(guard->closing);
+    while (guard->late_appends != NULL) {
+        struct guard_append *append = guard->late_appends;
+        guard->late_appends = append->next;
+        end_append(append, 0);
+    }
+    if (guard->put_is_late) {
+        struct raft_io_snapshot_put *of_raft = guard->put_of_raft;
+        guard->put_is_late = false;
+        guard->put_of_raft = NULL;
+        of_raft->cb(of_raft, RAFT_CANCELED);
+    }
 }
 
 int guard_append(struct raft_io *outer, struct raft_io_append *request,
@@ -72,11 +97,13 @@ static void guard_put(struct raft_io_snapshot_put *request, int status)
     struct raft_guard *guard =
         (struct raft_guard *)((char *)request - offsetof(struct raft_guard, put));
     struct raft_io_snapshot_put *of_raft = guard->put_of_raft;
-    guard->put_of_raft = NULL;
     (void)guard_disk_result(guard, "snapshot",
                             status); /* the callback gets it, unless we stopped */
-    if (guard->stopped)
+    if (guard->stopped && !guard->closing) {
+        guard->put_is_late = true;
         return;
+    }
+    guard->put_of_raft = NULL;
     of_raft->cb(of_raft, status);
     if (!guard->closing)
         guard_settle(guard);

@@ -64,6 +64,8 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
 void guard_call_back_completed(struct raft_guard *guard);
 
 /* raft_guard_disk.c */
+/* Closing: what ended after a fail-stop. */
+void guard_end_late(struct raft_guard *guard);
 int guard_append(struct raft_io *outer, struct raft_io_append *request,
                  const struct raft_entry entries[], unsigned count, raft_io_append_cb cb);
 int guard_snapshot_put(struct raft_io *outer, unsigned trailing,

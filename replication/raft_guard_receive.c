@@ -196,7 +196,15 @@ void guard_repeat_acknowledgement(struct raft_guard *guard)
 static void receive_request_vote(struct raft_guard *guard, struct raft_message *message)
 {
     struct raft *raft = guard->options.raft;
-    guard_witness_asked(guard, &message->request_vote);
+    const struct raft_request_vote *request = &message->request_vote;
+    /* ONE_VOTE. libraft does not ask whom it voted for when it hands leadership to the candidate:
+     * for it that one's term is always new. But the transfer is not over with its leadership, and
+     * by now it may have voted for somebody else in that very term. */
+    if (guard_has(guard, RAFT_GUARD_ONE_VOTE) && !request->pre_vote &&
+        request->term == raft->current_term &&
+        !raft_layout_may_vote_for(raft, request->candidate_id))
+        return;
+    guard_witness_asked(guard, request);
     int role = -1;
     if (guard_has(guard, RAFT_GUARD_VOTE) && raft->state == RAFT_FOLLOWER)
         role = raft_layout_exchange_own_role(raft, RAFT_VOTER);

@@ -64,16 +64,28 @@ static void repair_probe(const struct raft_guard *guard, struct raft_message *me
         message->append_entries.n_entries = 1;
 }
 
+static void complete_later(struct raft_guard *guard, struct guard_send *send, int status)
+{
+    send->status = status;
+    send->next = NULL;
+    *guard->completed_end = send;
+    guard->completed_end = &send->next;
+}
+
 /* Called outside of libraft and of send(). */
 static void call_back(struct guard_send *send)
 {
     struct raft_guard *guard = send->guard;
     int status = send->status;
+    if (guard->stopped && !guard->closing) {
+        complete_later(guard, send, status);
+        return;
+    }
     /* S10. For libraft a failed AppendEntries means to start again behind the last acknowledgement,
      * and to give up a snapshot on its way. A lost message is enough: the next one is rejected. */
     if (send->is_append_entries && guard_has(guard, RAFT_GUARD_S10))
         status = 0;
-    if (send->cb != NULL && !guard->stopped)
+    if (send->cb != NULL)
         send->cb(send->of_raft, status);
     raft_free(send);
 }
@@ -84,14 +96,6 @@ static void guard_sent(struct raft_io_send *request, int status)
         (struct guard_send *)((char *)request - offsetof(struct guard_send, request));
     send->status = status;
     call_back(send);
-}
-
-static void complete_later(struct raft_guard *guard, struct guard_send *send, int status)
-{
-    send->status = status;
-    send->next = NULL;
-    *guard->completed_end = send;
-    guard->completed_end = &send->next;
 }
 
 void guard_call_back_completed(struct raft_guard *guard)

@@ -172,6 +172,11 @@ int raft_layout_role(const struct raft *raft, raft_id id)
     return -1;
 }
 
+bool raft_layout_may_vote_for(const struct raft *raft, raft_id id)
+{
+    return raft->voted_for == 0 || raft->voted_for == id;
+}
+
 bool raft_layout_is_sole_voter(const struct raft *raft)
 {
     unsigned voters = 0;

@@ -44,6 +44,9 @@ bool raft_layout_knows(const struct raft *raft, raft_id id);
 /* What `id` is in the configuration in force: RAFT_SPARE, RAFT_STANDBY, RAFT_VOTER; -1: nothing. */
 int raft_layout_role(const struct raft *raft, raft_id id);
 
+/* In the current term nobody but `id` has our vote. */
+bool raft_layout_may_vote_for(const struct raft *raft, raft_id id);
+
 /* We have the only vote there is. */
 bool raft_layout_is_sole_voter(const struct raft *raft);
 

@@ -84,8 +84,9 @@ enum schedule_result schedule_transfer_outlives_its_request(uint32_t parts); /* 
 enum schedule_result schedule_transfer_to_a_slow_disk(uint32_t parts);       /* S12 */
 
 /* raft_schedules_node.c: one node, peers played by the test */
-enum schedule_result schedule_snapshot_against_a_newer_term(uint32_t parts); /* S1 */
-enum schedule_result schedule_rejection_during_an_install(uint32_t parts);   /* S9 */
-enum schedule_result schedule_entry_comes_back_in_flight(uint32_t parts);    /* S20 */
+enum schedule_result schedule_snapshot_against_a_newer_term(uint32_t parts);  /* S1 */
+enum schedule_result schedule_rejection_during_an_install(uint32_t parts);    /* S9 */
+enum schedule_result schedule_entry_comes_back_in_flight(uint32_t parts);     /* S20 */
+enum schedule_result schedule_vote_for_whom_it_hands_over_to(uint32_t parts); /* ONE_VOTE */
 
 #endif

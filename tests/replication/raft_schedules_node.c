@@ -81,3 +81,34 @@ enum schedule_result schedule_entry_comes_back_in_flight(uint32_t parts)
     world_run(world, 50);
     return schedule_end(world, true, world->nodes[NODE].applied == 3);
 }
+
+static void hand_over_to_one(struct world_node *node, void *context)
+{
+    static struct raft_transfer request;
+    *(bool *)context = raft_transfer(&node->raft, &request, ONE + 1, NULL) == 0;
+}
+
+/* The node leads and hands over to ONE. Before ONE campaigns, TWO does, also because it was asked
+ * to (by whom ONE handed over to long ago), and gets the node's vote. Then ONE asks in that term.
+ */
+enum schedule_result schedule_vote_for_whom_it_hands_over_to(uint32_t parts)
+{
+    struct world *world = alone(parts);
+    const struct world_node *node = &world->nodes[NODE];
+    bool way = world_run_until(world, world_asks_for_pre_votes, NODE, 5000);
+    world_deliver_vote(world, ONE, NODE, 2, true);
+    way = way && world_campaigns(world, NODE);
+    world_deliver_vote(world, ONE, NODE, 2, false);
+    way = way && world_leads(world, NODE) && node->raft.current_term == 2;
+    world_run(world, 20);
+    raft_index last = raft_last_index(&world->nodes[NODE].raft);
+    world_deliver_result(world, ONE, NODE, 2, 0, last);
+    bool asked = false;
+    world_within(world, NODE, hand_over_to_one, &asked);
+    way = way && asked;
+    struct world_vote vote = {.term = 3, .last_index = last, .last_term = 2, .disrupts = true};
+    world_deliver_vote_request(world, TWO, NODE, &vote);
+    way = way && node->disk.term == 3 && node->disk.vote == TWO + 1;
+    world_deliver_vote_request(world, ONE, NODE, &vote);
+    return schedule_end(world, way, node->disk.vote == TWO + 1);
+}

@@ -4,6 +4,7 @@
  * new leader is reported to the checkers, a node that stopped itself is crashed.
  */
 #include "raft_world.h"
+#include "replication/raft_layout.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,18 @@ static void observe(struct world_node *node)
         checkers_violation(&world->checkers, "node %u frees memory twice", node->number + 1);
     if (!node->alive)
         return;
+    if (node->closing)
+        return;
+    if (node->stopped_by != NULL && world->options.close_stopped) {
+        node->closing = true;
+        size_t left = world_close(world, node->number);
+        node->closing = false;
+        if (left != 0)
+            checkers_violation(&world->checkers,
+                               "node %u, closed after a fail-stop, leaves %zu bytes",
+                               node->number + 1, left);
+        return;
+    }
     if (node->stopped_by != NULL) {
         world_crash(world, node->number);
         return;
@@ -237,6 +250,12 @@ bool world_campaigns(struct world *world, unsigned number)
     struct world_node *node = &world->nodes[number];
     return node->alive && node->raft.state == RAFT_CANDIDATE &&
            !node->raft.candidate_state.in_pre_vote;
+}
+
+bool world_asks_for_pre_votes(struct world *world, unsigned number)
+{
+    struct world_node *node = &world->nodes[number];
+    return node->alive && raft_layout_in_pre_vote(&node->raft);
 }
 
 int world_leader(const struct world *world)

@@ -34,6 +34,7 @@ struct world_options {
     unsigned puppets;   /* bit set of nodes played by the test */
     unsigned outsiders; /* bit set of nodes with an empty disk, no members at first */
     unsigned witnesses; /* bit set; they keep their log, and have no snapshots to send */
+    bool close_stopped; /* a node that stopped itself is closed in order, and must leave nothing */
     bool exact;         /* nodes are ticked when the guard asks for it, not periodically */
     uint64_t seed;
     uint32_t parts; /* of the guard */
@@ -88,7 +89,7 @@ struct world_node {
     struct raft_fsm fsm;
     struct world *world;
     unsigned number;
-    bool alive;
+    bool alive, closing;
     unsigned life; /* counts starts; events of earlier lives are void */
     struct world_disk disk;
     const char *stopped_by; /* fail-stop's operation, or NULL */
@@ -154,6 +155,7 @@ typedef bool (*world_condition)(struct world *world, unsigned node);
 bool world_run_until(struct world *world, world_condition holds, unsigned node, uint64_t limit_ms);
 bool world_leads(struct world *world, unsigned node);
 bool world_campaigns(struct world *world, unsigned node); /* its real votes are on the way */
+bool world_asks_for_pre_votes(struct world *world, unsigned node);
 /* Calls `function` on the world's clock. */
 void world_at(struct world *world, uint64_t in_ms, void (*function)(struct world *, void *),
               void *context);
@@ -201,6 +203,17 @@ void world_deliver_append(struct world *world, unsigned from, unsigned to,
                           const struct world_append *append);
 void world_deliver_snapshot(struct world *world, unsigned from, unsigned to, raft_term term,
                             raft_index last_index, raft_term last_term);
+struct world_vote {
+    raft_term term;
+    raft_index last_index;
+    raft_term last_term;
+    bool pre_vote, disrupts;
+};
+void world_deliver_vote_request(struct world *world, unsigned from, unsigned to,
+                                const struct world_vote *vote);
+/* It is granted. */
+void world_deliver_vote(struct world *world, unsigned from, unsigned to, raft_term term,
+                        bool pre_vote);
 void world_deliver_result(struct world *world, unsigned from, unsigned to, raft_term term,
                           raft_index rejected, raft_index last_index);
 

@@ -204,6 +204,34 @@ void world_deliver_snapshot(struct world *world, unsigned from, unsigned to, raf
     deliver_now(world, to, packet);
 }
 
+void world_deliver_vote_request(struct world *world, unsigned from, unsigned to,
+                                const struct world_vote *vote)
+{
+    struct packet *packet = world_take(sizeof *packet);
+    packet->from = from;
+    packet->message.type = RAFT_IO_REQUEST_VOTE;
+    packet->message.request_vote = (struct raft_request_vote){.term = vote->term,
+                                                              .candidate_id = from + 1,
+                                                              .last_log_index = vote->last_index,
+                                                              .last_log_term = vote->last_term,
+                                                              .disrupt_leader = vote->disrupts,
+                                                              .pre_vote = vote->pre_vote};
+    deliver_now(world, to, packet);
+}
+
+void world_deliver_vote(struct world *world, unsigned from, unsigned to, raft_term term,
+                        bool pre_vote)
+{
+    struct packet *packet = world_take(sizeof *packet);
+    packet->from = from;
+    packet->message.type = RAFT_IO_REQUEST_VOTE_RESULT;
+    packet->message.request_vote_result = (struct raft_request_vote_result){
+        .term = term,
+        .vote_granted = true,
+        .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
+    deliver_now(world, to, packet);
+}
+
 void world_deliver_result(struct world *world, unsigned from, unsigned to, raft_term term,
                           raft_index rejected, raft_index last_index)
 {

@@ -202,6 +202,11 @@ Test(raft_guard, s18_a_probe_is_one_entry)
     expect_needed(schedule_probing_a_divergent_tail, RAFT_GUARD_S18);
 }
 
+Test(raft_guard, votes_once_a_term_also_for_whom_it_hands_over_to)
+{
+    expect_needed(schedule_vote_for_whom_it_hands_over_to, RAFT_GUARD_ONE_VOTE);
+}
+
 Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
 {
     expect_needed(schedule_entry_comes_back_in_flight, RAFT_GUARD_S20);
@@ -222,7 +227,8 @@ Test(raft_guard, s8_closes_with_several_appends_in_flight)
     expect_needed(schedule_close_under_load, RAFT_GUARD_S8);
 }
 
-/* Every operation of the disk in turn is refused, in the situation in which it is used. */
+/* Every operation of the disk in turn is refused, in the situation in which it is used. The node is
+ * closed then, and gives all its memory back. */
 Test(raft_guard, any_error_of_the_disk_stops_the_node)
 {
     static const char *const names[WORLD_OPERATIONS] = {
@@ -232,6 +238,7 @@ Test(raft_guard, any_error_of_the_disk_stops_the_node)
     for (int operation = 0; operation < WORLD_OPERATIONS; operation++) {
         struct world *world = schedule_lead(&(struct world_options){.nodes = 3,
                                                                     .parts = RAFT_GUARD_ALL,
+                                                                    .close_stopped = true,
                                                                     .snapshot_threshold = 20,
                                                                     .snapshot_trailing = 5},
                                             3);
