@@ -32,6 +32,7 @@ struct cli {
     const char *server, *ca, *certificate, *key, *profile;
     char *owned[4]; /* those of them that came from the profile */
     bool json;
+    bool resolved; /* by cli_resolve() */
     uint32_t deadline_ms;
     struct tally_client *client; /* after cli_connect() */
 };
@@ -52,7 +53,7 @@ extern const struct argp_child cli_children[];
  * as argp does. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
-/* Fills what flags left open from the profile file, then from the environment. EXIT_USAGE or
+/* Fills what flags left open from the profile file, then from the environment; once. EXIT_USAGE or
  * EXIT_LOCAL after a message. */
 int cli_resolve(struct cli *cli);
 /* Frees what cli_resolve() and cli_connect() made. */

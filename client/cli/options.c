@@ -230,6 +230,9 @@ static int load_profile(struct cli *cli, const char *path)
 
 int cli_resolve(struct cli *cli)
 {
+    if (cli->resolved)
+        return EXIT_OK;
+    cli->resolved = true;
     if (cli->profile == NULL)
         cli->profile = getenv("TALLY_PROFILE");
     if (cli->profile != NULL && cli->profile[0] != '\0') {
