@@ -35,6 +35,11 @@ static const struct method_row methods[METHOD_COUNT] = {
     [METHOD_TRIAL_BALANCE] = {"/tally.v1.Ledger/TrialBalance", 0, READ_MONEY},
     [METHOD_LIST_PRINCIPALS] = {"/tally.v1.Admin/ListPrincipals", 0, READ_PRINCIPALS},
     [METHOD_GET_STATUS] = {"/tally.v1.Admin/GetStatus", 0, READ_STATUS},
+    [METHOD_LIST_MEMBERS] = {"/tally.v1.Admin/ListMembers", 0, READ_STATUS},
+    [METHOD_ADD_MEMBER] = {"/tally.v1.Admin/AddMember", 0, CHANGE_MEMBERS},
+    [METHOD_REPLACE_MEMBER] = {"/tally.v1.Admin/ReplaceMember", 0, CHANGE_MEMBERS},
+    [METHOD_REMOVE_MEMBER] = {"/tally.v1.Admin/RemoveMember", 0, CHANGE_MEMBERS},
+    [METHOD_TRANSFER_LEADERSHIP] = {"/tally.v1.Admin/TransferLeadership", 0, CHANGE_MEMBERS},
 };
 
 const char *method_path(enum method method)

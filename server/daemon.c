@@ -3,7 +3,8 @@
  *
  *             loop runs            node serves
  *   STARTING ──────────> REPLAYING ───────────> SERVING
- *                            │                     │
+ *                            │     <─────────── │
+ *                            │   node reopens      │
  *                            ├──── TERM, INT ──────┤
  *                            v                     v
  *                        LEAVING ──────> FINISHING ──────> CLOSING ──> (the loop ends)
@@ -41,7 +42,8 @@ void daemon_move(struct daemon *daemon, enum daemon_phase next)
         [DAEMON_STARTING] = {[DAEMON_REPLAYING] = true},
         [DAEMON_REPLAYING] =
             {[DAEMON_SERVING] = true, [DAEMON_LEAVING] = true, [DAEMON_FAILING] = true},
-        [DAEMON_SERVING] = {[DAEMON_LEAVING] = true, [DAEMON_FAILING] = true},
+        [DAEMON_SERVING] =
+            {[DAEMON_REPLAYING] = true, [DAEMON_LEAVING] = true, [DAEMON_FAILING] = true},
         [DAEMON_LEAVING] = {[DAEMON_FINISHING] = true, [DAEMON_FAILING] = true},
         [DAEMON_FINISHING] = {[DAEMON_CLOSING] = true, [DAEMON_FAILING] = true},
         [DAEMON_FAILING] = {[DAEMON_CLOSING] = true},
@@ -88,9 +90,21 @@ static void clients_left_cb(void *context)
     }
 }
 
+/* A leader that leaves hands over first: the others then need no election, which would cost every
+ * client of the cluster its time. Whether it works is nothing to wait for: if not, they elect. */
+static void hand_over(struct daemon *daemon)
+{
+    struct node_cluster cluster;
+    struct node_error error;
+    node_cluster(daemon->node, &cluster);
+    if (cluster.consensus.leads && cluster.peer_count > 1)
+        (void)node_transfer_leadership(daemon->node, 0, &error);
+}
+
 static void leave(struct daemon *daemon, const char *reason)
 {
     log_plain(daemon, EVENT_DRAINING, reason);
+    hand_over(daemon);
     daemon_move(daemon, DAEMON_LEAVING);
     daemon->probe.stopping = true;
     health_stop(daemon->health);
@@ -150,6 +164,12 @@ static void close_handles(struct daemon *daemon)
         uv_close((uv_handle_t *)&daemon->signals[i], NULL);
 }
 
+/* Its handles are given back: the loop may end. The memory goes with tear_down(). */
+static void peers_closed_cb(void *context)
+{
+    (void)context;
+}
+
 /* Once nothing is in flight any more, at the clients and in the node. */
 static void try_close(struct daemon *daemon)
 {
@@ -166,12 +186,31 @@ static void try_close(struct daemon *daemon)
     daemon->probe.grpc = NULL;
     ops_http_stop(daemon->ops);
     daemon->ops = NULL;
+    if (daemon->peers)
+        peers_close(daemon->peers, peers_closed_cb, daemon);
     close_handles(daemon);
 }
 
 /* ---- the turn ---- */
 
 static void turn_cb(uv_timer_t *timer);
+
+static void begin_serving(struct daemon *daemon, const struct node_status *status)
+{
+    daemon_move(daemon, DAEMON_SERVING);
+    if (status->kind == MEMBER_WITNESS)
+        return; /* does its part, and has nothing for clients */
+    dispatch_set_ready(daemon->dispatch, true, NULL);
+    health_set_serving(daemon->health, true);
+}
+
+/* The node was caught up by copies and opens them in place of its old files. */
+static void pause_serving(struct daemon *daemon)
+{
+    daemon_move(daemon, DAEMON_REPLAYING);
+    dispatch_set_ready(daemon->dispatch, false, "it was behind and opens the files it was sent");
+    health_set_serving(daemon->health, false);
+}
 
 static void follow_node(struct daemon *daemon)
 {
@@ -180,11 +219,16 @@ static void follow_node(struct daemon *daemon)
     daemon_log_position(daemon, &status);
     if (status.phase == NODE_FAILED && daemon->phase != DAEMON_FAILING)
         fail(daemon, &status);
-    if (status.phase == NODE_SERVING && daemon->phase == DAEMON_REPLAYING) {
-        daemon_move(daemon, DAEMON_SERVING);
-        dispatch_set_ready(daemon->dispatch, true, NULL);
-        health_set_serving(daemon->health, true);
+    dispatch_set_leader(daemon->dispatch, status.leader_id);
+    if (status.reopened_total != daemon->reopened_total) {
+        daemon->reopened_total = status.reopened_total;
+        dispatch_reopened(daemon->dispatch);
     }
+    bool serves = status.phase == NODE_SERVING;
+    if (serves && daemon->phase == DAEMON_REPLAYING)
+        begin_serving(daemon, &status);
+    else if (!serves && daemon->phase == DAEMON_SERVING && status.phase != NODE_FAILED)
+        pause_serving(daemon);
     try_close(daemon);
 }
 
@@ -196,8 +240,11 @@ static void turn(struct daemon *daemon)
     if (daemon->phase == DAEMON_STARTING || daemon->phase == DAEMON_CLOSING)
         return;
     node_process(daemon->node);
+    follow_node(daemon); /* first: reads of a state that was exchanged must not run */
+    if (daemon->phase == DAEMON_CLOSING)
+        return;
     bool reads_left = dispatch_process(daemon->dispatch); /* also those that just became ready */
-    follow_node(daemon);
+    try_close(daemon);
     if (daemon->phase == DAEMON_CLOSING)
         return;
     uint64_t wait_ms = reads_left ? 0 : node_wait_ms(daemon->node);
@@ -224,11 +271,13 @@ static void reload(struct daemon *daemon)
     struct grpc_error error = {.text = ""};
     if (!daemon->grpc)
         return;
-    enum status status = grpc_server_reload(daemon->grpc, &error);
-    if (status == STATUS_OK)
-        log_plain(daemon, EVENT_CERTIFICATES_RELOADED, NULL);
-    else
-        log_plain(daemon, EVENT_CERTIFICATES_REFUSED, error.text);
+    struct net_error peers_error = {.text = ""};
+    const char *refused = NULL;
+    if (grpc_server_reload(daemon->grpc, &error) != STATUS_OK)
+        refused = error.text;
+    else if (daemon->peers && peers_reload_tls(daemon->peers, &peers_error) != STATUS_OK)
+        refused = peers_error.text;
+    log_plain(daemon, refused ? EVENT_CERTIFICATES_REFUSED : EVENT_CERTIFICATES_RELOADED, refused);
 }
 
 void daemon_signal_cb(uv_signal_t *handle, int number)
@@ -267,6 +316,8 @@ static void abandon_start(struct daemon *daemon)
         grpc_server_destroy(daemon->grpc);
     }
     ops_http_stop(daemon->ops);
+    if (daemon->peers)
+        peers_close(daemon->peers, peers_closed_cb, daemon);
     close_handles(daemon);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
 }
@@ -277,6 +328,7 @@ static void tear_down(struct daemon *daemon)
     dispatch_destroy(daemon->dispatch);
     health_destroy(daemon->health);
     reflection_destroy(daemon->reflection);
+    peers_destroy(daemon->peers);
     if (daemon->loop_open) {
         uv_close((uv_handle_t *)&daemon->guard, NULL);
         uv_run(&daemon->loop, UV_RUN_DEFAULT);

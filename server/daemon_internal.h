@@ -3,6 +3,8 @@
 #define TALLY_SERVER_DAEMON_INTERNAL_H
 
 #include "replication/node.h"
+#include "replication/node_cluster.h"
+#include "replication/peers.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/dispatch.h"
@@ -46,8 +48,10 @@ struct daemon {
     bool loop_open; /* with all handles below in it */
     struct ops_http *ops;
     struct grpc_server *grpc;
-    bool clients_left; /* the drain of grpc has called back */
+    bool clients_left;   /* the drain of grpc has called back */
+    struct peers *peers; /* NULL: no peer.listen */
     struct node *node;
+    uint64_t reopened_total; /* of the node, as of the last turn */
     struct dispatch *dispatch;
     struct health *health;
     struct reflection *reflection;

@@ -8,10 +8,13 @@
 
 #include "core/invariant.h"
 #include "proto/descriptors.h"
+#include "replication/directory.h"
+#include "replication/environment.h"
 #include "server/privilege.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 static const int signal_numbers[DAEMON_SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -107,6 +110,53 @@ static enum status start_loop(struct daemon *daemon)
     return STATUS_OK;
 }
 
+/* Where peers reach this node, as its data directory says; false when that cannot be read:
+ * node_open will say why, in its own words. */
+static bool read_address(const struct daemon *daemon, char out[MEMBER_ADDRESS_SIZE_MAX + 1])
+{
+    const struct environment *environment = environment_real();
+    struct files files;
+    struct identity identity;
+    if (environment->open_directory(environment->context, daemon->config->directory, &files) !=
+        STATUS_OK)
+        return false;
+    enum status status = identity_read(&files, &identity);
+    environment->close_directory(environment->context, &files);
+    if (status != STATUS_OK)
+        return false;
+    memcpy(out, identity.address, sizeof identity.address);
+    return true;
+}
+
+static enum status start_peers(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char address[MEMBER_ADDRESS_SIZE_MAX + 1];
+    struct net_error error = {.text = ""};
+    if (!config->peer.host[0])
+        return STATUS_OK;
+    const struct peers_options options = {
+        .loop = &daemon->loop,
+        .listen_host = config->peer.host,
+        .listen_port = config->peer.port,
+        .advertised_address = read_address(daemon, address) ? address : NULL,
+        .certificate_file = config->certificate,
+        .key_file = config->key,
+        .ca_file = config->ca,
+        .crl_file = config->crl[0] ? config->crl : NULL,
+        .uri_prefix = config->peer_uri_prefix,
+        .event = node_event,
+        .event_context = daemon,
+    };
+    enum status status = peers_create(&options, &daemon->peers, &error);
+    if (status != STATUS_OK) {
+        report_start_failure(daemon, status, error.text);
+        return status;
+    }
+    daemon->ports.peer = peers_port(daemon->peers);
+    return STATUS_OK;
+}
+
 static enum status start_ports(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -138,7 +188,7 @@ static enum status start_ports(struct daemon *daemon)
         return status;
     }
     daemon->probe.grpc = daemon->grpc;
-    return STATUS_OK;
+    return start_peers(daemon);
 }
 
 static enum status write_ports(struct daemon *daemon)
@@ -173,6 +223,9 @@ static enum status open_node(struct daemon *daemon)
         .in_flight_entries_max = config->entries_in_flight,
         .waiting_requests_max = config->requests_max,
         .waiting_bytes_max = config->request_bytes_max,
+        .transport = daemon->peers ? peers_transport(daemon->peers) : NULL,
+        .election_ms = config->election_ms,
+        .heartbeat_ms = config->heartbeat_ms,
         .wake_context = daemon,
         .wake_loop = wake_loop,
         .event_context = daemon,
@@ -239,6 +292,8 @@ static enum status start_node(struct daemon *daemon)
     dispatch_set_ready(daemon->dispatch, false, "replaying the journal");
     log_listening(daemon, "grpc", daemon->config->grpc.host, daemon->ports.grpc);
     log_listening(daemon, "ops", daemon->config->ops.host, daemon->ports.ops);
+    if (daemon->peers)
+        log_listening(daemon, "peer", daemon->config->peer.host, daemon->ports.peer);
     uv_async_send(&daemon->wake);
     return STATUS_OK;
 }

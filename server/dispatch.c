@@ -59,7 +59,8 @@ struct dispatch {
     uint64_t slice_end_ns; /* of the read that runs just now */
     bool ready;
     const char *not_ready_reason;
-    char node_text[24], epoch_text[24];
+    char node_text[24], epoch_text[24], leader_text[24]; /* "" = no leader known */
+    struct work *leader_waiter; /* TransferLeadership that waits for its end, or NULL */
     struct dispatch_method methods[METHOD_COUNT];
 };
 
@@ -114,6 +115,21 @@ void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reaso
     dispatch->not_ready_reason = reason;
 }
 
+void dispatch_set_leader(struct dispatch *dispatch, uint64_t leader_id)
+{
+    dispatch->leader_text[0] = '\0';
+    if (leader_id != 0)
+        snprintf(dispatch->leader_text, sizeof dispatch->leader_text, "%" PRIu64, leader_id);
+}
+
+bool dispatch_wait_for_leader(struct dispatch *dispatch, struct work *work)
+{
+    if (work && dispatch->leader_waiter)
+        return false;
+    dispatch->leader_waiter = work;
+    return true;
+}
+
 uint32_t dispatch_call_count(const struct dispatch *dispatch)
 {
     return dispatch->work_count;
@@ -151,6 +167,8 @@ static void add_trailers(struct dispatch *dispatch, struct grpc_call *call, uint
     grpc_call_add_trailer(call, "tally-epoch", dispatch->epoch_text);
     grpc_call_add_trailer(call, "tally-index", number);
     grpc_call_add_trailer(call, "tally-node", dispatch->node_text);
+    if (dispatch->leader_text[0])
+        grpc_call_add_trailer(call, "tally-leader", dispatch->leader_text);
     if (outcome)
         grpc_call_add_trailer(call, "tally-outcome", outcome);
     if (retry_ms != 0) {
@@ -159,9 +177,11 @@ static void add_trailers(struct dispatch *dispatch, struct grpc_call *call, uint
     }
 }
 
+/* 0 at a witness, which has no state. */
 static uint64_t applied_index(const struct dispatch *dispatch)
 {
-    return machine_applied_index(node_machine(dispatch->options.node));
+    const struct machine *machine = node_machine(dispatch->options.node);
+    return machine ? machine_applied_index(machine) : 0;
 }
 
 /* Gives everything back; the call is the last to go, and nothing of the work is used after. */
@@ -201,16 +221,21 @@ void work_finish_page(struct work *work, uint64_t index)
     work_finish(work, index);
 }
 
-static void work_finish_refusal(struct work *work, const struct refusal *refusal, uint64_t index)
+static void finish_refusal(struct work *work, const struct refusal *refusal, uint64_t index)
 {
     add_trailers(work->dispatch, work->call, index, refusal->outcome, refusal->retry_ms);
     work_end(work, refusal->code, refusal->message);
 }
 
+void work_finish_refusal(struct work *work, const struct refusal *refusal)
+{
+    finish_refusal(work, refusal, applied_index(work->dispatch));
+}
+
 void work_finish_outcome(struct work *work, const struct answer *answer)
 {
     struct refusal refusal = refusal_of_outcome(answer->outcome);
-    work_finish_refusal(work, &refusal, answer->index);
+    finish_refusal(work, &refusal, answer->index);
 }
 
 static void log_busy(struct dispatch *dispatch, const char *principal, const char *reason)
@@ -227,7 +252,7 @@ void work_finish_status(struct work *work, enum status status)
     struct refusal refusal = refusal_of_status(status);
     if (status == STATUS_BUSY)
         log_busy(work->dispatch, grpc_call_principal(work->call), "node");
-    work_finish_refusal(work, &refusal, applied_index(work->dispatch));
+    work_finish_refusal(work, &refusal);
 }
 
 void work_finish_malformed(struct work *work, const struct wire_error *error)
@@ -250,15 +275,33 @@ void work_finish_code(struct work *work, enum grpc_code code, const char *messag
 
 /* ---- reading ---- */
 
-/* Runs a read, or a slice of it, and charges it to the turn. */
+/* Runs a read, or a slice of it, and charges it to the turn. The caller is judged once more: when
+ * the call came, the table of principals of a node that follows may have been behind the state that
+ * the answer is about. */
 static void read_now(struct work *work)
 {
     struct dispatch *dispatch = work->dispatch;
     uint64_t begun = uv_hrtime();
+    struct denial denial;
+    struct caller now;
     dispatch->slice_end_ns = begun + dispatch->slice_ns;
     work->reading = WORK_NOT_READING;
-    work->read_done(work);
+    enum grpc_code code = authorize_call(node_machine(dispatch->options.node), work->method,
+                                         grpc_call_principal(work->call), &now, &denial);
+    if (code != GRPC_OK)
+        work_finish_code(work, code, denial.text);
+    else
+        work->read_done(work);
     dispatch_charge(dispatch, uv_hrtime() - begun);
+}
+
+void dispatch_reopened(struct dispatch *dispatch)
+{
+    while (!read_queue_is_empty(&dispatch->put_off)) {
+        struct work *work = read_queue_take(&dispatch->put_off);
+        work->reading = WORK_NOT_READING;
+        work_finish_status(work, STATUS_NOT_READY);
+    }
 }
 
 void dispatch_charge(struct dispatch *dispatch, uint64_t duration_ns)
@@ -311,9 +354,24 @@ static void work_read_cb(struct node_read *read, enum status status)
 bool dispatch_process(struct dispatch *dispatch)
 {
     dispatch->read_ns = 0;
+    if (dispatch->leader_waiter)
+        member_service_process(dispatch->leader_waiter);
     while (!read_queue_is_empty(&dispatch->put_off) && dispatch->read_ns < READ_TURN_NS)
         read_now(read_queue_take(&dispatch->put_off));
     return !read_queue_is_empty(&dispatch->put_off);
+}
+
+/* An eighth of what is left, at most this, is kept for the way back. */
+#define ANSWER_WAY_NS (50ull * 1000 * 1000)
+
+uint64_t work_deadline_ns(const struct work *work, uint64_t otherwise)
+{
+    uint64_t deadline = grpc_call_deadline_ns(work->call);
+    uint64_t now = uv_hrtime();
+    if (deadline == UINT64_MAX)
+        return otherwise;
+    uint64_t way = deadline > now ? (deadline - now) / 8 : 0;
+    return deadline - (way < ANSWER_WAY_NS ? way : ANSWER_WAY_NS);
 }
 
 void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *work))
@@ -325,6 +383,7 @@ void work_read(struct work *work, uint64_t min_index, void (*cb)(struct work *wo
     work->read = (struct node_read){
         .min_index = min_index,
         .deadline_ns = deadline < latest ? deadline : latest,
+        .max_age_ns = grpc_call_max_age_ns(work->call),
         .cb = work_read_cb,
     };
     work->reading = WORK_WAITING;
@@ -372,6 +431,26 @@ static bool caller_of(struct dispatch *dispatch, enum method method, struct grpc
     return false;
 }
 
+/* How the node and its cluster are can be asked before it serves, or when it does not get so far:
+ * that is when an operator needs to know. Of who may ask it knows what it has applied; somebody who
+ * is not in that table hears that the node is not ready, not that he is refused. */
+static bool answers_before_ready(const struct dispatch *dispatch, enum method method,
+                                 struct grpc_call *call)
+{
+    const struct machine *machine = node_machine(dispatch->options.node);
+    struct caller caller;
+    struct denial denial;
+    return (method == METHOD_GET_STATUS || method == METHOD_LIST_MEMBERS) && machine &&
+           authorize_call(machine, method, grpc_call_principal(call), &caller, &denial) == GRPC_OK;
+}
+
+static bool is_about_members(enum method method)
+{
+    return method == METHOD_LIST_MEMBERS || method == METHOD_ADD_MEMBER ||
+           method == METHOD_REPLACE_MEMBER || method == METHOD_REMOVE_MEMBER ||
+           method == METHOD_TRANSFER_LEADERSHIP;
+}
+
 static void dispatch_message(void *context, struct grpc_call *call, const uint8_t *message,
                              size_t size)
 {
@@ -380,7 +459,7 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
     enum method method = entry->method;
     struct caller caller;
 
-    if (!dispatch->ready) {
+    if (!dispatch->ready && !answers_before_ready(dispatch, method, call)) {
         char text[160];
         snprintf(text, sizeof text,
                  "the node is not ready: %s; this attempt put nothing into the log: send the same "
@@ -423,15 +502,23 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
         ledger_service_begin(work);
     else if (method == METHOD_LIST_PRINCIPALS || method == METHOD_GET_STATUS)
         admin_service_begin(work);
+    else if (is_about_members(method))
+        member_service_begin(work);
     else
         ledger_read_service_begin(work);
 }
 
-/* The client went away. A request goes on; a read that waits need not. */
+/* The client went away. A request goes on; a read that waits need not, nor need somebody wait for
+ * the end of a change of members or leadership. */
 static void dispatch_gone(void *context, struct grpc_call *call)
 {
     (void)context;
     struct work *work = grpc_call_data(call);
+    if (work && work->changing != WORK_NOT_CHANGING) {
+        member_service_gone(work);
+        work_finish_code(work, GRPC_CANCELLED, "the client went away");
+        return;
+    }
     if (!work || work->reading == WORK_NOT_READING)
         return;
     if (work->reading == WORK_WAITING)

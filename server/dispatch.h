@@ -11,6 +11,7 @@
 #define TALLY_SERVER_DISPATCH_H
 
 #include "replication/node.h"
+#include "replication/node_cluster.h"
 #include "server/authorize.h"
 #include "server/grpc.h"
 #include "server/log.h"
@@ -41,6 +42,11 @@ void dispatch_destroy(struct dispatch *dispatch);
 void dispatch_register(struct dispatch *dispatch, struct grpc_server *server);
 /* The daemon tells when requests may come; before, they are refused with `reason`. Borrowed. */
 void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reason);
+/* Who leads, for the trailer tally-leader; 0 = unknown. The daemon tells once per turn. */
+void dispatch_set_leader(struct dispatch *dispatch, uint64_t leader_id);
+/* The node has other files now, and another node_machine(): reads that were put off, or are under
+ * way in slices, are refused and may be asked again. */
+void dispatch_reopened(struct dispatch *dispatch);
 /* Once per turn of the loop: answers reads that were put off because earlier ones had used up the
  * turn's time. True when some are left: come again at once. */
 bool dispatch_process(struct dispatch *dispatch);
@@ -52,7 +58,8 @@ void dispatch_set_slice(struct dispatch *dispatch, uint64_t slice_ns);
 uint32_t dispatch_call_count(const struct dispatch *dispatch);
 uint64_t dispatch_bytes(const struct dispatch *dispatch);
 
-/* ---- for the services (ledger_service.c, ledger_read_service.c, admin_service.c) ---- */
+/* ---- for the services (ledger_service.c, ledger_read_service.c, admin_service.c,
+ * member_service.c) ---- */
 
 /* One call on its way. From a pool; ends with work_finish() or one of its relatives. */
 struct work {
@@ -67,6 +74,12 @@ struct work {
     size_t buffer_size;
     struct node_request request;
     struct node_read read;
+    enum work_changing {
+        WORK_NOT_CHANGING,
+        WORK_CHANGING_MEMBERS, /* `change` is with the node */
+        WORK_CHANGING_LEADER,  /* waits for another leader; the dispatcher knows it */
+    } changing;
+    struct node_change change;
     enum work_reading {
         WORK_NOT_READING,
         WORK_WAITING, /* `read` is with the node: may be cancelled there */
@@ -94,6 +107,11 @@ void ledger_service_begin(struct work *work);
 /* Decodes a question and asks the node; answers. */
 void ledger_read_service_begin(struct work *work);
 void admin_service_begin(struct work *work);
+void member_service_begin(struct work *work);
+/* Once per turn: whether a change of leadership that was asked for is over. */
+void member_service_process(struct work *work);
+/* The client of a member change or a change of leadership went away. */
+void member_service_gone(struct work *work);
 
 /* Waits until the state is right to answer (min_index, or linearizable now), then calls `cb`, or
  * finishes the work with the reason why not. In `cb` the state may be later than that, never
@@ -107,10 +125,19 @@ void work_finish(struct work *work, uint64_t index);
 void work_finish_outcome(struct work *work, const struct answer *answer);
 /* Ends with an operating error: trailers and words from the status. */
 void work_finish_status(struct work *work, enum status status);
+/* Ends with a refusal in words of its own. `message` is copied. */
+struct refusal;
+void work_finish_refusal(struct work *work, const struct refusal *refusal);
 /* Ends with INVALID_ARGUMENT and the decoder's words. */
 void work_finish_malformed(struct work *work, const struct wire_error *error);
 /* Ends with any other code. */
 void work_finish_code(struct work *work, enum grpc_code code, const char *message);
+
+/* When the node should have answered, so that its words still reach the client in time: a little
+ * before the call's deadline; `otherwise` when it has none. */
+uint64_t work_deadline_ns(const struct work *work, uint64_t otherwise);
+/* Registers the one work that waits for another leader (NULL: none); false when there is one. */
+bool dispatch_wait_for_leader(struct dispatch *dispatch, struct work *work);
 
 const struct dispatch_options *dispatch_options(const struct dispatch *dispatch);
 struct buffer_pool *dispatch_buffers(struct dispatch *dispatch);
@@ -134,6 +161,7 @@ struct refusal {
     const char *message;
 };
 struct refusal refusal_of_status(enum status status);
+struct refusal refusal_of_change(enum status status);
 struct refusal refusal_of_outcome(uint8_t outcome);
 
 #endif

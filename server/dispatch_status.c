@@ -55,6 +55,45 @@ struct refusal refusal_of_status(enum status status)
     }
 }
 
+/* A change of members or leadership; the node's own words come instead of most of these. */
+struct refusal refusal_of_change(enum status status)
+{
+    switch (status) {
+    case STATUS_NOT_READY:
+    case STATUS_STOPPING:
+        return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 0,
+                                "this node does not lead: ask the leader (trailer tally-leader); "
+                                "the same call goes on where an earlier one stopped"};
+    case STATUS_BUSY:
+        return (struct refusal){GRPC_RESOURCE_EXHAUSTED, NOT_ACCEPTED, 500,
+                                "another change of members or leadership is under way: try again "
+                                "when it is over (tally member list)"};
+    case STATUS_INVALID:
+    case STATUS_DENIED:
+        return (struct refusal){GRPC_FAILED_PRECONDITION, NULL, 0,
+                                "a rule about members stands in the way"};
+    case STATUS_EXISTS:
+        return (struct refusal){GRPC_ALREADY_EXISTS, NULL, 0,
+                                "that node id was used before, by another incarnation: make the "
+                                "new member with a number that was never used"};
+    case STATUS_NOT_FOUND:
+        return (struct refusal){GRPC_NOT_FOUND, NULL, 0, "no member has that node id"};
+    case STATUS_DEADLINE:
+        return (struct refusal){GRPC_DEADLINE_EXCEEDED, NULL, 0,
+                                "the change is under way and not done yet: ListMembers shows how "
+                                "far it is, the same call goes on"};
+    case STATUS_UNAVAILABLE:
+        return (struct refusal){GRPC_FAILED_PRECONDITION, NULL, 0,
+                                "the other member cannot be reached"};
+    case STATUS_UNKNOWN_OUTCOME:
+        return (struct refusal){GRPC_UNAVAILABLE, "UNKNOWN", 0,
+                                "leadership was lost meanwhile: ask again at the new leader; the "
+                                "same call goes on where this one stopped"};
+    default:
+        return refusal_of_status(status);
+    }
+}
+
 struct refusal refusal_of_outcome(uint8_t outcome)
 {
     struct refusal refusal = {GRPC_INTERNAL, outcome_name(outcome), 0,

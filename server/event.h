@@ -54,6 +54,22 @@ enum event {
     EVENT_NODE_STOPPED,
     EVENT_STOP_HUNG,
     EVENT_FAIL_STOP,
+    /* Reported by the node about its cluster. */
+    EVENT_LEADER_CHANGED,
+    EVENT_LEADER_ELECTED,
+    EVENT_LEADER_TRANSFER,
+    EVENT_LEADER_DISK_STUCK,
+    EVENT_CLOCK_SKEW,
+    EVENT_PEER_BEHIND,
+    EVENT_PEER_MALFORMED,
+    EVENT_QUARANTINED,
+    /* Reported by the connections between nodes (replication/peers.h). */
+    EVENT_PEER_UP,
+    EVENT_PEER_DOWN,
+    EVENT_PEER_REFUSED,
+    EVENT_PEER_REFUSES_US,
+    EVENT_PEER_UNREACHABLE,
+    EVENT_PEER_ACCEPT_FAILED,
     /* Reported by the gRPC engine. */
     EVENT_CONNECTION_REFUSED,
     EVENT_CONNECTION_FAILED,

@@ -3,6 +3,9 @@
  * proposed, and answered from what apply decided. The answer is written in the encoding version
  * that is stored with the request, so a repeat gets its first answer byte for byte.
  *
+ * A node that can put nothing into the log (read-only, no leader) still answers repeats of what it
+ * has seen executed.
+ *
  * FenceRequest goes the same way; its answer is about the request that was fenced, so four of its
  * outcomes are answers rather than refusals.
  */
@@ -53,15 +56,8 @@ static bool fence_answers(uint8_t outcome)
            outcome == OUTCOME_NONCE_REUSED || outcome == OUTCOME_BEYOND_WINDOW;
 }
 
-static void request_cb(struct node_request *request, enum status status,
-                       const struct answer *answer)
+static void finish_answer(struct work *work, const struct answer *answer)
 {
-    struct work *work = work_of(request);
-    if (status != STATUS_OK) {
-        invariant_values(answer == NULL, status, 0);
-        work_finish_status(work, status);
-        return;
-    }
     metrics_answer(dispatch_options(work->dispatch)->metrics, answer);
     if (work->method == METHOD_FENCE_REQUEST && fence_answers(answer->outcome))
         answer_fence(work, answer);
@@ -69,6 +65,32 @@ static void request_cb(struct node_request *request, enum status status,
         answer_executed(work, answer);
     else
         work_finish_outcome(work, answer);
+}
+
+/* The log took nothing in, or nobody knows. A repeat of what this node has seen executed gets its
+ * answer all the same: that is read-only work, and the answer is the one the log would give. */
+static void finish_status(struct work *work, enum status status)
+{
+    const struct machine *machine = node_machine(dispatch_options(work->dispatch)->node);
+    uint8_t results[REQUEST_EVENTS_MAX];
+    struct answer answer;
+    if (status != STATUS_INVALID && machine &&
+        machine_repeat(machine, work->buffer, &answer, results))
+        finish_answer(work, &answer);
+    else
+        work_finish_status(work, status);
+}
+
+static void request_cb(struct node_request *request, enum status status,
+                       const struct answer *answer)
+{
+    struct work *work = work_of(request);
+    if (status == STATUS_OK) {
+        finish_answer(work, answer);
+        return;
+    }
+    invariant_values(answer == NULL, status, 0);
+    finish_status(work, status);
 }
 
 void ledger_service_begin(struct work *work)
@@ -94,8 +116,9 @@ void ledger_service_begin(struct work *work)
         return;
     }
     request_seal(work->buffer, work->caller.ordinal);
-    work->request = (struct node_request){.request = work->buffer, .cb = request_cb};
+    work->request = (struct node_request){
+        .request = work->buffer, .deadline_ns = work_deadline_ns(work, 0), .cb = request_cb};
     enum status status = node_propose(dispatch_options(work->dispatch)->node, &work->request);
     if (status != STATUS_OK)
-        work_finish_status(work, status);
+        finish_status(work, status);
 }

@@ -6,6 +6,7 @@
 #include "server/probe.h"
 
 #include "core/invariant.h"
+#include "server/probe_cluster.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -59,7 +60,11 @@ static void check_node(const struct probe *probe, struct probe_check *check)
     }
     node_status(probe->node, &status);
     check->passed = status.phase == NODE_SERVING;
-    if (status.phase == NODE_REPLAYING)
+    if (status.phase == NODE_REPLAYING && status.replay_last != 0 &&
+        status.applied_index >= status.replay_last)
+        snprintf(check->text, sizeof check->text,
+                 "waiting for a leader to say that the state here is recent");
+    else if (status.phase == NODE_REPLAYING)
         snprintf(check->text, sizeof check->text,
                  "replaying %" PRIu64 " %% (entry %" PRIu64 " of %" PRIu64 " to %" PRIu64 ")",
                  replay_percent(&status), status.applied_index, status.replay_first,
@@ -68,6 +73,16 @@ static void check_node(const struct probe *probe, struct probe_check *check)
         snprintf(check->text, sizeof check->text, "failed: %s", status.error.text);
     else if (!check->passed)
         snprintf(check->text, sizeof check->text, "%s", node_phase_name(status.phase));
+}
+
+static void check_leader(const struct probe *probe, struct probe_check *check)
+{
+    struct node_cluster cluster;
+    check->passed = true;
+    if (!probe->node)
+        return;
+    node_cluster(probe->node, &cluster);
+    check->passed = probe_cluster_led(&cluster, uv_hrtime(), check->text, sizeof check->text);
 }
 
 /* Never fails readiness: a read-only node still answers reads and repeats. */
@@ -92,9 +107,11 @@ bool probe_ready(const struct probe *probe, struct probe_check out[PROBE_CHECK_C
         snprintf(out[0].text, sizeof out[0].text, "stopping: finishing what is in flight");
     out[1].name = "node";
     check_node(probe, &out[1]);
-    out[2].name = "writes";
-    check_writes(probe, &out[2]);
-    return out[0].passed && out[1].passed && out[2].passed;
+    out[2].name = "leader";
+    check_leader(probe, &out[2]);
+    out[3].name = "writes";
+    check_writes(probe, &out[3]);
+    return out[0].passed && out[1].passed && out[2].passed && out[3].passed;
 }
 
 /* ---- the status document ---- */
@@ -116,8 +133,8 @@ static json_t *number(uint64_t value)
 static void add_node(json_t *root, const struct probe *probe, const struct node_status *status)
 {
     json_object_set_new(root, "phase", json_string(node_phase_name(status->phase)));
-    json_object_set_new(root, "ready",
-                        json_boolean(status->phase == NODE_SERVING && !probe->stopping));
+    struct probe_check checks[PROBE_CHECK_COUNT];
+    json_object_set_new(root, "ready", json_boolean(probe_ready(probe, checks)));
     json_object_set_new(root, "node", number(status->node_id));
     json_object_set_new(root, "cluster", hex(status->cluster_id, sizeof status->cluster_id));
     json_object_set_new(root, "incarnation", hex(status->incarnation, sizeof status->incarnation));
@@ -221,12 +238,16 @@ char *probe_status_json(const struct probe *probe)
     if (probe->node) {
         struct node_status status;
         node_status(probe->node, &status);
+        struct node_cluster cluster;
+        node_cluster(probe->node, &cluster);
         add_node(root, probe, &status);
+        probe_cluster_json(root, &cluster, &status, uv_hrtime());
         json_object_set_new(root, "index", indexes(&status));
         json_object_set_new(root, "replay", replay(&status));
         json_object_set_new(root, "journal", journal(&status.journal));
         json_object_set_new(root, "checkpoint", checkpoint(&status.checkpoint));
-        json_object_set_new(root, "count", counts(probe, &status));
+        if (node_machine(probe->node))
+            json_object_set_new(root, "count", counts(probe, &status));
         json_object_set_new(root, "load", load(probe, &status));
     } else {
         json_object_set_new(root, "phase", json_string("opening"));
@@ -243,8 +264,10 @@ static void write_node(FILE *page, const struct probe *probe)
 {
     struct node_status s;
     node_status(probe->node, &s);
-    metrics_gauge(page, "tally_node_phase",
-                  "0 opening, 1 replaying, 2 serving, 3 draining, 4 stopped, 5 failed.", s.phase);
+    metrics_gauge(
+        page, "tally_node_phase",
+        "0 opening, 1 replaying, 2 serving, 3 draining, 4 stopped, 5 failed, 6 reinstalling.",
+        s.phase);
     metrics_gauge(page, "tally_last_index", "Newest entry in the journal.", s.last_index);
     metrics_gauge(page, "tally_synced_index", "Newest entry that is durable.", s.synced_index);
     metrics_gauge(page, "tally_commit_index", "Newest entry that is agreed.", s.commit_index);
@@ -285,7 +308,12 @@ static void write_node(FILE *page, const struct probe *probe)
                   s.checkpoint.bytes_file);
     metrics_gauge(page, "tally_store_id_runs", "Runs of the index by transfer id.",
                   s.checkpoint.id_run_count);
+    struct node_cluster cluster;
+    node_cluster(probe->node, &cluster);
+    probe_cluster_metrics(page, &cluster, &s, uv_hrtime());
     const struct machine *machine = node_machine(probe->node);
+    if (!machine)
+        return; /* a witness has no state */
     metrics_gauge(page, "tally_ledgers", "Ledgers.", machine_ledger_count(machine));
     metrics_gauge(page, "tally_accounts", "Accounts.", machine_account_count(machine));
     metrics_gauge(page, "tally_transfers", "Transfer records, accepted and refused.",

@@ -29,14 +29,15 @@ struct probe {
 
 /* One thing that is looked at. */
 struct probe_check {
-    const char *name; /* "node", "process" */
+    const char *name; /* "node", "process", "leader", "writes" */
     bool passed;
     char text[640]; /* why not; or, when passed, a remark, often empty */
 };
-#define PROBE_CHECK_COUNT 3
+#define PROBE_CHECK_COUNT 4
 
-/* Fills all checks; true when the node answers requests. A node that is read-only is ready (reads
- * and repeats are answered) and says so in a remark. */
+/* Fills all checks; true when the node answers requests (a witness: when it does its part). A node
+ * that follows is ready, and so is one that is read-only (reads and repeats are answered; it says
+ * so in a remark); one that has heard of no leader for longer than an election takes is not. */
 bool probe_ready(const struct probe *probe, struct probe_check out[PROBE_CHECK_COUNT]);
 
 /* Text to be freed by the caller; NULL without memory. */

@@ -130,6 +130,43 @@ static const struct wire_field lookup_fields[] = {
 };
 static const struct wire_message lookup_message = MESSAGE(lookup_fields);
 
+static const struct wire_field member_fields[] = {
+    [1] = FIELD("node_id", KIND_UINT64, struct wire_member, node_id),
+    [2] = TEXT("site", struct wire_member, site, site_size, MEMBER_SITE_SIZE_MAX),
+    [3] = FIELD("kind", KIND_UINT8, struct wire_member, kind),
+    [4] = FIELD("incarnation", KIND_ID, struct wire_member, incarnation),
+    [5] = TEXT("address", struct wire_member, address, address_size, MEMBER_ADDRESS_SIZE_MAX),
+};
+static const struct wire_message member_message = MESSAGE(member_fields);
+
+struct wire_member_request {
+    struct wire_nested member;
+    uint64_t node_id;
+    uint8_t force;
+};
+static const struct wire_field add_member_fields[] = {
+    [1] = FIELD("member", KIND_NESTED, struct wire_member_request, member),
+    [2] = FIELD("force", KIND_UINT8, struct wire_member_request, force),
+};
+static const struct wire_field replace_member_fields[] = {
+    [1] = FIELD("old_node_id", KIND_UINT64, struct wire_member_request, node_id),
+    [2] = FIELD("member", KIND_NESTED, struct wire_member_request, member),
+    [3] = FIELD("force", KIND_UINT8, struct wire_member_request, force),
+};
+static const struct wire_field remove_member_fields[] = {
+    [1] = FIELD("node_id", KIND_UINT64, struct wire_member_request, node_id),
+    [2] = FIELD("force", KIND_UINT8, struct wire_member_request, force),
+};
+static const struct wire_field transfer_leadership_fields[] = {
+    [1] = FIELD("node_id", KIND_UINT64, struct wire_member_request, node_id),
+};
+static const struct wire_message member_change_messages[] = {
+    [WIRE_ADD_MEMBER] = MESSAGE(add_member_fields),
+    [WIRE_REPLACE_MEMBER] = MESSAGE(replace_member_fields),
+    [WIRE_REMOVE_MEMBER] = MESSAGE(remove_member_fields),
+    [WIRE_TRANSFER_LEADERSHIP] = MESSAGE(transfer_leadership_fields),
+};
+
 static const struct wire_field health_fields[] = {
     [1] = {"service", KIND_SLICE, 0, 0, 0},
 };
@@ -281,6 +318,28 @@ bool wire_next_id(const uint8_t *message, size_t size, size_t *offset, struct id
         return true;
     }
     return false;
+}
+
+enum status wire_decode_member_change(enum wire_member_change_kind kind, const uint8_t *message,
+                                      size_t size, struct wire_member_change *out,
+                                      struct wire_error *out_error)
+{
+    struct wire_reader reader = wire_reader_of(message, size, out_error);
+    memset(out, 0, sizeof *out);
+    struct wire_member_request request = {
+        .member = {.message = &member_message, .target = &out->member},
+    };
+    if (!wire_read_message(&reader, &member_change_messages[kind], &request))
+        return STATUS_INVALID;
+    bool names_member = kind == WIRE_ADD_MEMBER || kind == WIRE_REPLACE_MEMBER;
+    if (names_member && !request.member.given) {
+        wire_refuse(&reader, WIRE_MISSING, reader.begin, NULL, "member",
+                    "missing; \"tally node init --join\" prints what belongs there");
+        return STATUS_INVALID;
+    }
+    out->node_id = request.node_id;
+    out->force = request.force;
+    return STATUS_OK;
 }
 
 enum status wire_decode_health(const uint8_t *message, size_t size, const char **out_service,

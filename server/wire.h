@@ -15,6 +15,7 @@
 #include "core/command.h"
 #include "core/machine.h"
 #include "core/status.h"
+#include "replication/member.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -101,6 +102,31 @@ enum status wire_decode_lookup(const uint8_t *message, size_t size, struct wire_
 /* Next id of a message that wire_decode_lookup accepted; *offset begins at 0. False at the end. */
 bool wire_next_id(const uint8_t *message, size_t size, size_t *offset, struct id128 *out);
 
+/* AddMember, ReplaceMember, RemoveMember, TransferLeadership: what the message does not have stays
+ * zero. Texts are terminated; whether they make sense is replication/member.h's to say. */
+enum wire_member_change_kind {
+    WIRE_ADD_MEMBER,
+    WIRE_REPLACE_MEMBER,
+    WIRE_REMOVE_MEMBER,
+    WIRE_TRANSFER_LEADERSHIP,
+};
+struct wire_member {
+    uint64_t node_id;
+    uint8_t kind;
+    uint8_t incarnation[16];
+    uint8_t site_size, address_size;
+    char site[MEMBER_SITE_SIZE_MAX + 1];
+    char address[MEMBER_ADDRESS_SIZE_MAX + 1];
+};
+struct wire_member_change {
+    uint64_t node_id; /* the member to be replaced or removed, or that shall lead */
+    uint8_t force;
+    struct wire_member member;
+};
+enum status wire_decode_member_change(enum wire_member_change_kind kind, const uint8_t *message,
+                                      size_t size, struct wire_member_change *out,
+                                      struct wire_error *out_error);
+
 /* health.Check and health.Watch: the one field. `out_service` points into the message. */
 enum status wire_decode_health(const uint8_t *message, size_t size, const char **out_service,
                                size_t *out_service_size, struct wire_error *out_error);
@@ -143,6 +169,18 @@ void wire_write_trial_balance_row(struct wire_writer *writer, uint32_t field,
                                   const struct trial_balance_row *row);
 void wire_write_principal(struct wire_writer *writer, uint32_t field,
                           const struct principal_record *principal);
+
+/* One member of the cluster as the asked node sees it: MemberState. */
+struct wire_member_state {
+    uint64_t node_id;
+    const char *site, *address;
+    uint8_t kind, vote;
+    const uint8_t *incarnation;
+    bool leader, asked, linked, heard, catching_up;
+    uint64_t match_index, heard_ms, catch_up_bytes, catch_up_bytes_total;
+};
+void wire_write_member_state(struct wire_writer *writer, uint32_t field,
+                             const struct wire_member_state *state);
 
 /* Single fields; a zero value writes nothing, as proto3 has it. */
 void wire_write_uint(struct wire_writer *writer, uint32_t field, uint64_t value);

@@ -331,3 +331,27 @@ void wire_write_principal(struct wire_writer *writer, uint32_t field,
     wire_write_uint(writer, 4, principal->in_flight_max);
     nested_end(writer, nested);
 }
+
+void wire_write_member_state(struct wire_writer *writer, uint32_t field,
+                             const struct wire_member_state *state)
+{
+    struct nested nested = nested_begin(writer, field);
+    struct nested member = nested_begin(writer, 1);
+    wire_write_uint(writer, 1, state->node_id);
+    wire_write_bytes(writer, 2, state->site, strlen(state->site));
+    wire_write_uint(writer, 3, state->kind);
+    wire_write_bytes(writer, 4, state->incarnation, 16);
+    wire_write_bytes(writer, 5, state->address, strlen(state->address));
+    nested_end(writer, member);
+    wire_write_uint(writer, 2, state->vote);
+    wire_write_uint(writer, 3, state->leader);
+    wire_write_uint(writer, 4, state->asked);
+    wire_write_uint(writer, 5, state->linked);
+    wire_write_uint(writer, 6, state->match_index);
+    wire_write_uint(writer, 7, state->heard);
+    wire_write_uint(writer, 8, state->heard_ms);
+    wire_write_uint(writer, 9, state->catching_up);
+    wire_write_uint(writer, 10, state->catch_up_bytes);
+    wire_write_uint(writer, 11, state->catch_up_bytes_total);
+    nested_end(writer, nested);
+}

@@ -137,7 +137,7 @@ static const uint8_t kind_types[] = {
     [KIND_UINT64] = TYPE_VARINT,  [KIND_FIXED32] = TYPE_FIXED32, [KIND_FIXED64] = TYPE_FIXED64,
     [KIND_ID] = TYPE_BYTES,       [KIND_NONCE] = TYPE_BYTES,     [KIND_TEXT] = TYPE_BYTES,
     [KIND_CURRENCY] = TYPE_BYTES, [KIND_SLICE] = TYPE_BYTES,     [KIND_IDENTITY] = TYPE_BYTES,
-    [KIND_ELEMENTS] = TYPE_BYTES, [KIND_IDS] = TYPE_BYTES,
+    [KIND_NESTED] = TYPE_BYTES,   [KIND_ELEMENTS] = TYPE_BYTES,  [KIND_IDS] = TYPE_BYTES,
 };
 
 static const char *type_name(uint32_t type)
@@ -248,6 +248,7 @@ static inline bool store_value(const struct wire_reader *reader, const struct wi
     }
     case KIND_NONE:
     case KIND_IDENTITY:
+    case KIND_NESTED:
     case KIND_ELEMENTS:
         break;
     }
@@ -305,6 +306,17 @@ static bool read_identity(const struct wire_reader *reader, const struct wire_ra
                      (uint8_t *)identity);
 }
 
+static bool read_nested(const struct wire_reader *reader, const struct wire_raw *raw,
+                        const struct wire_field *field, struct wire_nested *nested)
+{
+    struct wire_place place = {.list = field->name};
+    if (nested->given)
+        return wire_refuse(reader, WIRE_REPEATED, raw->at, &place, NULL, "given twice");
+    nested->given = true;
+    return read_flat(reader, nested->message, raw->bytes, raw->bytes + raw->value, &place,
+                     nested->target);
+}
+
 static bool read_element(const struct wire_reader *reader, const struct wire_raw *raw,
                          const struct wire_field *field, struct wire_list *list)
 {
@@ -316,7 +328,7 @@ static bool read_element(const struct wire_reader *reader, const struct wire_raw
     return read_flat(reader, list->message, raw->bytes, raw->bytes + raw->value, &place, target);
 }
 
-/* A whole message: simple values, the identity and elements. */
+/* A whole message: simple values, the identity, a nested message and elements. */
 bool wire_read_message(const struct wire_reader *reader, const struct wire_message *message,
                        void *target)
 {
@@ -332,6 +344,8 @@ bool wire_read_message(const struct wire_reader *reader, const struct wire_messa
         uint8_t *place = (uint8_t *)target + field->offset;
         if (field->kind == KIND_IDENTITY)
             fine = read_identity(reader, &raw, (struct wire_identity *)(void *)place);
+        else if (field->kind == KIND_NESTED)
+            fine = read_nested(reader, &raw, field, (struct wire_nested *)(void *)place);
         else if (field->kind == KIND_ELEMENTS)
             fine = read_element(reader, &raw, field, (struct wire_list *)(void *)place);
         else

@@ -24,6 +24,7 @@ enum wire_kind {
     KIND_CURRENCY, /* string of at most 3 into char[4] */
     KIND_SLICE,    /* string that stays in the message: struct wire_slice */
     KIND_IDENTITY, /* struct wire_identity */
+    KIND_NESTED,   /* one message of simple values: struct wire_nested at `offset` */
     KIND_ELEMENTS, /* repeated message: struct wire_list at `offset` */
     KIND_IDS,      /* repeated bytes, counted: uint32_t at `offset` */
 };
@@ -44,6 +45,13 @@ struct wire_message {
 struct wire_slice {
     const char *text;
     size_t size;
+};
+
+/* Where the values of a message inside a message go. */
+struct wire_nested {
+    const struct wire_message *message;
+    void *target;
+    bool given;
 };
 
 /* Where the elements of a repeated message go. */
@@ -91,7 +99,7 @@ __attribute__((format(printf, 6, 7))) bool wire_refuse(const struct wire_reader 
                                                        const struct wire_place *place,
                                                        const char *field, const char *format, ...);
 
-/* Reads the whole message into `target`, which is zeroed except for its wire_list's. */
+/* Reads the whole message into `target`, zeroed except for its wire_list's and wire_nested's. */
 bool wire_read_message(const struct wire_reader *reader, const struct wire_message *message,
                        void *target);
 

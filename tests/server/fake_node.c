@@ -1,6 +1,7 @@
 #include "fake_node.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +11,14 @@ void fake_node_init(struct node *node)
     test_bank_init(&node->bank);
     node->phase = NODE_SERVING;
     node->shown = (struct node_status){.node_id = 7, .epoch = 3, .role = "leader"};
+    node->cluster.consensus = (struct consensus_status){
+        .term = 4, .leader_id = 7, .role = "leader", .leads = true, .ready = true};
 }
 
 void fake_node_deinit(struct node *node)
 {
     cr_assert_eq(node->request_count + node->read_count, 0, "somebody still waits");
+    cr_assert_null(node->change, "somebody still waits for a change of members");
     test_bank_deinit(&node->bank);
 }
 
@@ -93,13 +97,60 @@ void node_read_cancel(struct node *node, struct node_read *read)
 
 const struct machine *node_machine(const struct node *node)
 {
-    return node->bank.machine;
+    return node->witness ? NULL : node->bank.machine;
+}
+
+void node_cluster(const struct node *node, struct node_cluster *out)
+{
+    *out = node->cluster;
+}
+
+static enum status refuse(struct node *node, struct node_error *out_error)
+{
+    out_error->status = node->change_status;
+    snprintf(out_error->text, sizeof out_error->text, "%s", node->words ? node->words : "");
+    return node->change_status;
+}
+
+enum status node_change_members(struct node *node, struct node_change *change,
+                                struct node_error *out_error)
+{
+    if (node->change_status != STATUS_OK)
+        return refuse(node, out_error);
+    cr_assert_null(node->change);
+    node->change = change;
+    return STATUS_OK;
+}
+
+void node_change_cancel(struct node *node, struct node_change *change)
+{
+    cr_assert_eq(node->change, change, "a change was cancelled that is not under way");
+    node->change = NULL;
+    node->cancelled_count++;
+}
+
+enum status node_transfer_leadership(struct node *node, uint64_t to, struct node_error *out_error)
+{
+    if (node->change_status != STATUS_OK)
+        return refuse(node, out_error);
+    node->transfer_to = to;
+    node->transfer_count++;
+    node->cluster.consensus.transferring = true;
+    return STATUS_OK;
+}
+
+void fake_node_change_done(struct node *node, enum status status, const char *text)
+{
+    cr_assert_not_null(node->change);
+    struct node_change *change = node->change;
+    node->change = NULL;
+    change->cb(change, status, text);
 }
 
 void node_status(const struct node *node, struct node_status *out)
 {
     *out = node->shown;
     out->phase = node->phase;
-    if (out->applied_index == 0)
+    if (out->applied_index == 0 && !node->witness)
         out->applied_index = machine_applied_index(node->bank.machine);
 }

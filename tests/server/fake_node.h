@@ -7,6 +7,7 @@
 #define TALLY_TESTS_SERVER_FAKE_NODE_H
 
 #include "replication/node.h"
+#include "replication/node_cluster.h"
 #include "test_bank.h"
 
 #define FAKE_WAITING_MAX 64
@@ -18,7 +19,14 @@ struct node {
     struct node_request *requests[FAKE_WAITING_MAX];
     struct node_read *reads[FAKE_WAITING_MAX];
     uint32_t request_count, read_count, cancelled_count;
-    struct node_status shown; /* what node_status() gives, but for phase and applied index */
+    enum status change_status; /* other than OK: a change is refused at once, in `words` */
+    const char *words;
+    struct node_change *change; /* that waits */
+    uint64_t transfer_to;
+    uint32_t transfer_count;
+    struct node_cluster cluster; /* what node_cluster() gives */
+    bool witness;                /* node_machine() is NULL */
+    struct node_status shown;    /* what node_status() gives, but for phase and applied index */
 };
 
 void fake_node_init(struct node *node);
@@ -27,6 +35,8 @@ void fake_node_deinit(struct node *node);
 void fake_node_commit(struct node *node);
 /* Answers the oldest waiting request with a status. */
 void fake_node_refuse(struct node *node, enum status status);
+/* Ends the change that waits. */
+void fake_node_change_done(struct node *node, enum status status, const char *text);
 /* Calls back the oldest waiting read. */
 void fake_node_read_done(struct node *node, enum status status);
 

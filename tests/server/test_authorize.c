@@ -11,13 +11,16 @@ static const struct {
     enum method method;
     const char *roles; /* c channel, b business_operator, s site_operator, a auditor, n node */
 } allowed[METHOD_COUNT] = {
-    {METHOD_CREATE_LEDGERS, "b"},    {METHOD_CREATE_ACCOUNTS, "b"},
-    {METHOD_CREATE_TRANSFERS, "c"},  {METHOD_FENCE_REQUEST, "cbs"},
-    {METHOD_SET_PRINCIPALS, "s"},    {METHOD_GET_REQUEST, "cbsa"},
-    {METHOD_LOOKUP_ACCOUNTS, "cba"}, {METHOD_LOOKUP_TRANSFERS, "cba"},
-    {METHOD_LIST_LEDGERS, "cba"},    {METHOD_LIST_ACCOUNTS, "cba"},
-    {METHOD_LIST_TRANSFERS, "cba"},  {METHOD_TRIAL_BALANCE, "cba"},
-    {METHOD_LIST_PRINCIPALS, "sa"},  {METHOD_GET_STATUS, "cbsan"},
+    {METHOD_CREATE_LEDGERS, "b"},      {METHOD_CREATE_ACCOUNTS, "b"},
+    {METHOD_CREATE_TRANSFERS, "c"},    {METHOD_FENCE_REQUEST, "cbs"},
+    {METHOD_SET_PRINCIPALS, "s"},      {METHOD_GET_REQUEST, "cbsa"},
+    {METHOD_LOOKUP_ACCOUNTS, "cba"},   {METHOD_LOOKUP_TRANSFERS, "cba"},
+    {METHOD_LIST_LEDGERS, "cba"},      {METHOD_LIST_ACCOUNTS, "cba"},
+    {METHOD_LIST_TRANSFERS, "cba"},    {METHOD_TRIAL_BALANCE, "cba"},
+    {METHOD_LIST_PRINCIPALS, "sa"},    {METHOD_GET_STATUS, "cbsan"},
+    {METHOD_LIST_MEMBERS, "cbsan"},    {METHOD_ADD_MEMBER, "s"},
+    {METHOD_REPLACE_MEMBER, "s"},      {METHOD_REMOVE_MEMBER, "s"},
+    {METHOD_TRANSFER_LEADERSHIP, "s"},
 };
 
 static const struct {
@@ -168,8 +171,7 @@ Test(authorize, paths_are_those_of_the_contract)
 {
     for (int method = 0; method < METHOD_COUNT; method++) {
         const char *path = method_path((enum method)method);
-        bool admin = method == METHOD_SET_PRINCIPALS || method == METHOD_LIST_PRINCIPALS ||
-                     method == METHOD_GET_STATUS;
+        bool admin = method == METHOD_SET_PRINCIPALS || method >= METHOD_LIST_PRINCIPALS;
         char expected[96];
         snprintf(expected, sizeof expected, "/tally.v1.%s/%s", admin ? "Admin" : "Ledger",
                  method_name((enum method)method));

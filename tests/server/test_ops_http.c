@@ -146,7 +146,7 @@ Test(ops_http, readiness_has_reasons)
     strcpy(node.shown.read_only_reason, "12 MiB are free");
     ready = get("/readyz?verbose");
     cr_expect_eq(ready->status, 200);
-    cr_expect_str_eq(ready->body, "[+] process ok\n[+] node ok\n"
+    cr_expect_str_eq(ready->body, "[+] process ok\n[+] node ok\n[+] leader ok\n"
                                   "[+] writes: writes are refused: 12 MiB are free\nok\n");
     probe.stopping = true;
     ready = get("/readyz");
@@ -160,15 +160,125 @@ Test(ops_http, readiness_has_reasons)
     cr_expect(strstr(ready->body, "the disk said no"), "%s", ready->body);
 }
 
-/* An empty journal behind the checkpoint must not divide by zero, nor pass 100 %. */
+/* An election is no reason to be taken out of service; longer without a leader is. */
+Test(ops_http, readiness_needs_a_leader_now_and_then)
+{
+    probe.node = &node;
+    node.cluster.consensus.leads = false;
+    node.cluster.consensus.leader_id = 2;
+    cr_expect_eq(get("/readyz")->status, 200, "it follows");
+    node.cluster.consensus.leader_id = 0;
+    node.cluster.consensus.heard_ns = uv_hrtime();
+    cr_expect_eq(get("/readyz")->status, 200, "an election");
+    node.cluster.consensus.heard_ns = uv_hrtime() - 60000000000ull;
+    node.cluster.peer_count = 3;
+    struct exchange *ready = get("/readyz");
+    cr_expect_eq(ready->status, 503);
+    cr_expect(strstr(ready->body, "no leader was heard for 6"), "%s", ready->body);
+    node.cluster.consensus.heard_ns = 0;
+    node.cluster.peer_count = 0;
+    ready = get("/readyz");
+    cr_expect_eq(ready->status, 503);
+    cr_expect(strstr(ready->body, "tally member add"), "%s", ready->body);
+}
+
+/* The witness has no state: everything else is told all the same. */
+Test(ops_http, witness_tells_all_but_the_state)
+{
+    probe.node = &node;
+    node.witness = true;
+    node.shown.kind = MEMBER_WITNESS;
+    strcpy(node.shown.site, "W");
+    struct exchange *status = get("/status");
+    json_t *root = json_loads(status->body, 0, NULL);
+    cr_assert_not_null(root, "%s", status->body);
+    cr_expect_str_eq(json_string_value(json_object_get(root, "kind")), "witness");
+    cr_expect_str_eq(json_string_value(json_object_get(root, "site")), "W");
+    cr_expect_null(json_object_get(root, "count"));
+    cr_expect(json_is_true(json_object_get(root, "ready")));
+    json_decref(root);
+    struct exchange *page = get("/metrics");
+    cr_expect(strstr(page->body, "tally_witness 1\n"));
+    cr_expect_null(strstr(page->body, "tally_accounts"));
+}
+
+/* Three voters at three sites: each may be lost while the other two are linked. The leader knows
+ * how far each is, a follower does not and says nothing rather than 0. */
+Test(ops_http, cluster_is_told_as_this_node_sees_it)
+{
+    struct node_cluster *cluster = &node.cluster;
+    static const char *const sites[] = {"A", "B", "W"};
+    cluster->peer_count = 3;
+    for (uint32_t i = 0; i < 3; i++) {
+        cluster->peers[i] = (struct consensus_peer){
+            .member = {.node_id = 6 + i, .kind = i == 2 ? MEMBER_WITNESS : MEMBER_DATA},
+            .vote = CONSENSUS_VOTER,
+            .match_index = 90,
+            .linked = i != 1,
+            .heard_ns = i == 0 ? uv_hrtime() : 0,
+            .clock_known = i == 0,
+            .clock_offset_ns = -1500000};
+        strcpy(cluster->peers[i].member.site, sites[i]);
+        strcpy(cluster->peers[i].member.address, "a.bank:7402");
+    }
+    cluster->catch_up[0] = (struct node_peer_catch_up){.active = true, .bytes_done = 5};
+    cluster->consensus.commit_index = 100;
+    node.shown.synced_index = 101;
+    probe.node = &node; /* node 7, at site B */
+    json_t *root = json_loads(get("/status")->body, 0, NULL);
+    cr_assert_not_null(root);
+    cr_expect_str_eq(json_string_value(json_object_get(root, "rule")), "majority");
+    json_t *members = json_object_get(root, "members"), *first = json_array_get(members, 0);
+    cr_assert_eq(json_array_size(members), 3);
+    cr_expect_eq(json_integer_value(json_object_get(first, "node")), 6);
+    cr_expect_eq(json_integer_value(json_object_get(first, "match_index")), 90);
+    cr_expect_eq(json_integer_value(json_object_get(first, "lag")), 10);
+    cr_expect_eq(json_integer_value(json_object_get(first, "clock_offset_ns")), -1500000);
+    cr_expect_eq(
+        json_integer_value(json_object_get(json_object_get(first, "catch_up"), "bytes_done")), 5);
+    json_t *self = json_array_get(members, 1);
+    cr_expect(json_is_true(json_object_get(self, "self")));
+    cr_expect(json_is_true(json_object_get(self, "linked")));
+    cr_expect_eq(json_integer_value(json_object_get(self, "match_index")), 101);
+    cr_expect_eq(json_integer_value(json_object_get(self, "lag")), 0);
+    cr_expect(json_is_null(json_object_get(json_array_get(members, 2), "heard_ms")));
+    json_t *losses = json_object_get(root, "survives_loss");
+    cr_expect(json_is_true(json_object_get(losses, "A")));
+    cr_expect(json_is_true(json_object_get(losses, "W")));
+    json_decref(root);
+    struct exchange *page = get("/metrics");
+    cr_expect(strstr(page->body, "tally_survives_loss{site=\"B\"} 1\n"), "%s", page->body);
+    cr_expect(strstr(page->body, "tally_peer_lag_entries{peer=\"6\",site=\"A\"} 10\n"));
+    cr_expect(strstr(page->body, "tally_peer_clock_offset_seconds{peer=\"6\",site=\"A\"} -0.0015"));
+    cr_expect_null(strstr(page->body, "tally_peer_linked{peer=\"7\""), "not of itself");
+
+    cluster->peers[2].linked = false;
+    cluster->consensus.leads = false;
+    root = json_loads(get("/status")->body, 0, NULL);
+    cr_assert_not_null(root);
+    losses = json_object_get(root, "survives_loss");
+    cr_expect(json_is_false(json_object_get(losses, "A")), "7 would be alone");
+    cr_expect(json_is_false(json_object_get(losses, "B")));
+    cr_expect(json_is_true(json_object_get(losses, "W")));
+    first = json_array_get(json_object_get(root, "members"), 0);
+    cr_expect(json_is_null(json_object_get(first, "lag")));
+    json_decref(root);
+    page = get("/metrics");
+    cr_expect(strstr(page->body, "tally_survives_loss{site=\"A\"} 0\n"));
+    cr_expect_null(strstr(page->body, "tally_peer_lag_entries{"));
+}
+
+/* An empty journal behind the checkpoint must not divide by zero; when all of it is applied the
+ * node still waits to hear that this is recent. */
 Test(ops_http, replay_percentage_at_its_ends)
 {
     static const struct {
         uint64_t first, last, applied;
         const char *shown;
     } rows[] = {
-        {5, 4, 4, "replaying 0 %"},  {5, 5, 4, "replaying 0 %"},       {5, 5, 5, "replaying 100 %"},
-        {1, 3, 2, "replaying 66 %"}, {1, 1000, 999, "replaying 99 %"},
+        {5, 4, 4, "waiting for a leader"}, {5, 5, 4, "replaying 0 %"},
+        {5, 5, 5, "waiting for a leader"}, {1, 3, 2, "replaying 66 %"},
+        {1, 1000, 999, "replaying 99 %"},
     };
     probe.node = &node;
     node.phase = NODE_REPLAYING;

@@ -1,0 +1,28 @@
+/*
+ * The cluster as one node sees it, for GET /status, Admin.GetStatus and the metrics. Fields and
+ * names are documented in docs/operations-cluster.md. Loop thread.
+ */
+#ifndef TALLY_SERVER_PROBE_CLUSTER_H
+#define TALLY_SERVER_PROBE_CLUSTER_H
+
+#include "replication/node_cluster.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Longest time without a leader that an election explains: until then a node counts as ready. */
+#define PROBE_LEADERLESS_MS 2000
+
+/* Adds the cluster's fields to the status document. */
+void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
+                        const struct node_status *status, uint64_t now_ns);
+/* Appends the cluster's families of metrics. */
+void probe_cluster_metrics(FILE *page, const struct node_cluster *cluster,
+                           const struct node_status *status, uint64_t now_ns);
+/* False when the node knows of no leader for longer than PROBE_LEADERLESS_MS, with the reason. */
+bool probe_cluster_led(const struct node_cluster *cluster, uint64_t now_ns, char *out,
+                       size_t capacity);
+
+#endif
