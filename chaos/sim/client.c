@@ -248,7 +248,12 @@ static void attempt_begin(void *context, uint64_t number, uint64_t round)
         return;
     }
     const bool reads = client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP;
+    if (host->busy_until_ns > clients->world->now_ns) { /* it reads no calls now */
+        world_post(clients->world, host->busy_until_ns, attempt_begin, clients, number, round);
+        return;
+    }
     const enum status status = reads ? send_read(client, host) : send_request(client, host);
+    host_left(host);
     if (status != STATUS_OK) {
         refused(client, status);
         return;

@@ -157,42 +157,6 @@ static void node_wake(void *context)
         host_wake(host);
 }
 
-void host_init(struct host *host, uint64_t seed)
-{
-    host->draw = draw_stream(seed, 100 + host->number);
-    disk_init(&host->disk, host->world, seed, host->number);
-    host->environment = (struct environment){
-        .context = host,
-        .monotonic_ns = environment_monotonic,
-        .wall_ns = environment_wall,
-        .random = environment_random,
-        .open_directory = environment_open_directory,
-        .close_directory = environment_close_directory,
-        .make_directory = environment_make_directory,
-        .find_directory = environment_find_directory,
-        .remove_directory = environment_remove_directory,
-        .rename_directory = environment_rename_directory,
-        .sync_parent = environment_sync_parent,
-        .open_store = environment_open_store,
-        .store_failure = environment_store_failure,
-        .manual_jobs = true,
-        .small_segments = true,
-    };
-    host->options.directory = HOST_DIRECTORY;
-    host->options.environment = &host->environment;
-    if (host->network->host_count > 1)
-        host->options.transport = &host->network->hosts[host->number].transport;
-    host->options.wake_context = host;
-    host->options.wake_loop = node_wake;
-    host->options.event_context = host;
-    host->options.event = node_event;
-    host->monotonic_base_ns = draw_between(&host->draw, 1, 1000000) * NS_PER_S;
-    host->turn_at_ns = NEVER;
-    for (int job = 0; job < NODE_JOB_COUNT; job++)
-        host->job_at_ns[job] = NEVER;
-    host->network->hosts[host->number].ahead_ns = &host->disk.cost_ns;
-}
-
 void host_found(struct host *host, const uint8_t cluster_id[16], uint64_t node_id,
                 const struct principal_event *principals, uint32_t principal_count)
 {
@@ -340,6 +304,20 @@ static void set_busy(struct host *host, uint64_t until_ns)
     host->network->hosts[host->number].busy_until_ns = until_ns;
 }
 
+void host_left(struct host *host)
+{
+    if (host->turning || host->disk.cost_ns == 0)
+        return;
+    if (host->busy_until_ns < host->world->now_ns + host->disk.cost_ns)
+        set_busy(host, host->world->now_ns + host->disk.cost_ns);
+    host->disk.cost_ns = 0;
+}
+
+static void network_left(void *context)
+{
+    host_left(context);
+}
+
 static void check_spinning(struct host *host)
 {
     const uint64_t second = host->world->now_ns / NS_PER_S;
@@ -456,6 +434,45 @@ void host_relieve(struct host *host)
 }
 
 /* ---- life ---- */
+
+void host_init(struct host *host, uint64_t seed)
+{
+    host->draw = draw_stream(seed, 100 + host->number);
+    disk_init(&host->disk, host->world, seed, host->number);
+    host->environment = (struct environment){
+        .context = host,
+        .monotonic_ns = environment_monotonic,
+        .wall_ns = environment_wall,
+        .random = environment_random,
+        .open_directory = environment_open_directory,
+        .close_directory = environment_close_directory,
+        .make_directory = environment_make_directory,
+        .find_directory = environment_find_directory,
+        .remove_directory = environment_remove_directory,
+        .rename_directory = environment_rename_directory,
+        .sync_parent = environment_sync_parent,
+        .open_store = environment_open_store,
+        .store_failure = environment_store_failure,
+        .manual_jobs = true,
+        .small_segments = true,
+    };
+    host->options.directory = HOST_DIRECTORY;
+    host->options.environment = &host->environment;
+    if (host->network->host_count > 1)
+        host->options.transport = &host->network->hosts[host->number].transport;
+    host->options.wake_context = host;
+    host->options.wake_loop = node_wake;
+    host->options.event_context = host;
+    host->options.event = node_event;
+    host->monotonic_base_ns = draw_between(&host->draw, 1, 1000000) * NS_PER_S;
+    host->turn_at_ns = NEVER;
+    for (int job = 0; job < NODE_JOB_COUNT; job++)
+        host->job_at_ns[job] = NEVER;
+    struct network_host *wire = &host->network->hosts[host->number];
+    wire->ahead_ns = &host->disk.cost_ns;
+    wire->left = network_left;
+    wire->left_context = host;
+}
 
 static void start_run(void *context, uint64_t life, uint64_t unused)
 {

@@ -101,6 +101,8 @@ void host_relieve(struct host *host);
 /* The loop is to turn at once. */
 void host_wake(struct host *host);
 
+/* After a call of the node from outside of its turn: what it spent at the disk makes it deaf. */
+void host_left(struct host *host);
 bool host_is_up(const struct host *host);
 uint64_t host_wall_ns(const struct host *host);
 uint64_t host_monotonic_ns(const struct host *host);

@@ -89,6 +89,7 @@ static void ask(void *context, uint64_t a, uint64_t b)
     struct node_error error = {0};
     members->call = call;
     const enum status status = node_change_members(leader->node, &call->change, &error);
+    host_left(leader);
     if (status == STATUS_OK)
         return;
     members->call = NULL;

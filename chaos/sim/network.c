@@ -105,10 +105,6 @@ static bool may_speak(const struct network *network, const struct channel *chann
     if (!wants(network, channel) || !to->running || to->silent ||
         is_cut(network, channel->from, channel->to))
         return false;
-    const struct member *member = member_at(from, channel->to);
-    if (member != NULL && (member->node_id != to->self.node_id ||
-                           memcmp(member->incarnation, to->self.incarnation, 16) != 0))
-        return false;
     return accepts(from, &to->self) && accepts(to, &from->self);
 }
 
@@ -151,6 +147,7 @@ static void break_channel(struct channel *channel, bool told)
     if (told && from->running) {
         from->sink.link(from->sink.context, network->hosts[channel->to].self.node_id, channel->lane,
                         false);
+        from->left(from->left_context);
         dial_later(channel);
     }
 }
@@ -166,6 +163,7 @@ static void bring_up(struct channel *channel)
     world_note(network->world, "link up", channel->from, channel->to, channel->lane);
     from->sink.link(from->sink.context, network->hosts[channel->to].self.node_id, channel->lane,
                     true);
+    from->left(from->left_context);
 }
 
 static void dialled(void *context, uint64_t generation, uint64_t unused)
@@ -285,12 +283,14 @@ static void deliver(void *context, uint64_t generation, uint64_t unused)
         deliver_later(channel, channel->first->at_ns);
     to->sink.message(to->sink.context, network->hosts[channel->from].self.node_id, channel->lane,
                      message + 1, message->size);
+    to->left(to->left_context);
     free(message);
     struct network_host *from = &network->hosts[channel->from];
     if (generation == channel->generation && channel->refused &&
         channel->queued_bytes < TRANSPORT_QUEUE_BYTES_MAX / 2 && from->running) {
         channel->refused = false;
         from->sink.writable(from->sink.context, to->self.node_id, channel->lane);
+        from->left(from->left_context);
     }
 }
 
@@ -334,7 +334,7 @@ static void transport_members_virtual(struct transport *transport, const struct 
             struct channel *out = &network->channels[host->number][other][lane];
             struct channel *in = &network->channels[other][host->number][lane];
             /* Told by an event: never inside a call of the transport. */
-            if (out->up && !may_speak(network, out) && !is_cut(network, host->number, other))
+            if (out->up && !accepts(host, &network->hosts[other].self))
                 world_post(network->world, 0, was_reset, out, out->generation, 0);
             if (in->up && !accepts(host, &network->hosts[other].self))
                 world_post(network->world, 0, was_reset, in, in->generation, 0);

@@ -47,6 +47,9 @@ struct network_host {
     uint64_t busy_until_ns;    /* it reads nothing before */
     const uint64_t *ahead_ns;  /* time that passed in its turn already */
     uint64_t queued_bytes_max; /* greatest queue seen */
+    /* After a call of its sink: the time that passed in it makes it deaf. */
+    void (*left)(void *context);
+    void *left_context;
 };
 
 struct network {

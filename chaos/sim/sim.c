@@ -110,11 +110,14 @@ static void make_cluster(struct sim *sim)
 {
     static const char *const sites[2] = {"A", "B"};
     const struct sim_options *options = &sim->options;
-    for (int site = 0; site < 2; site++)
-        for (uint32_t i = 0; i < options->site_nodes[site]; i++)
-            add_host(sim, sites[site], MEMBER_DATA);
-    if (options->witness)
-        add_host(sim, "W", MEMBER_WITNESS);
+    /* In the order of joining: at no time may the data nodes of a site be a majority. */
+    for (uint32_t i = 0; i < options->site_nodes[0] || i < options->site_nodes[1]; i++) {
+        for (int site = 0; site < 2; site++)
+            if (i < options->site_nodes[site])
+                add_host(sim, sites[site], MEMBER_DATA);
+        if (i == 0 && options->witness)
+            add_host(sim, "W", MEMBER_WITNESS);
+    }
     network_init(&sim->network, &sim->world, sim->host_count);
     set_network(sim);
     for (uint32_t i = 0; i < sim->host_count; i++) {

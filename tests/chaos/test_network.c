@@ -45,6 +45,11 @@ static void on_link(void *context, uint64_t peer, enum transport_lane lane, bool
     end->downs += !up;
 }
 
+static void on_left(void *context)
+{
+    (void)context;
+}
+
 static void on_writable(void *context, uint64_t peer, enum transport_lane lane)
 {
     struct end *end = context;
@@ -76,6 +81,7 @@ static void rig_init(struct rig *rig)
     network_init(&rig->network, &rig->world, 3);
     for (uint32_t i = 0; i < 3; i++) {
         rig->network.hosts[i].ahead_ns = &rig->ahead_ns;
+        rig->network.hosts[i].left = on_left;
         rig->ends[i] = (struct end){.network = &rig->network, .host = i};
         rig->members[i] = (struct member){.node_id = i + 1, .incarnation = {(uint8_t)(i + 7)}};
         network_address(i, rig->members[i].address);
