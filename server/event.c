@@ -200,12 +200,12 @@ static const struct event_row event_table[EVENT_COUNT] = {
                                  "A journal write does not end: this node hands leadership over, "
                                  "and exits if nobody takes it.",
                                  {"ms", "of_term"}},
-    [EVENT_CLOCK_SKEW] =
-        {"clock_skew",
+    [EVENT_LEADER_CLOCK_SKEW] =
+        {"leader_clock_skew",
          LOG_LEVEL_ERROR,
          6,
          "This leader's clock is far from the others': it hands over; check the clock.",
-         {"skew_ns", "of_term"}},
+         {"skew_ms", "of_term"}},
     [EVENT_PEER_BEHIND] =
         {"peer_behind",
          LOG_LEVEL_WARNING,
