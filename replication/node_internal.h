@@ -53,6 +53,7 @@ struct node {
     struct file *lock;
     struct identity identity;
     struct generation generation;
+    struct checkpoint_meta meta; /* of the store when it was opened; index 0 = none */
     struct journal *journal;
     struct checkpoint *store;
     struct machine *machine;

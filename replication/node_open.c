@@ -412,6 +412,7 @@ static enum status check_together(struct node *node, uint64_t *out_durable,
             "matching pair back",
             path, meta.index);
     *out_durable = meta.index;
+    node->meta = meta;
     return STATUS_OK;
 }
 
@@ -421,6 +422,7 @@ enum status node_open_generation(struct node *node, struct node_error *error)
 {
     invariant(node->opened == OPENED_QUEUES);
     uint64_t durable_index = 0;
+    node->meta = (struct checkpoint_meta){0};
     enum status status = read_current(node, error);
     if (status == STATUS_OK)
         status = open_journal_files(node, error);

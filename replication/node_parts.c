@@ -5,7 +5,7 @@
 #include "replication/node_internal.h"
 
 #include "core/invariant.h"
-#include "replication/consensus_solo.h"
+#include "replication/consensus_raft.h"
 #include "replication/memory.h"
 
 #include <inttypes.h>
@@ -83,18 +83,24 @@ static void consensus_failed(void *context, enum status status, const char *text
     notify_fail(&node->notify, status, text);
 }
 
-static enum status make_consensus(struct node *node, uint64_t durable_index,
-                                  struct node_error *error)
+static enum status make_consensus(struct node *node, struct node_error *error)
 {
-    const struct consensus_solo_options options = {
+    struct consensus_raft_options options = {
+        .environment = node->environment,
+        .notify = &node->notify,
         .files = &node->files,
         .journal = node->journal,
-        .node_id = node->identity.node_id,
-        .applied_index = durable_index,
-        .in_flight_max = node->options.in_flight_entries_max,
+        .durable_index = node->meta.index,
+        .durable_term = node->meta.term,
+        .configuration = node->meta.configuration,
+        .configuration_size = node->meta.configuration_size,
+        .transport = node->options.transport,
         .sink = {.context = node, .news = consensus_news, .failed = consensus_failed},
+        .election_ms = node->options.election_ms,
+        .heartbeat_ms = node->options.heartbeat_ms,
     };
-    enum status status = consensus_solo_create(&options, &node->consensus);
+    identity_member(&node->identity, &options.self);
+    enum status status = consensus_raft_create(&options, &node->consensus);
     if (status == STATUS_NO_MEMORY)
         return node_refuse(error, status, "out of memory");
     if (status != STATUS_OK)
@@ -191,7 +197,7 @@ enum status node_make_parts(struct node *node, uint64_t durable_index, struct no
 {
     enum status status = make_machine(node, durable_index, error);
     if (status == STATUS_OK)
-        status = make_consensus(node, durable_index, error);
+        status = make_consensus(node, error);
     if (status == STATUS_OK)
         make_parts(node, durable_index);
     return status;

@@ -45,7 +45,6 @@ static void forget(struct node *node)
         return;
     node->forget_ns = now + FORGET_MS * NS_PER_MS;
     node->forgotten_index = to;
-    consensus_durable(node->consensus, to);
     struct journal_position position;
     journal_position(node->journal, &position);
     if (to < position.first_index)
