@@ -211,6 +211,11 @@ static struct journal_options journal_options_of(struct cluster_node *node)
     };
 }
 
+struct journal_options cluster_journal_options(struct cluster *cluster, uint32_t place)
+{
+    return journal_options_of(&cluster->nodes[place]);
+}
+
 static void step_journal(struct cluster_node *node)
 {
     uint64_t wait;

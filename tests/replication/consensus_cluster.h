@@ -107,6 +107,8 @@ uint64_t cluster_commit(struct cluster *cluster, uint32_t size);
 void cluster_expect_pulled(struct cluster *cluster, uint64_t index);
 /* The node's store now holds what it has pulled. */
 void cluster_flush(struct cluster *cluster, uint32_t place);
+/* For who fills a journal while its node is down. */
+struct journal_options cluster_journal_options(struct cluster *cluster, uint32_t place);
 struct consensus_status cluster_status(struct cluster *cluster, uint32_t place);
 
 #endif
