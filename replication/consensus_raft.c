@@ -293,8 +293,7 @@ static void settle_role(struct consensus_raft *c)
     for (uint32_t i = 0; i < c->peer_count; i++) {
         struct consensus_raft_peer *peer = &c->peers[i];
         peer->told_commit = 0;
-        peer->probe_end = 0;
-        peer->starves = peer->behind = false;
+        peer->behind = false;
         peer->round_seen = 0;
         peer->clock_known = false;
     }
@@ -665,8 +664,6 @@ static void raft_destroy(struct consensus *consensus)
 {
     struct consensus_raft *c = raft_of(consensus);
     if (c->initialized) {
-        /* A guard that stopped lets nothing through to libraft, also not what gives memory back. */
-        c->guard.stopped = false;
         c->stopped = true;
         c->change_cb = NULL;
         raft_close(&c->raft, NULL);

@@ -51,8 +51,6 @@ struct consensus_raft_peer {
     uint64_t heard_ns;
     /* ---- as long as we lead ---- */
     uint64_t told_commit, told_ns; /* the last AppendEntries to it */
-    uint64_t probe_end;            /* end of the entries that a probe carried, 0 = none */
-    bool starves;                  /* it did not take the entries of a probe */
     bool cut;                      /* not all that libraft wanted was sent; ... */
     uint64_t cut_at;               /* ... this is the next entry */
     uint64_t round_seen;           /* newest round it answered */

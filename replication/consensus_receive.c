@@ -8,8 +8,6 @@
  *
  * Two repairs that libraft needs around a message belong here because they are about when to listen
  * at all:
- *  - A leader that hands over grants its successor a vote even if it voted in that term already.
- *    A request for a second vote in one term is dropped; the answer would be no.
  *  - To a peer whose snapshot "is on its way" libraft sends heartbeats that begin at its last
  * entry. The peer rejects them, and a rejection of just the snapshot's index would mean to libraft
  * that the snapshot failed. It is delivered as the rejection of another index: a sign of life.
@@ -109,40 +107,19 @@ static void receive_append_result(struct consensus_raft *c, uint64_t from,
         .rejected = view->append_result.rejected,
         .last_log_index = view->append_result.last_index,
     };
-    if (!consensus_leads(c)) {
-        deliver(c, &message);
-        return;
-    }
-    const struct raft_layout_peer before = raft_layout_peer(&c->raft, from);
-    if (result->rejected != 0) {
-        if (before.snapshots && result->rejected == before.snapshot_index)
+    if (consensus_leads(c)) {
+        const struct raft_layout_peer peer = raft_layout_peer(&c->raft, from);
+        if (peer.snapshots && result->rejected == peer.snapshot_index)
             result->rejected++;
     }
     deliver(c, &message);
-    if (!consensus_leads(c) || result->rejected != 0)
-        return;
-    const struct raft_layout_peer after = raft_layout_peer(&c->raft, from);
-    struct consensus_raft_peer *peer = consensus_peer(c, from);
-    if (after.match > before.match)
-        peer->starves = false;
-    else if (!after.pipelines && peer->probe_end > after.match)
-        peer->starves = true;
 }
 
 /* ---- votes ---- */
 
-static bool asks_for_second_vote(const struct consensus_raft *c,
-                                 const struct raft_message_view *view)
-{
-    return !view->vote.is_pre_vote && view->vote.term == c->hard_state.term &&
-           c->hard_state.vote != 0 && c->hard_state.vote != view->vote.candidate_id;
-}
-
 static void receive_vote(struct consensus_raft *c, uint64_t from,
                          const struct raft_message_view *view)
 {
-    if (asks_for_second_vote(c, view))
-        return;
     struct raft_message message = message_from(from, RAFT_IO_REQUEST_VOTE);
     message.request_vote = (struct raft_request_vote){
         .term = view->vote.term,

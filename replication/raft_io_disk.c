@@ -223,8 +223,7 @@ static int write_hard_state(struct consensus_raft *c, uint64_t term, uint64_t vo
 {
     if (c->failure != STATUS_OK)
         return RAFT_IOERR;
-    /* A second vote in one term would be the end of safety: libraft gives one to the peer that it
-     * hands leadership to. consensus_receive.c drops the request that asks for it. */
+    /* A second vote in one term would be the end of safety. */
     if (term == c->hard_state.term && c->hard_state.vote != 0)
         invariant_values(vote == c->hard_state.vote, vote, c->hard_state.vote);
     const struct hard_state next = {.term = term, .vote = vote};

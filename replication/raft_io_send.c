@@ -1,18 +1,14 @@
 /*
  * Messages out.
  *
- * libraft sends *everything* that a peer lacks in one message, and sends it again with each
- * heartbeat until it is confirmed (S18). Here that becomes messages of at most 1 MiB and 4096
- * entries, as many as the connection has room for. What had no room is not sent; once libraft is
- * out of the way it is told to probe from there, so that the peer's answers draw the rest, and not
- * every proposal and heartbeat tries again:
+ * libraft sends *everything* that a peer lacks in one message (S18). Here that becomes messages of
+ * at most 1 MiB and 4096 entries, as many as the connection has room for. What had no room is not
+ * sent; once libraft is out of the way it is told to probe from there, so that the peer's answers
+ * draw the rest, and not every proposal and heartbeat tries again:
  *
  *   pipelining   what is new leaves at once
- *   probing      one message; its answer makes it pipelining again
+ *   probing      one message with one entry (the guard's S18); its answer makes it pipelining again
  *   cut          a send was cut short: probing, from where it was cut
- *
- * A probe that brings entries to a peer which cannot take them (its log in memory or its disk is
- * full: consensus_receive.c) is answered without progress; the next one brings a single entry.
  *
  * A message that cannot be sent is a lost message. Sending never fails for libraft, nothing is
  * borrowed beyond the call, and its callback comes from consensus_settle(), never inside.
@@ -121,15 +117,14 @@ static void add_entry(struct parts *parts, uint32_t place, const struct raft_ent
 
 /* One message with entries [from, ...); returns how many it took, 0: no room for it. */
 static uint32_t send_some(struct consensus_raft *c, uint64_t to,
-                          const struct raft_append_entries *append, uint32_t from,
-                          uint32_t count_max)
+                          const struct raft_append_entries *append, uint32_t from)
 {
     static _Thread_local struct parts parts;
     uint64_t head[RAFT_MESSAGE_FIXED_SIZE / 8];
     uint32_t count = 0, size = 0;
     parts.count = 0;
     add_part(&parts, head, sizeof head);
-    while (from + count < append->n_entries && count < count_max) {
+    while (from + count < append->n_entries && count < RAFT_MESSAGE_ENTRIES_COUNT) {
         const struct raft_entry *entry = &append->entries[from + count];
         uint32_t more = region_size(entry);
         if (count > 0 && size + more > RAFT_MESSAGE_ENTRIES_SIZE)
@@ -182,25 +177,19 @@ static void send_append_entries(struct consensus_raft *c, uint64_t to,
         send_empty(c, to, append);
         return;
     }
-    const bool probes = !raft_layout_peer(&c->raft, to).pipelines;
     uint32_t sent = 0;
     uint64_t bytes = 0;
     while (sent < append->n_entries && bytes < BURST_BYTES) {
-        uint32_t count_max = probes && peer->starves ? 1 : RAFT_MESSAGE_ENTRIES_COUNT;
-        uint32_t count = send_some(c, to, append, sent, count_max);
+        uint32_t count = send_some(c, to, append, sent);
         if (count == 0)
             break;
         for (uint32_t i = 0; i < count; i++)
             bytes += append->entries[sent + i].buf.len;
         sent += count;
-        if (probes)
-            break;
     }
     if (sent == 0)
         send_empty(c, to, append); /* at least a heartbeat */
-    if (probes) {
-        peer->probe_end = append->prev_log_index + sent;
-    } else if (sent < append->n_entries) {
+    if (sent < append->n_entries && raft_layout_peer(&c->raft, to).pipelines) {
         peer->cut = true;
         peer->cut_at = append->prev_log_index + sent + 1;
     }
