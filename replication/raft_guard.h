@@ -89,12 +89,16 @@ typedef void (*raft_guard_transfer_cb)(void *context);
 /* Whether that member is a witness: what raft itself does not know. Pure, any time. */
 typedef bool (*raft_guard_is_witness)(void *context, raft_id id);
 
+/* The first entry that this node could give to a peer, from memory or from its journal. */
+typedef raft_index (*raft_guard_first_kept)(void *context);
+
 struct raft_guard_options {
     struct raft *raft;                /* not initialized yet; borrowed for the guard's life */
     struct raft_io *inner;            /* likewise; its data becomes ours */
     struct raft_fsm *fsm;             /* likewise; its functions get ours, with the same `data` */
     raft_guard_fail_stop fail_stop;   /* required */
     raft_guard_is_witness is_witness; /* NULL: nobody is */
+    raft_guard_first_kept first_kept; /* NULL: what is in memory. Asked of a witness only */
     bool witness;                     /* this node itself */
     void *context;
     uint32_t parts; /* RAFT_GUARD_ALL */

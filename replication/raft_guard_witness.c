@@ -62,6 +62,9 @@ void guard_witness_heard_leader(struct raft_guard *guard)
 static bool could_reach(const struct raft_guard *guard, raft_index last_index)
 {
     const struct raft *raft = guard->options.raft;
+    if (guard->options.first_kept != NULL &&
+        last_index + 1 >= guard->options.first_kept(guard->options.context))
+        return true;
     if (last_index >= raft_last_index(guard->options.raft) ||
         raft_layout_term_at(raft, last_index) != 0)
         return true;

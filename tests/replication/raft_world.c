@@ -334,6 +334,12 @@ static bool is_witness(void *context, raft_id id)
     return (node->world->options.witnesses >> (id - 1) & 1) != 0;
 }
 
+static raft_index first_kept(void *context)
+{
+    const struct world_node *node = context;
+    return node->first_kept != 0 ? node->first_kept : raft_layout_first_index(&node->raft) + 1;
+}
+
 void world_start(struct world *world, unsigned number)
 {
     struct world_node *node = &world->nodes[number];
@@ -361,6 +367,7 @@ void world_start(struct world *world, unsigned number)
                                          .fsm = &node->fsm,
                                          .fail_stop = fail_stop,
                                          .is_witness = is_witness,
+                                         .first_kept = first_kept,
                                          .witness = is_witness(node, number + 1),
                                          .context = node,
                                          .parts = world->options.parts};

@@ -98,11 +98,12 @@ struct world_node {
     raft_index applied;
 
     /* What the test may set. */
-    unsigned patience_ms; /* directed: election timeout above its minimum */
-    bool disk_held;       /* operations wait */
-    bool strip_entries;   /* AppendEntries arrive without their entries, as under back-pressure */
-    bool slow_disk;       /* random */
-    bool forgetful;       /* a witness that takes snapshots, so that its log begins late */
+    unsigned patience_ms;  /* directed: election timeout above its minimum */
+    bool disk_held;        /* operations wait */
+    bool strip_entries;    /* AppendEntries arrive without their entries, as under back-pressure */
+    bool slow_disk;        /* random */
+    raft_index first_kept; /* a witness: what it says of its journal; 0: nothing beyond memory */
+    bool forgetful;        /* a witness that takes snapshots, so that its log begins late */
     int fail_next[WORLD_OPERATIONS];
     int send_fails;  /* the next send() returns this */
     int send_status; /* the next AppendEntries' callback gets this, and the message is lost */
