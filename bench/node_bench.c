@@ -370,7 +370,7 @@ static void fill(const char *directory, uint64_t transfers)
 
 static void initialize(const char *directory)
 {
-    struct principal_event principals[2] = {
+    struct principal_event principals[3] = {
         {.role = ROLE_BUSINESS_OPERATOR, .uri_size = 8, .name_size = 4},
         {.role = ROLE_CHANNEL, .uri_size = 7, .name_size = 3},
     };
@@ -378,13 +378,16 @@ static void initialize(const char *directory)
     memcpy(principals[0].uri, "uri:bank", 8);
     memcpy(principals[1].name, "app", 3);
     memcpy(principals[1].uri, "uri:app", 7);
+    principals[2] = (struct principal_event){
+        .role = ROLE_SITE_OPERATOR, .uri_size = 12, .name_size = 8, .name = "operator"};
+    memcpy(principals[2].uri, "uri:operator", 12);
     struct node_init_options options = {
         .directory = directory,
         .journal_segment_size = 64u << 20,
         .reserve_bytes = 64u << 20,
         .node_id = 1,
         .principals = principals,
-        .principal_count = 2,
+        .principal_count = 3,
     };
     struct node_error error;
     if (node_init(&options, &error) != STATUS_OK)

@@ -86,16 +86,25 @@ static uint32_t find_peers(const struct node *node, struct consensus_peer peers[
     return count;
 }
 
+/* A node that is not in the newest configuration it knows is one that joins, or one whose log is
+ * behind: whoever leads may be unknown to it, and has to reach it all the same (Raft, section 6).
+ * So it names nobody, which lets every node of the cluster in. */
 static void tell_members(struct node *node)
 {
+    if (!node->transport_started)
+        return;
     struct consensus_peer peers[MEMBERS_MAX];
     struct member members[MEMBERS_MAX];
     uint32_t count = find_peers(node, peers);
+    bool listed = false;
     memset(members, 0, sizeof members);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         members[i] = peers[i].member;
-    if (node->transport_started)
-        transport_members(node->options.transport, members, count);
+        listed |= members[i].node_id == node->identity.node_id &&
+                  memcmp(members[i].incarnation, node->identity.incarnation,
+                         sizeof members[i].incarnation) == 0;
+    }
+    transport_members(node->options.transport, members, listed ? count : 0);
 }
 
 /* ---- the transport ---- */
