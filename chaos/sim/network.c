@@ -222,7 +222,9 @@ static void pings_failed(void *context, uint64_t generation, uint64_t unused)
     (void)unused;
     struct channel *channel = context;
     const struct network *network = channel->network;
-    const bool dark = is_cut(network, channel->from, channel->to) ||
+    /* The other end has closed, and only the word of it was swallowed. */
+    const bool half = !network->channels[channel->to][channel->from][channel->lane].up;
+    const bool dark = half || is_cut(network, channel->from, channel->to) ||
                       network->hosts[channel->to].silent || !network->hosts[channel->to].running;
     if (generation == channel->generation && channel->up && dark)
         break_channel(channel, true);
