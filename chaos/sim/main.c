@@ -30,7 +30,8 @@ struct plan {
     uint32_t jobs;
     bool single; /* one seed, here, with its events printed */
     bool hashes; /* a line for every seed */
-    uint64_t failures_max;
+    int argument_count;
+    char **arguments;
 };
 
 struct record {
@@ -43,7 +44,7 @@ static void usage(FILE *out)
     fprintf(out, "usage: tally-sim [--topology 1|1+1+1|2+2+1] [--seeds FROM..TO | --seed N]\n"
                  "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
                  "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
-                 "                 [--guard-off NAME]... [--verbose-seed N]\n"
+                 "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
                  "Runs simulated clusters, one per seed; exits 1 when a promise was broken.\n");
 }
 
@@ -87,6 +88,15 @@ static enum sim_plant plant_of(const char *text)
     exit(2);
 }
 
+static uint32_t kind_of(const char *text)
+{
+    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
+        if (strcmp(text, nemesis_name((enum nemesis_kind)kind)) == 0)
+            return 1u << kind;
+    fprintf(stderr, "tally-sim: there is no kind of fault \"%s\"\n", text);
+    exit(2);
+}
+
 static const char *value_of(int count, char **arguments, int *at)
 {
     if (*at + 1 >= count) {
@@ -98,7 +108,12 @@ static const char *value_of(int count, char **arguments, int *at)
 
 static struct plan take_arguments(int count, char **arguments)
 {
-    struct plan plan = {.topology = "1+1+1", .first = 1, .last = 10, .jobs = 1, .failures_max = 5};
+    struct plan plan = {.topology = "1+1+1",
+                        .first = 1,
+                        .last = 10,
+                        .jobs = 1,
+                        .argument_count = count,
+                        .arguments = arguments};
     plan.options.seconds = 60;
     for (int i = 1; i < count; i++) {
         const char *name = arguments[i];
@@ -122,6 +137,10 @@ static struct plan take_arguments(int count, char **arguments)
             plan.hashes = true;
         } else if (strcmp(name, "--no-faults") == 0) {
             plan.options.no_faults = true;
+        } else if (strcmp(name, "--without") == 0) {
+            plan.options.without |= kind_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--think-ms") == 0) {
+            plan.options.think_ms = number_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--plant") == 0) {
             plan.options.plant = plant_of(value_of(count, arguments, &i));
         } else {
@@ -203,14 +222,19 @@ struct report {
     uint64_t seeds, failed;
 };
 
+/* The same command for one seed. */
 static void print_replay(const struct plan *plan, uint64_t seed)
 {
-    static const char *const plants[] = {"", " --plant reply-before-commit",
-                                         " --plant request-window-off", " --plant sync-off"};
-    printf("    replay: tally-sim --topology %s --seconds %" PRIu64 "%s%s --verbose-seed %" PRIu64
-           "   (commit %s)\n",
-           plan->topology, plan->options.seconds, plan->options.no_faults ? " --no-faults" : "",
-           plants[plan->options.plant], seed, SIM_COMMIT);
+    printf("    replay: tally-sim");
+    for (int i = 1; i < plan->argument_count; i++) {
+        const char *name = plan->arguments[i];
+        if (strcmp(name, "--seeds") == 0 || strcmp(name, "--seed") == 0 ||
+            strcmp(name, "--jobs") == 0)
+            i++;
+        else if (strcmp(name, "--hashes") != 0)
+            printf(" %s", name);
+    }
+    printf(" --verbose-seed %" PRIu64 "   (commit %s)\n", seed, SIM_COMMIT);
     fflush(stdout);
 }
 

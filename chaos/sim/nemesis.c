@@ -227,6 +227,8 @@ const char *nemesis_name(enum nemesis_kind kind)
 
 static enum nemesis_kind choose(struct nemesis *nemesis)
 {
+    if (nemesis->enabled == 0)
+        return NEMESIS_RESET; /* all that the seed had was switched off */
     uint64_t sum = 0;
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
         if (nemesis->enabled & (1u << kind))

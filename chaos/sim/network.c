@@ -84,10 +84,8 @@ static bool accepts(const struct network_host *host, const struct transport_self
         return false;
     if (host->self.cluster_epoch != peer->cluster_epoch || host->self.node_id == peer->node_id)
         return false;
-    if (host->member_count == 0)
-        return true;
     const struct member *member = member_with_id(host, peer->node_id);
-    return member != NULL &&
+    return member == NULL ||
            memcmp(member->incarnation, peer->incarnation, sizeof peer->incarnation) == 0;
 }
 

@@ -142,6 +142,8 @@ static void make_clients(struct sim *sim)
         .think_ns = thinks_ms[draw_below(&draw, 3)] * NS_PER_MS,
         .count = (uint32_t)draw_between(&draw, 2, 5),
     };
+    if (sim->options.think_ms > 0)
+        sim->clients.think_ns = sim->options.think_ms * NS_PER_MS;
     clients_init(&sim->clients);
 }
 
@@ -328,6 +330,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .members = &sim->members,
     };
     nemesis_init(&sim->nemesis);
+    sim->nemesis.enabled &= ~options->without;
     run(sim);
     fill_result(sim, out);
     if (sim->world.violated && options->ring_count > 0)
