@@ -371,6 +371,7 @@ void host_drain(struct host *host)
     host->draining = true;
     host->drained_ns = host->world->now_ns;
     node_drain(host->node);
+    host_left(host);
     host_wake(host);
 }
 
@@ -406,6 +407,7 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
         return;
     }
     host->sink.turned(host->sink.context, host);
+    host->disk.cost_ns = 0; /* looking at it takes it no time */
     const uint64_t wait_ms = host->wake_in_turn ? 0 : node_wait_ms(host->node);
     turn_plan(host, host->world->now_ns + wait_ms * NS_PER_MS);
     jobs_plan(host);
