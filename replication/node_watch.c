@@ -34,7 +34,9 @@ void node_watch_pauses(struct node *node)
     if (pause < PAUSE_MS_MIN * NS_PER_MS)
         return;
     node->resumed_ns = now;
-    node->drain_started_ns += pause;
+    /* A drain asked for right after the pause has not waited through it. */
+    node->drain_started_ns =
+        now - node->drain_started_ns > pause ? node->drain_started_ns + pause : now;
     proposer_forgive(&node->proposer, pause);
     forward_forgive(&node->forward, pause);
 }
