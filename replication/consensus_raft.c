@@ -767,6 +767,7 @@ enum status consensus_raft_create(const struct consensus_raft_options *options,
     c->durable_index = c->options.durable_index;
     c->consumed_index = c->durable_index;
     c->consumed_term = c->options.durable_term;
+    c->reads.asked_sequence = consensus_random(c, UINT64_MAX / 4);
     *out_consensus = &c->base;
     return STATUS_OK;
 }

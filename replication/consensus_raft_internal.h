@@ -106,7 +106,7 @@ struct consensus_reads {
     struct read_question questions[CONSENSUS_QUESTIONS_MAX];
     uint32_t question_count;
     /* as follower */
-    uint64_t asked_sequence;
+    uint64_t asked_sequence; /* begins anywhere: no two lives of a node ask the same */
 };
 
 struct consensus_raft {

@@ -307,6 +307,9 @@ void consensus_reads_read_index_result(struct consensus_raft *c, uint64_t from,
                                        const struct raft_message_view *view)
 {
     struct consensus_reads *reads = &c->reads;
+    /* Nobody asked that: an answer to another life of this node, when its questions were older. */
+    if (view->read_index_result.sequence > reads->asked_sequence)
+        return;
     /* Sequences are asked in order, and an answer to a later question serves all before it. */
     for (struct consensus_confirmation *q = reads->first; q != NULL; q = q->next) {
         if (q->asked_of != from || q->round == 0 || q->done ||

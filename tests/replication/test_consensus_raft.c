@@ -3,6 +3,7 @@
  * network is cut, whose nodes crash, whose disks get stuck.
  */
 #include "consensus_cluster.h"
+#include "replication/raft_message.h"
 
 #include "storage/journal_fill.h"
 
@@ -228,6 +229,36 @@ Test(consensus_raft, a_read_anywhere_sees_what_was_committed_before)
         cr_assert_eq(ask(cluster, 4).status, STATUS_NOT_READY, "a witness answers no reads");
         (void)leader;
     }
+    cluster_destroy(cluster);
+}
+
+/* A follower asks; what comes back first is the leader's answer to a question that an earlier life
+ * of the follower asked, before the newest commits. It must not pass for the answer. */
+Test(consensus_raft, an_answer_to_an_earlier_life_is_none)
+{
+    struct cluster *cluster = started(3);
+    uint32_t leader = cluster_leader(cluster), follower = leader == 0 ? 1 : 0;
+    uint64_t committed = cluster_commit(cluster, 100);
+    cluster->delay_ns = 20 * CLUSTER_MS;
+    struct question question = {.confirmation.cb = answered};
+    consensus_confirm(cluster->nodes[follower].consensus, &question.confirmation);
+    cluster_run(cluster, 5); /* it is on its way */
+    static const uint64_t sequences[] = {57, UINT64_MAX / 2};
+    for (size_t i = 0; i < 2; i++) {
+        const struct raft_message_view late = {
+            .type = MESSAGE_READ_INDEX_RESULT,
+            .read_index_result = {.term = cluster_status(cluster, leader).term,
+                                  .sequence = sequences[i],
+                                  .index = 1,
+                                  .ready = true}};
+        uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
+        size_t size = raft_message_encode(&late, (uint8_t *)bytes);
+        consensus_receive(cluster->nodes[follower].consensus, leader + 1, bytes, size);
+        cr_expect_not(question.answered, "sequence %zu", i);
+    }
+    cr_assert(cluster_run_until(cluster, 3000, is_answered, &question));
+    cr_expect_eq(question.status, STATUS_OK);
+    cr_expect_geq(question.index, committed);
     cluster_destroy(cluster);
 }
 
