@@ -68,7 +68,8 @@ struct stream {
     enum stream_state state;
     bool is_server, reading, paused, handshake_queued;
     bool refused_by_peer; /* ended with STATUS_DENIED, and it was the peer who refused */
-    uint32_t key_updates;
+    uint32_t key_updates, key_update_records;
+    uint64_t records_sent, records_received;
     struct stream *handshake_next;
     size_t queue_size; /* ciphertext handed to libuv, not yet written */
     uint64_t bytes_received, bytes_sent;

@@ -11,13 +11,18 @@
 #include "net/tls_internal.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
-/* KeyUpdate messages a peer may send: honest ones come once in 2^24 records and more. */
-#define KEY_UPDATES_MAX 64
+/* Our keys are renewed after so many records: RFC 8446, section 5.5, allows 2^24.5 full ones under
+ * one AES-GCM key, and OpenSSL leaves that to us. Connections between nodes live for months. */
+#define KEY_UPDATE_RECORDS (1u << 22)
+/* KeyUpdate messages a peer may send: a few at any time, and one in so many records. */
+#define KEY_UPDATES_MAX             64
+#define KEY_UPDATE_RECORDS_AT_LEAST (1u << 16)
 
 /* Remembers the first reason for which the peer's certificate is refused. The subject is not
  * verified: what is not printable is shown as '?'. */
@@ -74,6 +79,7 @@ enum status stream_tls_init(struct stream *stream, const struct tls_context *tls
     BIO_set_mem_eof_return(stream->outgoing, -1);
     SSL_set_bio(stream->ssl, stream->incoming, stream->outgoing); /* takes both */
     SSL_set_app_data(stream->ssl, stream);
+    stream->key_update_records = KEY_UPDATE_RECORDS;
     memcpy(stream->protocol, tls_context_protocol(tls), sizeof stream->protocol);
     SSL_set_verify(stream->ssl, SSL_get_verify_mode(stream->ssl), verify_callback);
     SSL_set_msg_callback(stream->ssl, message_callback);
@@ -208,9 +214,11 @@ enum tls_step stream_tls_read(struct stream *stream, uint8_t *out, size_t capaci
 {
     ERR_clear_error();
     int result = SSL_read_ex(stream->ssl, out, capacity, out_size);
-    if (stream->key_updates > KEY_UPDATES_MAX) {
-        net_error_set(out_why, "TLS with %s: more than %d key updates", stream->peer,
-                      KEY_UPDATES_MAX);
+    stream->records_received += result == 1;
+    if (stream->key_updates >
+        KEY_UPDATES_MAX + stream->records_received / KEY_UPDATE_RECORDS_AT_LEAST) {
+        net_error_set(out_why, "TLS with %s: %u key updates within %" PRIu64 " records",
+                      stream->peer, stream->key_updates, stream->records_received);
         return TLS_STEP_FAILED;
     }
     if (result == 1)
@@ -230,6 +238,9 @@ enum status stream_tls_write(struct stream *stream, const uint8_t *bytes, size_t
 {
     size_t written = 0;
     ERR_clear_error();
+    /* When it fails there is no memory, and the write below says so. */
+    if (++stream->records_sent % stream->key_update_records == 0)
+        (void)SSL_key_update(stream->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
     if (SSL_write_ex(stream->ssl, bytes, size, &written) != 1 || written != size) {
         ERR_clear_error();
         return STATUS_NO_MEMORY; /* a memory BIO has no other way to fail */
