@@ -6,7 +6,9 @@
  *
  * The turn. What is sent is encrypted at once and flushed before the loop sleeps, and again after
  * it woke and ran what came (uv_prepare, uv_check), so that all small messages of a turn leave in
- * one write per connection. What has changed is told to the sink at the same two places.
+ * one write per connection. What has changed is told to the sink at the same two places. Whoever
+ * sends in a uv_prepare of its own may come after ours: an idle handle, active for as long as
+ * something is left to do, keeps the loop from sleeping on it.
  *
  * The tick. Every TICK_MS one timer looks at all connections and lanes: some thirty of each, which
  * is cheaper and simpler than a timer for each. A loop that was held up (a long batch, a stopped
@@ -86,6 +88,23 @@ void peers_forget_events(struct peers *peers, uint64_t node_id)
 
 /* ---- turn and tick ---- */
 
+static void no_sleep_cb(uv_idle_t *handle)
+{
+    (void)handle; /* being active is all it does */
+}
+
+void peers_wake(struct peers *peers)
+{
+    if (peers->state <= PEERS_STARTED)
+        (void)uv_idle_start(&peers->no_sleep, no_sleep_cb); /* fails only without callback */
+}
+
+void peers_changed(struct peers *peers)
+{
+    peers->changed = true;
+    peers_wake(peers);
+}
+
 static void flush(struct peers *peers)
 {
     peers->unflushed = false;
@@ -104,6 +123,8 @@ static void turn(struct peers *peers)
         if (peers->unflushed)
             flush(peers);
     }
+    if (!peers->changed && !peers->unflushed)
+        (void)uv_idle_stop(&peers->no_sleep); /* cannot fail */
 }
 
 static void before_poll_cb(uv_prepare_t *handle)
@@ -361,11 +382,12 @@ enum status peers_create(const struct peers_options *options, struct peers **out
         status = STATUS_NO_MEMORY;
         goto no_memory;
     }
-    (void)uv_tcp_init(peers->uv, &peers->listener); /* these four cannot fail: no socket yet */
+    (void)uv_tcp_init(peers->uv, &peers->listener); /* these five cannot fail: no socket yet */
     (void)uv_timer_init(peers->uv, &peers->tick);
     (void)uv_prepare_init(peers->uv, &peers->before_poll);
     (void)uv_check_init(peers->uv, &peers->after_poll);
-    peers->handles_open = 4;
+    (void)uv_idle_init(peers->uv, &peers->no_sleep);
+    peers->handles_open = 5;
     status = listen_at(peers, options, out_error);
     if (status == STATUS_OK)
         status = advertise(peers, options, out_error);
@@ -482,6 +504,7 @@ void peers_close(struct peers *peers, void (*cb)(void *context), void *context)
     close_handle(peers, (uv_handle_t *)&peers->tick);
     close_handle(peers, (uv_handle_t *)&peers->before_poll);
     close_handle(peers, (uv_handle_t *)&peers->after_poll);
+    close_handle(peers, (uv_handle_t *)&peers->no_sleep);
 }
 
 void peers_destroy(struct peers *peers)

@@ -11,7 +11,9 @@
  * The dialler has the last word of the greeting, so an accepted connection counts only once the
  * dialler has confirmed it: from then on both know that it carries messages. A lane is up when the
  * connections of both directions are (peers_table.c); since a node confirms its own connection
- * before it uses it, the receiver of a message can always answer.
+ * before it uses it, the receiver of a message can always answer. They also end together: each time
+ * a lane is up it has two connections of its own, and nothing that was sent while it was up before
+ * can arrive in it.
  *
  * Who is in doubt is told: a refusal is a frame with a number and words, the last thing sent, and
  * the socket is kept until the peer has hung up or a moment has passed, because closing a socket
@@ -67,15 +69,18 @@ static void move(struct peers_connection *c, enum peers_connection_state to)
 
 /* ---- its end ---- */
 
-/* The lane goes on without this connection. */
-static void detach(struct peers_connection *c, bool was_refused, const char *why)
+/* The lane goes on without this connection. Returns the one that carried the lane together with it,
+ * which has to end, too. */
+static struct peers_connection *detach(struct peers_connection *c, bool was_refused,
+                                       const char *why)
 {
     struct peers_lane *lane = c->lane;
     if (!lane)
-        return;
+        return NULL;
+    bool was_linked = c->state == PEERS_UP && peers_lane_is_linked(lane);
     c->lane = NULL;
     if (c->state == PEERS_UP)
-        c->peers->changed = true;
+        peers_changed(c->peers);
     if (c->is_dialled || c->state == PEERS_UP)
         net_error_set(&lane->why_down, "%s", why);
     if (c->is_dialled) {
@@ -86,6 +91,9 @@ static void detach(struct peers_connection *c, bool was_refused, const char *why
         invariant(lane->accepted == c);
         lane->accepted = NULL;
     }
+    if (!was_linked)
+        return NULL;
+    return c->is_dialled ? lane->accepted : lane->dialled;
 }
 
 static void close_now(struct peers_connection *c)
@@ -94,12 +102,18 @@ static void close_now(struct peers_connection *c)
     stream_close(&c->stream);
 }
 
+static void drop(struct peers_connection *c, bool was_refused, const char *why)
+{
+    struct peers_connection *other = detach(c, was_refused, why);
+    close_now(c);
+    if (other)
+        peers_connection_drop(other, why);
+}
+
 void peers_connection_drop(struct peers_connection *c, const char *why)
 {
-    if (c->state == PEERS_CLOSED)
-        return;
-    detach(c, false, why);
-    close_now(c);
+    if (c->state != PEERS_CLOSED)
+        drop(c, false, why);
 }
 
 /* A frame that may be the last. */
@@ -131,6 +145,7 @@ static enum status write_frame(struct peers_connection *c, enum peers_frame_kind
     c->said_ns = peers_now(c->peers);
     c->unflushed = true;
     c->peers->unflushed = true;
+    peers_wake(c->peers);
     return used > 0 ? stream_write(&c->stream, record, used) : STATUS_OK;
 }
 
@@ -165,20 +180,8 @@ static uint64_t node_of(const struct peers_connection *c)
     return c->lane ? c->lane->peer->member.node_id : c->certificate_node;
 }
 
-void peers_connection_refuse(struct peers_connection *c, enum peers_refusal refusal,
-                             const char *text)
+static void leave(struct peers_connection *c, enum peers_refusal refusal, const char *text)
 {
-    if (c->state >= PEERS_LEAVING)
-        return;
-    struct net_error words;
-    net_error_set(&words, "%s %s: %s", c->is_dialled ? "at" : "from", c->stream.peer, text);
-    c->peers->refused_count++;
-    peers_event_once(c->peers, "peer_refused", node_of(c), refusal, words.text);
-    detach(c, true, words.text);
-    if (c->stream.state != STREAM_OPEN) {
-        close_now(c);
-        return;
-    }
     uint8_t record[PEERS_REFUSAL_SIZE];
     peers_refusal_encode(refusal, text, record);
     struct transport_part part = {record, sizeof record};
@@ -188,6 +191,24 @@ void peers_connection_refuse(struct peers_connection *c, enum peers_refusal refu
     stream_finish(&c->stream);
 }
 
+void peers_connection_refuse(struct peers_connection *c, enum peers_refusal refusal,
+                             const char *text)
+{
+    if (c->state >= PEERS_LEAVING)
+        return;
+    struct net_error words;
+    net_error_set(&words, "%s %s: %s", c->is_dialled ? "at" : "from", c->stream.peer, text);
+    c->peers->refused_count++;
+    peers_event_once(c->peers, "peer_refused", node_of(c), refusal, words.text);
+    struct peers_connection *other = detach(c, true, words.text);
+    if (c->stream.state == STREAM_OPEN)
+        leave(c, refusal, text);
+    else
+        close_now(c);
+    /* With the same words: who knows which the peer reads first. */
+    if (other)
+        peers_connection_refuse(other, refusal, text);
+}
 /* ---- greeting ---- */
 
 static void greet(struct peers_connection *c, enum peers_frame_kind kind, uint64_t to,
@@ -316,8 +337,7 @@ static void receive_refusal(struct peers_connection *c, const struct peers_frame
     net_error_set(&words, "%s refuses us: %s", c->stream.peer, text);
     peers_event_once(c->peers, "peer_refuses_us", node_of(c), (enum peers_refusal)refusal,
                      words.text);
-    detach(c, true, words.text);
-    close_now(c);
+    drop(c, true, words.text);
 }
 
 /* ---- events of the stream ---- */
@@ -363,12 +383,15 @@ static void receive_message(struct peers_connection *c, const struct peers_frame
 {
     struct peers *peers = c->peers;
     struct peers_lane *lane = c->lane;
-    lane->messages_in++;
     /* `link` before the first message that came by it. */
     peers_lane_report(lane);
-    if (c->state == PEERS_UP)
-        peers->sink.message(peers->sink.context, lane->peer->member.node_id, lane->lane,
-                            frame->body, frame->size);
+    /* Our own connection may have ended before this one was confirmed. The sender did not know when
+     * it sent, and will see its lane go down. */
+    if (c->state != PEERS_UP || !peers_lane_is_usable(lane))
+        return;
+    lane->messages_in++;
+    peers->sink.message(peers->sink.context, lane->peer->member.node_id, lane->lane, frame->body,
+                        frame->size);
 }
 
 static void receive(struct peers_connection *c, const struct peers_frame *frame)
@@ -445,12 +468,14 @@ static void stream_ended_cb(struct stream *stream, enum status status, const cha
     c->peers->refused_count += !stream->refused_by_peer;
     peers_event_once(c->peers, stream->refused_by_peer ? "peer_refuses_us" : "peer_refused",
                      node_of(c), PEERS_REFUSED_TLS, why);
-    detach(c, true, why);
+    struct peers_connection *other = detach(c, true, why);
     /* Our alert is on its way: see the top. */
     if (stream->refused_by_peer)
         close_now(c);
     else
         move(c, PEERS_LEAVING);
+    if (other)
+        peers_connection_drop(other, why);
 }
 
 static void stream_closed_cb(struct stream *stream)

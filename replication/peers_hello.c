@@ -190,9 +190,10 @@ uint64_t peers_uri_node(const char *uri, const char *prefix)
     const char *digits = uri + prefix_size;
     uint64_t node_id = 0;
     for (const char *digit = digits; *digit; digit++) {
-        if (*digit < '0' || *digit > '9' || node_id > (INT64_MAX - 9) / 10)
+        uint64_t value = (uint64_t)(*digit - '0'); /* huge below '0' */
+        if (value > 9 || node_id > (INT64_MAX - value) / 10)
             return 0;
-        node_id = node_id * 10 + (uint64_t)(*digit - '0');
+        node_id = node_id * 10 + value;
     }
     /* "007" and "7" would be two names of one node. */
     return digits[0] != '0' ? node_id : 0;

@@ -161,7 +161,7 @@ struct peers {
     struct peers_connection *connections; /* all, until closed */
     uint32_t unknown_count;               /* accepted, not UP, not CLOSED */
     uint32_t lookup_count;
-    bool unflushed, changed; /* something for the turn */
+    bool unflushed, changed; /* something for the turn; peers_wake() goes with them */
     bool accept_waiting;
     uint64_t refused_count;
     struct peers_recent recent[RECENT_MAX];
@@ -173,6 +173,7 @@ struct peers {
     uint64_t ticked_ns;
     uv_prepare_t before_poll;
     uv_check_t after_poll;
+    uv_idle_t no_sleep; /* active while the turn has something to do */
     uint32_t handles_open;
     void (*closed)(void *context);
     void *closed_context;
@@ -186,6 +187,10 @@ static inline uint64_t peers_age(uint64_t now_ns, uint64_t at_ns)
 
 /* peers.c */
 uint64_t peers_now(const struct peers *peers);
+/* The loop does not sleep before the turn. */
+void peers_wake(struct peers *peers);
+/* The sink has to be told something. */
+void peers_changed(struct peers *peers);
 uint32_t peers_random(struct peers *peers, uint32_t below);
 /* For the log; `refusal` is b for what is not up or down. */
 void peers_event(struct peers *peers, const char *name, uint64_t node_id, uint64_t b,

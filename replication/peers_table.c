@@ -54,7 +54,7 @@ void peers_lane_came_up(struct peers_lane *lane)
     if (!peers_lane_is_linked(lane))
         return;
     lane->session++;
-    lane->peer->peers->changed = true;
+    peers_changed(lane->peer->peers);
 }
 
 static bool is_known(const struct peers_peer *peer)
@@ -174,7 +174,7 @@ static void part_from(struct peers_peer *peer, const char *why)
 {
     struct peers *peers = peer->peers;
     peer->row = PEERS_ROW_GOING;
-    peers->changed = true;
+    peers_changed(peers);
     for (struct peers_connection *c = peers->connections; c; c = c->next)
         if (c->lane && c->lane->peer == peer)
             peers_connection_drop(c, why); /* freed later, from the loop */

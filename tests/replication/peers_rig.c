@@ -3,6 +3,7 @@
 
 #include "replication/message.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ const char *rig_file(const struct rig *rig, const char *name)
 void rig_init(struct rig *rig)
 {
     memset(rig, 0, sizeof *rig);
+    (void)signal(SIGPIPE, SIG_IGN); /* as every program with sockets of libuv does */
     strcpy(rig->directory, "/tmp/tally-peers-XXXXXX");
     cr_assert_not_null(mkdtemp(rig->directory));
     rig->pki = pki_create(rig->directory, "ca");
@@ -83,6 +85,8 @@ static void link_cb(void *context, uint64_t peer, enum transport_lane lane, bool
         node->up_count[peer][lane]++;
     else
         node->down_count[peer][lane]++;
+    if (up && node->on_up)
+        node->on_up(node, peer, lane);
 }
 
 static void writable_cb(void *context, uint64_t peer, enum transport_lane lane)

@@ -44,7 +44,8 @@ struct rig_node {
     uint32_t writable_count;
     uint64_t ahead_ns; /* of its clock */
     bool inside;       /* a call of the transport; the sink must not be called */
-    /* Called for each message, after it was noted; may be NULL. */
+    /* Called for each message and each link that came up, after it was noted; may be NULL. */
+    void (*on_up)(struct rig_node *node, uint64_t peer, enum transport_lane lane);
     void (*on_message)(struct rig_node *node, const struct rig_message *message);
 };
 

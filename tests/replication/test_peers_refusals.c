@@ -381,6 +381,28 @@ Test(peers_refusals, a_frame_larger_than_a_message)
     cr_assert(!accepted_is_up(a, TRANSPORT_BULK));
 }
 
+/* A peer that renews its keys now and then is understood; one that does nothing else is not, since
+ * each renewal costs us more than it. */
+Test(peers_refusals, key_updates_are_taken_and_bounded)
+{
+    struct rig_node *a = node_with_raw(9);
+    struct rig_raw *raw = dial_up(a, TRANSPORT_RAFT);
+    rig_wait(&rig, accepted_is_up(a, TRANSPORT_RAFT));
+    raw->stream.key_update_records = 2;
+    for (int i = 0; i < 60; i++)
+        rig_raw_frame(raw, PEERS_FRAME_PING, NULL, 0);
+    struct peers_status status = {.node_id = 0};
+    /* The one that confirmed is not counted. */
+    rig_wait(&rig, peers_status(a->peers, &status, 1) == 1 &&
+                       status.lanes[TRANSPORT_RAFT].bytes_in == 60 * PEERS_FRAME_HEADER_SIZE);
+    cr_assert(accepted_is_up(a, TRANSPORT_RAFT));
+    raw->stream.key_update_records = 1;
+    for (int i = 0; i < 60; i++)
+        rig_raw_frame(raw, PEERS_FRAME_PING, NULL, 0);
+    rig_expect_event(a, "peer_refused", 2, PEERS_REFUSED_TLS, "key updates within");
+    rig_wait(&rig, raw->is_ended);
+}
+
 /* The same process dials again: once the new connection is confirmed the old one goes, not before.
  */
 Test(peers_refusals, the_newer_connection_of_a_lane_wins)
