@@ -11,8 +11,8 @@
  *                                            catch_up_switch(), opens itself again
  *                             ◄──── DONE ───
  *
- * One value serves both sides: at most CATCH_UP_SERVED_MAX peers at a time, and one copy of our own.
- * Who leads matters only for offers: what is passed on is committed, whoever passes it on.
+ * One value serves both sides: at most CATCH_UP_SERVED_MAX peers at a time, and one copy of our
+ * own. Who leads matters only for offers: what is passed on is committed, whoever passes it on.
  *
  * Everything on the loop thread but catch_up_job_step(), which reads and writes the files. Nothing
  * here is fail-stop: a copy that fails is thrown away and offered again.

@@ -101,6 +101,12 @@ static void real_store_failure(void *context, struct checkpoint *store,
     store_failure(store, out_error);
 }
 
+static enum status real_verify_store(void *context, const char *path, struct store_error *out_error)
+{
+    (void)context;
+    return store_verify(path, out_error, NULL, NULL);
+}
+
 const struct environment *environment_real(void)
 {
     static const struct environment real = {
@@ -116,6 +122,7 @@ const struct environment *environment_real(void)
         .sync_parent = real_sync_parent,
         .open_store = real_open_store,
         .store_failure = real_store_failure,
+        .verify_store = real_verify_store,
     };
     return &real;
 }

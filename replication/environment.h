@@ -35,6 +35,8 @@ struct environment {
                               struct checkpoint **out_store, struct store_error *out_error);
     /* As store_failure(), for a store that open_store gave. */
     void (*store_failure)(void *context, struct checkpoint *store, struct store_error *out_error);
+    /* Every checksum of the closed store at `path`, as store_verify(). NULL: not needed. */
+    enum status (*verify_store)(void *context, const char *path, struct store_error *out_error);
     /* Nobody starts threads: the owner calls node_job_step() (node_jobs.h) itself. */
     bool manual_jobs;
     /* Segments of the journal may be as small as the journal itself allows: for a world whose
