@@ -531,6 +531,8 @@ void host_start(struct host *host)
     }
     host->turn_at_ns = NEVER;
     host->started_ns = host->world->now_ns;
+    if (host->guard_off != 0)
+        plant_guard_off(node->consensus, host->guard_off);
     if (host->reply_early)
         plant_reply_before_commit(&host->plant, node->consensus);
     status = node_start(node, &error);

@@ -44,6 +44,7 @@ static void usage(FILE *out)
     fprintf(out, "usage: tally-sim [--topology 1|1+1+1|2+2+1] [--seeds FROM..TO | --seed N]\n"
                  "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
                  "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
+                 "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
                  "Runs simulated clusters, one per seed; exits 1 when a promise was broken.\n");
 }
@@ -97,6 +98,16 @@ static uint32_t kind_of(const char *text)
     exit(2);
 }
 
+static uint32_t part_of(const char *text)
+{
+    const uint32_t part = plant_guard_part(text);
+    if (part == 0) {
+        fprintf(stderr, "tally-sim: the guard has no repair \"%s\"\n", text);
+        exit(2);
+    }
+    return part;
+}
+
 static const char *value_of(int count, char **arguments, int *at)
 {
     if (*at + 1 >= count) {
@@ -137,6 +148,8 @@ static struct plan take_arguments(int count, char **arguments)
             plan.hashes = true;
         } else if (strcmp(name, "--no-faults") == 0) {
             plan.options.no_faults = true;
+        } else if (strcmp(name, "--guard-off") == 0) {
+            plan.options.guard_off |= part_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--without") == 0) {
             plan.options.without |= kind_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--think-ms") == 0) {

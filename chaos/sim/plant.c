@@ -5,8 +5,8 @@
  */
 #include "chaos/sim/plant.h"
 
-#include "chaos/sim/world.h"
 #include "core/invariant.h"
+#include "replication/consensus_raft_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,8 @@ static enum status plant_propose(struct consensus *consensus, struct consensus_p
     const enum status status = plant->real->propose(consensus, proposal);
     if (status != STATUS_OK)
         return status;
-    struct plant_entry *entry = sim_allocate(sizeof *entry + proposal->size + 8);
+    struct plant_entry *entry = calloc(1, sizeof *entry + proposal->size + 8);
+    invariant(entry != NULL);
     entry->entry = (struct journal_entry){
         .index = proposal->index,
         .term = proposal->term,
@@ -112,6 +113,53 @@ void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
     plant->operations.consumed = plant_consumed;
     consensus->operations = &plant->operations;
     plants = plant;
+}
+
+void plant_guard_off(struct consensus *consensus, uint32_t parts)
+{
+    struct consensus_raft *raft = (struct consensus_raft *)(void *)consensus;
+    raft->guard.options.parts &= ~parts;
+}
+
+uint32_t plant_guard_part(const char *name)
+{
+    static const struct {
+        const char *name;
+        uint32_t part;
+    } parts[] = {
+        {"S1", RAFT_GUARD_S1},
+        {"S2", RAFT_GUARD_S2},
+        {"S3", RAFT_GUARD_S3},
+        {"S4", RAFT_GUARD_S4},
+        {"S5", RAFT_GUARD_S5},
+        {"S6", RAFT_GUARD_S6},
+        {"S7", RAFT_GUARD_S7},
+        {"S8", RAFT_GUARD_S8},
+        {"S9", RAFT_GUARD_S9},
+        {"S10", RAFT_GUARD_S10},
+        {"S11", RAFT_GUARD_S11},
+        {"S12", RAFT_GUARD_S12},
+        {"S13", RAFT_GUARD_S13},
+        {"S18", RAFT_GUARD_S18},
+        {"S20", RAFT_GUARD_S20},
+        {"ONE_VOTE", RAFT_GUARD_ONE_VOTE},
+        {"LEADER", RAFT_GUARD_LEADER},
+        {"BARRIER", RAFT_GUARD_BARRIER},
+        {"ROLLBACK", RAFT_GUARD_ROLLBACK},
+        {"VOTE", RAFT_GUARD_VOTE},
+        {"TERM", RAFT_GUARD_TERM},
+        {"CHANGE", RAFT_GUARD_CHANGE},
+        {"QUIET", RAFT_GUARD_QUIET},
+        {"RESORT", RAFT_GUARD_RESORT},
+        {"SILENT", RAFT_GUARD_SILENT},
+        {"HAND_OVER", RAFT_GUARD_HAND_OVER},
+        {"TARGET", RAFT_GUARD_TARGET},
+        {"REACH", RAFT_GUARD_REACH},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strcmp(parts[i].name, name) == 0)
+            return parts[i].part;
+    return 0;
 }
 
 void plant_deinit(struct plant *plant)

@@ -122,6 +122,7 @@ static void make_cluster(struct sim *sim)
     set_network(sim);
     for (uint32_t i = 0; i < sim->host_count; i++) {
         host_init(&sim->hosts[i], options->seed);
+        sim->hosts[i].guard_off = options->guard_off;
         sim->hosts[i].reply_early = options->plant == PLANT_REPLY_BEFORE_COMMIT;
         sim->hosts[i].forget_requests = options->plant == PLANT_REQUEST_WINDOW_OFF;
     }
