@@ -243,8 +243,8 @@ Test(consensus_raft, an_answer_to_an_earlier_life_is_none)
     struct question question = {.confirmation.cb = answered};
     consensus_confirm(cluster->nodes[follower].consensus, &question.confirmation);
     cluster_run(cluster, 5); /* it is on its way */
-    static const uint64_t sequences[] = {57, UINT64_MAX / 2};
-    for (size_t i = 0; i < 2; i++) {
+    static const uint64_t sequences[] = {1, 57, UINT64_MAX / 2};
+    for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++) {
         const struct raft_message_view late = {
             .type = MESSAGE_READ_INDEX_RESULT,
             .read_index_result = {.term = cluster_status(cluster, leader).term,
