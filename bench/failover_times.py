@@ -54,11 +54,10 @@ class Clients:
         while not self.stop.is_set():
             body = api.write_body("CreateTransfers", "transfers", [transfer(DEBIT, CREDIT, 1)])
             while True:
-                answer = api.raw("CreateTransfers", body, 10, wait=False)
+                answer = api.raw("CreateTransfers", body, 10)
                 if answer.code == grpc.StatusCode.OK or self.stop.is_set():
                     break
                 self.failures += 1
-                time.sleep(0.005)
             if answer.code == grpc.StatusCode.OK:
                 moments.append(time.monotonic())
         api.close()

@@ -41,6 +41,7 @@ from client import Api  # noqa: E402
 from export import Files  # noqa: E402
 
 CALL_SECONDS = 5
+REPEAT_SECONDS = 1.5
 OUTCOMES = ("EXECUTED", "NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "ISSUED_TOO_FAR_AHEAD",
             "WINDOW_FULL", "NOT_PERMITTED", "MALFORMED", "NOT_YET_SEEN")
 FINAL_REFUSALS = ("NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "NOT_PERMITTED")
@@ -116,12 +117,17 @@ class Client:
     def finish(self, nonce, identity, method, body):
         """Repeats until the outcome is final; True when it was an answer."""
         end = time.monotonic() + self.config["patience_s"]
+        alone = len(self.config["ports"]) == 1
+        seconds, wait = CALL_SECONDS, alone
         while True:
             if time.monotonic() > end:
                 raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
-            # Not waiting for a connection: where several nodes are, another one is asked.
-            answer = self.api.raw(method, body, timeout=CALL_SECONDS,
-                                  wait=len(self.config["ports"]) == 1)
+            # Where several nodes are, the first attempt does not wait for a connection, so that a
+            # node that is gone is passed by at once; a repeat does, or the library would hardly
+            # attend to the connection that it is making.
+            answer = self.api.raw(method, body, timeout=seconds, wait=wait)
+            if not alone:
+                seconds, wait = REPEAT_SECONDS, True
             outcome = answer.trailers.get("tally-outcome", "")
             if answer.code.name == "OK":
                 self.write("answer", nonce=nonce, body=answer.body.hex())

@@ -27,6 +27,7 @@ TWO_TWO_ONE = (("A", "data"), ("B", "data"), ("C", "witness"), ("A", "data"), ("
 ELECTION_SECONDS = 30       # generous: machines under test are busy
 SETTLE_SECONDS = 90         # catch-up included
 TOOL_SECONDS = 120
+REPEAT_SECONDS = 1.5        # a client's wait for a connection before it goes on to the next node
 DIVERGED = "two nodes at the same index DIFFER in digest or chain head"
 DEBIT, CREDIT = (n.to_bytes(16, "big") for n in (1, 2))
 
@@ -334,8 +335,14 @@ class Load:
             batch = [transfer(DEBIT, CREDIT, 1) for _ in range(self.size)]
             body = apis[0].write_body("CreateTransfers", "transfers", batch)
             end = time.monotonic() + self.patience
+            seconds = self.call_seconds
             while True:
-                answer = apis[at].raw("CreateTransfers", body, self.call_seconds, wait=False)
+                # The library attends to a connection that is being made only while a call waits for
+                # it (client.py): at first no call waits, so that a node that is gone is passed by
+                # at once; a repeat waits, briefly.
+                answer = apis[at].raw("CreateTransfers", body, seconds,
+                                      wait=seconds == REPEAT_SECONDS)
+                seconds = REPEAT_SECONDS
                 if answer.code == grpc.StatusCode.OK:
                     break
                 with self.lock:
