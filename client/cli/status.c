@@ -55,6 +55,22 @@ struct question {
     bool started;
 };
 
+/* The reason alone: what libtally adds for whom a single server's answer is all there is (to ask
+ * "tally status", to repeat) is no help here. */
+static void keep_reason(const struct question *question, const char *text,
+                        char out[sizeof question->answer.error])
+{
+    size_t size = strlen(question->server);
+    while (strncmp(text, question->server, size) == 0 && strncmp(text + size, ": ", 2) == 0)
+        text += size + 2;
+    snprintf(out, sizeof question->answer.error, "%s", text);
+    char *advice = strstr(out, "; nothing was executed");
+    if (advice == NULL)
+        advice = strstr(out, "; a question changes nothing");
+    if (advice != NULL)
+        *advice = '\0';
+}
+
 static void ask(struct question *question)
 {
     const struct cli *cli = question->cli;
@@ -76,7 +92,7 @@ static void ask(struct question *question)
     }
     struct tally_call call = {.deadline_ms = deadline_ms};
     if (tally_get_status(client, &call, &text) != TALLY_OK) {
-        snprintf(answer->error, sizeof answer->error, "%s", call.error.text);
+        keep_reason(question, call.error.text, answer->error);
     } else {
         answer->document = json_loads(text, 0, &json_error);
         if (answer->document == NULL)
