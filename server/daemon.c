@@ -195,11 +195,20 @@ static void try_close(struct daemon *daemon)
 
 static void turn_cb(uv_timer_t *timer);
 
+void daemon_set_unready(struct daemon *daemon, const char *reason)
+{
+    struct node_status status;
+    node_status(daemon->node, &status);
+    bool witness = status.kind == MEMBER_WITNESS;
+    dispatch_set_ready(daemon->dispatch, false,
+                       witness ? "it is a witness and serves no clients; ask a data node" : reason);
+}
+
 static void begin_serving(struct daemon *daemon, const struct node_status *status)
 {
     daemon_move(daemon, DAEMON_SERVING);
     if (status->kind == MEMBER_WITNESS)
-        return; /* does its part, and has nothing for clients */
+        return; /* does its part, and has nothing for clients: they were told at the start */
     dispatch_set_ready(daemon->dispatch, true, NULL);
     health_set_serving(daemon->health, true);
 }
@@ -208,7 +217,7 @@ static void begin_serving(struct daemon *daemon, const struct node_status *statu
 static void pause_serving(struct daemon *daemon)
 {
     daemon_move(daemon, DAEMON_REPLAYING);
-    dispatch_set_ready(daemon->dispatch, false, "it was behind and opens the files it was sent");
+    daemon_set_unready(daemon, "it was behind and opens the files it was sent");
     health_set_serving(daemon->health, false);
 }
 

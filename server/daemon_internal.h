@@ -71,6 +71,9 @@ void daemon_move(struct daemon *daemon, enum daemon_phase next);
 /* What the lines of the log say about the node from now on. */
 void daemon_log_position(struct daemon *daemon, const struct node_status *status);
 
+/* Clients' calls are refused with this reason, or, at a witness, with that of all witnesses. */
+void daemon_set_unready(struct daemon *daemon, const char *reason);
+
 /* Callbacks of the handles that the start opens. */
 void daemon_wake_cb(uv_async_t *wake);
 void daemon_signal_cb(uv_signal_t *handle, int number);

@@ -289,7 +289,7 @@ static enum status start_node(struct daemon *daemon)
         return status;
     }
     daemon_move(daemon, DAEMON_REPLAYING);
-    dispatch_set_ready(daemon->dispatch, false, "replaying the journal");
+    daemon_set_unready(daemon, "replaying the journal, or waiting for a leader");
     log_listening(daemon, "grpc", daemon->config->grpc.host, daemon->ports.grpc);
     log_listening(daemon, "ops", daemon->config->ops.host, daemon->ports.ops);
     if (daemon->peers)
