@@ -41,8 +41,6 @@ struct node_cluster {
     } sites[MEMBERS_MAX];
     char write_refusal[160]; /* why no write is taken at this moment; "" = they are */
 };
-/* A peer counts as up while its connection is in use and it was heard within this time. */
-#define NODE_PEER_SILENT_MS 1500
 void node_cluster(const struct node *node, struct node_cluster *out);
 
 /* ---- changes of the members (membership.h), at the leader ---- */

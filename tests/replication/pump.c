@@ -2,6 +2,7 @@
  * moment between two steps is quiet. */
 #include "tests/replication/pump.h"
 
+#include "replication/node_internal.h"
 #include "storage/store.h"
 
 #include <dirent.h>
@@ -227,7 +228,7 @@ struct node_init_options pump_init_options(const char *directory)
     };
 }
 
-void pump_init(struct pump *pump, bool manual)
+static void make_root(struct pump *pump, bool manual)
 {
     memset(pump, 0, sizeof *pump);
     pump->manual = manual;
@@ -249,9 +250,40 @@ void pump_init(struct pump *pump, bool manual)
         .waiting_bytes_max = 16u << 20,
     };
     set_up_world(pump);
+}
+
+void pump_init(struct pump *pump, bool manual)
+{
+    make_root(pump, manual);
     struct node_init_options init = pump_init_options(pump->directory);
     enum status status = node_init(&init, &pump->error);
     require((status) == (STATUS_OK), "node_init: %s", pump->error.text);
+}
+
+void pump_init_joiner(struct pump *pump, const struct node_init_options *options,
+                      const uint8_t cluster_id[16])
+{
+    make_root(pump, true);
+    struct node_init_options init = *options;
+    init.directory = pump->directory;
+    init.join = true;
+    memcpy(init.cluster_id, cluster_id, sizeof init.cluster_id);
+    enum status status = node_init(&init, &pump->error);
+    require((status) == (STATUS_OK), "node_init: %s", pump->error.text);
+}
+
+void pump_kill(struct pump *pump)
+{
+    faulty_disk_set(&pump->disk, &pump->disk.write_status, STATUS_IO);
+    faulty_disk_set(&pump->disk, &pump->disk.sync_status, STATUS_IO);
+    faulty_disk_set(&pump->disk, &pump->disk.allocate_status, STATUS_IO);
+    faulty_disk_set(&pump->disk, &pump->disk.create_status, STATUS_IO);
+    node_fail(pump->node, STATUS_IO, "killed by the test");
+    pump_close(pump);
+    faulty_disk_set(&pump->disk, &pump->disk.write_status, STATUS_OK);
+    faulty_disk_set(&pump->disk, &pump->disk.sync_status, STATUS_OK);
+    faulty_disk_set(&pump->disk, &pump->disk.allocate_status, STATUS_OK);
+    faulty_disk_set(&pump->disk, &pump->disk.create_status, STATUS_OK);
 }
 
 void pump_init_copy(struct pump *pump, const struct pump *from, const char *copy_name,

@@ -67,6 +67,9 @@ struct pump {
 
 /* A fresh root with an initialized data directory. */
 void pump_init(struct pump *pump, bool manual);
+/* The same, manual, for a node that joins a cluster; options->directory is ours. */
+void pump_init_joiner(struct pump *pump, const struct node_init_options *options,
+                      const uint8_t cluster_id[16]);
 /* A pump for `directory` made otherwise (a copy): same options as `from`. */
 void pump_init_copy(struct pump *pump, const struct pump *from, const char *copy_name,
                     bool without_store);
@@ -84,6 +87,9 @@ bool pump_until(struct pump *pump, bool (*done)(void *context), void *context);
 bool pump_until_phase(struct pump *pump, enum node_phase phase);
 /* Drains to STOPPED and closes. */
 void pump_stop(struct pump *pump);
+/* Manual: the process ends at this moment. Nothing more reaches the journal; who waits is called
+ * back, as nobody would be. */
+void pump_kill(struct pump *pump);
 /* Closes a stopped or failed node. */
 void pump_close(struct pump *pump);
 

@@ -115,7 +115,14 @@ void request_run(struct pump *pump, struct test_request *request)
     require((request->status) == (STATUS_OK), "answer: %s", status_text(request->status));
 }
 
-void create_ledger_and_accounts(struct pump *pump)
+static void run_and_check(struct pump *pump, struct test_request *request)
+{
+    request_run(pump, request);
+    for (uint32_t i = 0; i < request->header->event_count; i++)
+        require((request->results[i]) == (RESULT_OK), "%s", result_name(request->results[i]));
+}
+
+void request_ledger_and_accounts(struct test_request *out_requests[2])
 {
     struct test_request *ledgers = request_create(OPERATION_CREATE_LEDGERS, 1);
     struct ledger_event *ledger = request_events(ledgers);
@@ -125,9 +132,7 @@ void create_ledger_and_accounts(struct pump *pump)
     memcpy(ledger->currency, "EUR", 4);
     memcpy(ledger->name, "test", 4);
     request_finish(ledgers, PRINCIPAL_BANK);
-    request_run(pump, ledgers);
-    require((ledgers->results[0]) == (RESULT_OK), "%s", result_name(ledgers->results[0]));
-    request_destroy(ledgers);
+    out_requests[0] = ledgers;
 
     struct test_request *accounts = request_create(OPERATION_CREATE_ACCOUNTS, TEST_ACCOUNT_COUNT);
     struct account_event *events = request_events(accounts);
@@ -137,10 +142,17 @@ void create_ledger_and_accounts(struct pump *pump)
         events[i].code = 1;
     }
     request_finish(accounts, PRINCIPAL_BANK);
-    request_run(pump, accounts);
-    for (uint32_t i = 0; i < TEST_ACCOUNT_COUNT; i++)
-        require((accounts->results[i]) == (RESULT_OK), "%s", result_name(accounts->results[i]));
-    request_destroy(accounts);
+    out_requests[1] = accounts;
+}
+
+void create_ledger_and_accounts(struct pump *pump)
+{
+    struct test_request *requests[2];
+    request_ledger_and_accounts(requests);
+    for (int i = 0; i < 2; i++) {
+        run_and_check(pump, requests[i]);
+        request_destroy(requests[i]);
+    }
 }
 
 bool transfers_exist(struct pump *pump, uint64_t first, uint64_t count)

@@ -30,7 +30,8 @@ struct test_request *request_transfers(uint64_t first, uint32_t count);
 struct id128 transfer_id(uint64_t number);
 struct id128 account_id(uint32_t number);
 
-/* Ledger TEST_LEDGER and TEST_ACCOUNT_COUNT accounts. */
+/* The requests for ledger TEST_LEDGER and TEST_ACCOUNT_COUNT accounts; and the same, run. */
+void request_ledger_and_accounts(struct test_request *out_requests[2]);
 void create_ledger_and_accounts(struct pump *pump);
 
 /* node_propose; the status of the call. */
