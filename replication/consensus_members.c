@@ -15,8 +15,8 @@
  *     replicating ──needs more than memory has──► behind ──caught_up(index)──► probing ──► ...
  *
  * The watermark is what every site holds for certain: the least, over the sites, of the most that
- * one of the site's data nodes has acknowledged; never more than is committed. A witness keeps only
- * what is above it. The leader computes it and tells the others.
+ * one of the site's data nodes has acknowledged; never more than is committed. A witness's journal
+ * keeps what is above it. The leader computes it and tells the others.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
@@ -239,8 +239,13 @@ static void tell_watermark(struct consensus_raft *c)
     const uint64_t watermark = compute_watermark(c);
     if (watermark > c->watermark_index)
         c->watermark_index = watermark;
-    if (c->watermark_index == 0)
+    /* Told again at times, for whom it did not reach. */
+    if (c->watermark_index == 0 ||
+        (c->watermark_index == c->told_watermark &&
+         now - c->watermark_told_ns < CONSENSUS_WATERMARK_AGAIN_MS * NS_PER_MS))
         return;
+    c->told_watermark = c->watermark_index;
+    c->watermark_told_ns = now;
     const struct raft_message_view view = {
         .type = MESSAGE_WATERMARK,
         .watermark = {.term = c->raft.current_term, .index = c->watermark_index}};
@@ -249,6 +254,15 @@ static void tell_watermark(struct consensus_raft *c)
         if (id != c->options.self.node_id)
             raft_io_say(c, id, &view);
     }
+}
+
+static uint64_t watermark_next_ns(const struct consensus_raft *c)
+{
+    const uint64_t look = c->watermark_ns + CONSENSUS_WATERMARK_MS * NS_PER_MS;
+    if (c->watermark_index < c->raft.commit_index)
+        return look; /* it may move */
+    const uint64_t again = c->watermark_told_ns + CONSENSUS_WATERMARK_AGAIN_MS * NS_PER_MS;
+    return again > look ? again : look;
 }
 
 /* ---- changes ---- */
@@ -522,7 +536,7 @@ uint64_t consensus_members_next_ns(const struct consensus_raft *c)
 {
     if (!consensus_leads(c) || c->peer_count == 0)
         return UINT64_MAX;
-    uint64_t next = c->watermark_ns + CONSENSUS_WATERMARK_MS * NS_PER_MS;
+    uint64_t next = watermark_next_ns(c);
     for (uint32_t i = 0; i < c->peer_count; i++) {
         const struct consensus_raft_peer *peer = &c->peers[i];
         uint64_t at = UINT64_MAX;

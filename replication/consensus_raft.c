@@ -186,6 +186,15 @@ static bool is_witness(void *context, raft_id id)
     return false;
 }
 
+/* What a witness that leads can bring a data node up to date from: its journal, by catch-up. */
+static raft_index first_kept(void *context)
+{
+    const struct consensus_raft *c = context;
+    struct journal_position position;
+    journal_position(c->options.journal, &position);
+    return position.first_index;
+}
+
 static void wire(struct consensus_raft *c)
 {
     c->io = (struct raft_io){
@@ -220,6 +229,7 @@ static void wire(struct consensus_raft *c)
         .fsm = &c->fsm,
         .fail_stop = fail_stop,
         .is_witness = is_witness,
+        .first_kept = first_kept,
         .witness = c->is_witness,
         .context = c,
         .parts = RAFT_GUARD_ALL,
@@ -706,33 +716,15 @@ static void fill_defaults(struct consensus_raft_options *options)
         options->tail_bytes = CONSENSUS_TAIL_BYTES;
 }
 
-/* A witness has its journal and nothing else. */
-static enum status take_anchor(struct consensus_raft *c, const struct journal_position *position)
+enum status consensus_keep_configuration(struct consensus_raft *c, const void *bytes, size_t size)
 {
-    uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
-    size_t size = 0;
-    enum status status = journal_configuration(c->options.journal, bytes, sizeof bytes, &size);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-        return status;
-    c->options.durable_index = position->anchor_index;
-    c->options.durable_term = position->anchor_term;
-    c->options.configuration_size = status == STATUS_OK ? size : 0;
     c->loaded_configuration = malloc(size > 0 ? size : 1);
     if (c->loaded_configuration == NULL)
         return STATUS_NO_MEMORY;
-    memcpy(c->loaded_configuration, bytes, size);
-    return STATUS_OK;
-}
-
-static enum status copy_configuration(struct consensus_raft *c)
-{
-    c->loaded_configuration =
-        malloc(c->options.configuration_size > 0 ? c->options.configuration_size : 1);
-    if (c->loaded_configuration == NULL)
-        return STATUS_NO_MEMORY;
-    if (c->options.configuration_size > 0)
-        memcpy(c->loaded_configuration, c->options.configuration, c->options.configuration_size);
-    c->options.configuration = NULL;
+    if (size > 0)
+        memcpy(c->loaded_configuration, bytes, size);
+    c->options.configuration = NULL; /* the caller's */
+    c->options.configuration_size = size;
     return STATUS_OK;
 }
 
@@ -758,7 +750,9 @@ enum status consensus_raft_create(const struct consensus_raft_options *options,
     c->is_witness = options->self.kind == MEMBER_WITNESS;
     c->operations_end = &c->operations;
     fill_defaults(&c->options);
-    status = c->is_witness ? take_anchor(c, &position) : copy_configuration(c);
+    status = c->is_witness ? raft_io_recall_witness(c)
+                           : consensus_keep_configuration(c, options->configuration,
+                                                          options->configuration_size);
     if (status != STATUS_OK) {
         free(c->loaded_configuration);
         free(c);

@@ -26,7 +26,7 @@ struct consensus_raft_options {
     struct member self;
     /* The newest entry that the store holds durably, 0 = none; its term, and what the store's meta
      * says of the configuration: u64 index of its entry, then libraft's encoding. Copied. A witness
-     * has no store: its journal's anchor is taken instead. */
+     * has no store: what it has noted itself, or its journal's anchor, is taken instead. */
     uint64_t durable_index, durable_term;
     const void *configuration;
     size_t configuration_size;

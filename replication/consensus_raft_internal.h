@@ -10,6 +10,7 @@
  *                           raft_io_disk.c        append, truncate, term, vote
  *                           raft_io_send.c        messages out
  *                           raft_io_trim.c        the log in memory, "snapshots"
+ *                           raft_io_witness.c     how much of it a witness needs at its start
  *
  * One rule for all: libraft calls us, and is called, only from a function of consensus.h or from a
  * callback that process() runs. Whatever becomes due inside (callbacks of libraft, news for the
@@ -31,14 +32,15 @@
 #define CONSENSUS_LOG_COUNT_MAX 262144u
 #define CONSENSUS_TAIL_COUNT    65536u
 /* Taken in from a leader and not yet accepted by the journal, at most. */
-#define CONSENSUS_WAITING_BYTES_MAX (16ull * 1024 * 1024)
-#define CONSENSUS_HOLD_MS           2000
-#define CONSENSUS_HOLD_BYTES        (64ull * 1024 * 1024)
-#define CONSENSUS_ROUNDS_MAX        64
-#define CONSENSUS_WATERMARK_MS      200
-#define CONSENSUS_OFFER_MS          1000 /* between two words about a peer that is behind */
-#define CONSENSUS_CLOCK_ROUND_MS    1000
-#define CONSENSUS_COMMIT_WORD_NS    NS_PER_MS /* between two empty messages that tell a commit */
+#define CONSENSUS_WAITING_BYTES_MAX  (16ull * 1024 * 1024)
+#define CONSENSUS_HOLD_MS            2000
+#define CONSENSUS_HOLD_BYTES         (64ull * 1024 * 1024)
+#define CONSENSUS_ROUNDS_MAX         64
+#define CONSENSUS_WATERMARK_MS       200
+#define CONSENSUS_WATERMARK_AGAIN_MS 2000
+#define CONSENSUS_OFFER_MS           1000 /* between two words about a peer that is behind */
+#define CONSENSUS_CLOCK_ROUND_MS     1000
+#define CONSENSUS_COMMIT_WORD_NS     NS_PER_MS /* between two empty messages that tell a commit */
 
 struct consensus_raft;
 
@@ -168,6 +170,7 @@ struct consensus_raft {
     uint32_t peer_count;
     uint64_t heard_leader_ns;
     uint64_t watermark_index, watermark_ns;
+    uint64_t told_watermark, watermark_told_ns;
     uint64_t malformed_count;
     uint64_t malformed_told_ns;
 
@@ -211,6 +214,8 @@ void consensus_fail(struct consensus_raft *c, enum status status, const char *te
 void consensus_settle(struct consensus_raft *c);
 /* One tick of libraft, if there is something for it to do or `wanted`. */
 void consensus_tick(struct consensus_raft *c, bool wanted);
+/* Copies what options.configuration is about. STATUS_NO_MEMORY. */
+enum status consensus_keep_configuration(struct consensus_raft *c, const void *bytes, size_t size);
 void consensus_event(const struct consensus_raft *c, const char *name, const char *text, uint64_t a,
                      uint64_t b);
 uint64_t consensus_random(const struct consensus_raft *c, uint64_t below);
@@ -232,6 +237,13 @@ bool raft_io_buffer(uint16_t type, const void *payload, uint32_t size, unsigned 
                     struct raft_buffer *out);
 /* Payload, and with what an entry costs beside it. */
 uint64_t raft_io_payload_size(const struct raft_entry *entry);
+
+/* ---- raft_io_witness.c ---- */
+/* Before memory is trimmed up to `index`, which is committed. */
+void raft_io_note_witness(struct consensus_raft *c, uint64_t index);
+/* A witness's durable index, its term and the configuration: the note's, or the journal's anchor.
+ * STATUS_NO_MEMORY, or what the journal says. */
+enum status raft_io_recall_witness(struct consensus_raft *c);
 
 /* ---- raft_io_disk.c ---- */
 int raft_io_append(struct raft_io *io, struct raft_io_append *request,

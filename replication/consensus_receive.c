@@ -165,7 +165,6 @@ static void receive_watermark(struct consensus_raft *c, uint64_t from,
         raft_layout_leader(&c->raft) != from || view->watermark.index <= c->watermark_index)
         return;
     c->watermark_index = view->watermark.index;
-    raft_io_note_durable(c);
     c->news = true;
 }
 

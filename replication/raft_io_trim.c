@@ -14,6 +14,8 @@
  * libraft looks at that only after a commit. A log that is full of entries that could go must not
  * wait for one: see raft_io_log_can_shrink().
  *
+ * A witness has no store: D is what it has pulled, and is noted (raft_io_witness.c).
+ *
  * To a peer that needs what is gone libraft wants to send its snapshot: raft_io_send.c turns that
  * into a word to catch-up, and no bytes go anywhere.
  */
@@ -58,13 +60,12 @@ void raft_io_log_shrinks(struct consensus_raft *c, raft_index from)
     forget(c, from, consensus_last_index(c));
 }
 
-/* What the store, or for a witness everybody else, holds. */
+/* What memory need not hold. A witness's journal keeps what a site lacks; its memory, which must
+ * not grow as long as that site is away, does not. */
 static uint64_t durable_index(const struct consensus_raft *c)
 {
-    uint64_t durable = c->durable_index;
-    if (c->is_witness && c->watermark_index > durable)
-        durable = c->watermark_index;
-    return durable < c->consumed_index ? durable : c->consumed_index;
+    return c->is_witness || c->durable_index > c->consumed_index ? c->consumed_index
+                                                                 : c->durable_index;
 }
 
 void raft_io_note_durable(struct consensus_raft *c)
@@ -178,6 +179,8 @@ void raft_io_complete_snapshots(struct consensus_raft *c)
     if (c->put != NULL) {
         struct raft_io_snapshot_put *put = c->put;
         c->put = NULL;
+        if (c->is_witness)
+            raft_io_note_witness(c, c->put_trim_index);
         /* Now libraft drops the entries. */
         forget(c, raft_layout_first_index(&c->raft), c->put_trim_index);
         put->cb(put, 0);

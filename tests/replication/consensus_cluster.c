@@ -304,7 +304,8 @@ struct cluster *cluster_create(uint32_t count, uint32_t voters, bool all_data)
                     witness ? MEMBER_WITNESS : MEMBER_DATA);
         snprintf(node->directory, sizeof node->directory, "/tmp/consensus_cluster_XXXXXX");
         cr_assert_not_null(mkdtemp(node->directory));
-        cr_assert_eq(files_posix_open(node->directory, &node->files), STATUS_OK);
+        faulty_disk_init(&node->disk);
+        cr_assert_eq(faulty_disk_open(&node->disk, node->directory, &node->files), STATUS_OK);
         if (i < voters) {
             table.members[i] = node->member;
             table.votes[i] = true;
@@ -405,7 +406,7 @@ void cluster_destroy(struct cluster *cluster)
     for (uint32_t i = 0; i < cluster->count; i++) {
         if (cluster->nodes[i].alive)
             cluster_stop(cluster, i);
-        files_posix_close(&cluster->nodes[i].files);
+        faulty_disk_close(&cluster->nodes[i].files);
         remove_directory(cluster->nodes[i].directory);
     }
     while (cluster->messages != NULL) {

@@ -9,6 +9,8 @@
 #ifndef TALLY_TESTS_REPLICATION_CONSENSUS_CLUSTER_H
 #define TALLY_TESTS_REPLICATION_CONSENSUS_CLUSTER_H
 
+#include "faulty_disk.h"
+
 #include "replication/consensus_raft.h"
 
 #define CLUSTER_NODES_MAX  6
@@ -39,7 +41,8 @@ struct cluster_node {
     char directory[64];
     struct transport transport;
     struct environment environment;
-    struct files files;
+    struct faulty_disk disk;
+    struct files files; /* on that disk */
     struct journal *journal;
     struct consensus *consensus;
     struct notify notify;

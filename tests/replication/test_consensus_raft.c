@@ -8,6 +8,7 @@
 #include "storage/journal_fill.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct cluster *started(uint32_t count)
@@ -560,6 +561,112 @@ Test(consensus_raft, a_follower_behind_is_told_of_and_goes_on_when_caught_up)
     cluster_commit(cluster, 100);
     cluster_run(cluster, 3000);
     cr_assert_eq(cluster->nodes[leader].behind_count[away], before);
+    cluster_destroy(cluster);
+}
+
+/* ---- disks ---- */
+
+/* The other site is away, and the leader and the witness go on for much longer than memory reaches:
+ * the witness's memory is bounded, its journal keeps everything, and a restart does not change
+ * that. */
+Test(consensus_raft, a_site_may_be_away_for_longer_than_memory_reaches)
+{
+    struct cluster *cluster = cluster_create(3, 3, false);
+    cluster->log_bytes_max = 6 * 1024 * 1024;
+    cluster->tail_bytes = 1024 * 1024;
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_start(cluster, i);
+    uint64_t last = cluster_commit(cluster, 100);
+    uint32_t leader = cluster_leader(cluster);
+    cluster_crash(cluster, 1 - leader);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 100; i++) {
+            last = cluster_commit(cluster, 100000);
+            if (i % 8 == 0)
+                cluster_flush(cluster, leader);
+        }
+        cr_assert_lt(cluster_status(cluster, 2).log_bytes, 3 * 1024 * 1024);
+        cluster_crash(cluster, 2);
+        cluster_start(cluster, 2);
+        cr_assert_lt(cluster_status(cluster, 2).log_bytes, 4 * 1024 * 1024);
+        struct journal_position position;
+        journal_position(cluster->nodes[2].journal, &position);
+        cr_assert_eq(position.first_index, 1);
+        cr_assert_eq(position.last_index, last);
+        cluster_commit(cluster, 100);
+    }
+    cluster_destroy(cluster);
+}
+
+/* The same directory without the witness's note, or with a damaged one: it starts, and remembers
+ * more. */
+Test(consensus_raft, a_witness_without_its_note_remembers_more)
+{
+    struct cluster *cluster = cluster_create(3, 3, false);
+    cluster->log_bytes_max = 6 * 1024 * 1024;
+    cluster->tail_bytes = 256 * 1024;
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_start(cluster, i);
+    for (int i = 0; i < 40; i++) {
+        cluster_commit(cluster, 100000);
+        cluster_flush(cluster, cluster_leader(cluster));
+    }
+    cluster_crash(cluster, 2);
+    cluster_start(cluster, 2);
+    uint64_t noted = cluster_status(cluster, 2).log_first_index;
+    cr_assert_gt(noted, 10);
+    cluster_commit(cluster, 100);
+    cluster_crash(cluster, 2);
+    char path[128];
+    snprintf(path, sizeof path, "%s/witness_log", cluster->nodes[2].directory);
+    FILE *file = fopen(path, "r+");
+    cr_assert_not_null(file);
+    fseek(file, 9, SEEK_SET);
+    fputc(0x55, file);
+    fclose(file);
+    cluster_start(cluster, 2);
+    cr_assert_eq(cluster_status(cluster, 2).log_first_index, 1);
+    cluster_commit(cluster, 100);
+    cluster_crash(cluster, 2);
+    cr_assert_eq(remove(path), 0);
+    cluster_start(cluster, 2);
+    cr_assert_eq(cluster_status(cluster, 2).log_first_index, 1);
+    cluster_commit(cluster, 100);
+    cluster_destroy(cluster);
+}
+
+/* A journal that cannot write, or a term that cannot be written: the node fails and says what
+ * failed; nothing more comes from it. The others go on. */
+Test(consensus_raft, a_failing_disk_ends_the_node)
+{
+    struct cluster *cluster = started(3);
+    cluster_commit(cluster, 100);
+    uint32_t leader = cluster_leader(cluster);
+    struct cluster_node *node = &cluster->nodes[leader];
+    faulty_disk_set(&node->disk, &node->disk.write_status, STATUS_IO);
+    (void)cluster_propose(cluster, leader, 100, NULL);
+    cluster_run(cluster, 100);
+    cr_assert(node->failed);
+    cr_assert_not_null(strstr(node->failure, "could not write entry"), "%s", node->failure);
+    cr_assert_null(consensus_next(node->consensus));
+    cr_assert_eq(cluster_propose(cluster, leader, 100, NULL), STATUS_NOT_READY);
+    cluster_crash(cluster, leader);
+    faulty_disk_set(&node->disk, &node->disk.write_status, STATUS_OK);
+    cluster_commit(cluster, 100);
+
+    uint32_t next = cluster_leader(cluster);
+    struct cluster_node *voter = &cluster->nodes[2];
+    cluster_start(cluster, leader);
+    cluster_commit(cluster, 100);
+    faulty_disk_set(&voter->disk, &voter->disk.write_status, STATUS_IO);
+    cluster_crash(cluster, next);
+    cluster_run(cluster, 1000);
+    cr_assert(voter->failed);
+    cr_assert_not_null(strstr(voter->failure, "hard_state"), "%s", voter->failure);
+    cluster_crash(cluster, 2);
+    faulty_disk_set(&voter->disk, &voter->disk.write_status, STATUS_OK);
+    cluster_start(cluster, 2);
+    cluster_commit(cluster, 100);
     cluster_destroy(cluster);
 }
 
