@@ -35,15 +35,18 @@ DEBIT, CREDIT = (n.to_bytes(16, "big") for n in (1, 2))
 class Member(Node):
     """A node of a cluster: site, kind, and its address for the others."""
 
-    def __init__(self, sites, node_id, site, kind, directory=None):
+    def __init__(self, sites, node_id, site, kind, directory=None, at=None):
+        """`at`: another node whose address this one has, instead of one of its own."""
         self.sites, self.node_id, self.site, self.kind = sites, node_id, site, kind
         self.founder = node_id == 1
         self.cluster_id = None          # of the cluster to join
         certificate = sites.security.node(node_id)
         super().__init__(sites.programs, sites.security, sites.schema,
                          directory or os.path.join(sites.directory, "node-%d" % node_id))
-        self.peer_port = free_port()
+        self.peer_port = at.peer_port if at else free_port()
         self.address = sites.network.add(node_id, self.config_path, self.peer_port)
+        if at:
+            self.address = at.address
         self.host, self.prefix = sites.network.host(node_id), sites.network.prefix(node_id)
         self.config["listen"] = {"grpc": "%s:%d" % (self.host, free_port()), "ops": self.host + ":0"}
         self.config["peer"] = {"listen": "%s:%d" % (self.host, self.peer_port)}
@@ -122,6 +125,7 @@ class Sites:
         self.network = network or Network()
         self.members = [Member(self, number, site, kind)
                         for number, (site, kind) in enumerate(topology, 1)]
+        self.last_id = len(topology)
         self.cluster_id = None
 
     # ---- making ----
@@ -153,7 +157,8 @@ class Sites:
 
     def new_member(self, site, kind="data"):
         """One more node, with the next free id; neither initialised nor started."""
-        member = Member(self, max(m.node_id for m in self.members) + 1, site, kind)
+        self.last_id += 1
+        member = Member(self, self.last_id, site, kind)
         self.members.append(member)
         return member
 

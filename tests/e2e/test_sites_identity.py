@@ -17,10 +17,10 @@ def logged(member, *words):
     return any(all(word in line for word in words) for line in member.log_text().splitlines())
 
 
-def newcomer(sites, member):
+def newcomer(sites, member, at=None):
     """A node with that one's id, site and kind, and files of its own."""
     return Member(sites, member.node_id, member.site, member.kind,
-                  os.path.join(sites.directory, "newcomer-" + secrets.token_hex(4)))
+                  os.path.join(sites.directory, "newcomer-" + secrets.token_hex(4)), at)
 
 
 # A data node lost its disk. Made anew under its old id it is refused by everybody, votes for nobody
@@ -32,7 +32,7 @@ def test_wiped_node_is_refused_and_comes_back_by_replace(t):
     sites.lead_at("A")
     lost.kill()
     shutil.rmtree(lost.data)
-    again = newcomer(sites, lost)
+    again = newcomer(sites, lost, at=lost)
     t.fresh.append(again)
     sites.prepare_joiner(again)
     t.eventually(lambda: any(logged(m, "peer_refused", "is incarnation") for m in sites.data("A")),
