@@ -130,14 +130,23 @@ int guard_truncate(struct raft_io *outer, raft_index index)
     return guard_disk_result(guard_of(outer), "truncate", inner->truncate(inner, index));
 }
 
+/* An election that cannot write its term or vote makes a follower of a candidate and keeps the
+ * candidate's fields, which libraft then frees as a follower's: not the end that S8 wants. It is
+ * told that all is well and hears nothing more. */
+static int guard_state_result(struct raft_guard *guard, const char *operation, int code)
+{
+    (void)guard_disk_result(guard, operation, code); /* who has to know was told */
+    return guard->stopped ? 0 : code;
+}
+
 int guard_set_term(struct raft_io *outer, raft_term term)
 {
     struct raft_io *inner = guard_inner(outer);
-    return guard_disk_result(guard_of(outer), "set_term", inner->set_term(inner, term));
+    return guard_state_result(guard_of(outer), "set_term", inner->set_term(inner, term));
 }
 
 int guard_set_vote(struct raft_io *outer, raft_id id)
 {
     struct raft_io *inner = guard_inner(outer);
-    return guard_disk_result(guard_of(outer), "set_vote", inner->set_vote(inner, id));
+    return guard_state_result(guard_of(outer), "set_vote", inner->set_vote(inner, id));
 }
