@@ -43,6 +43,7 @@ struct fake {
     size_t request_count;
     uint8_t *requests[CALLS_KEPT];
     size_t sizes[CALLS_KEPT];
+    uint64_t max_age_ns; /* of the last request */
     struct grpc_call *forgotten[CALLS_KEPT];
     size_t forgotten_count;
 };
@@ -80,6 +81,7 @@ static void handle(void *context, struct grpc_call *call, const uint8_t *message
     struct fake *fake = context;
     pthread_mutex_lock(&fake->lock);
     size_t number = fake->request_count++;
+    fake->max_age_ns = grpc_call_max_age_ns(call);
     const struct step *step =
         &fake->steps[number < fake->step_count ? number : fake->step_count - 1];
     if (number < CALLS_KEPT) {
@@ -194,9 +196,10 @@ static struct fake *fake_start(const struct step *steps, size_t count)
         .ca_file = path_of(fake, "ca.pem", ca),
     };
     cr_assert_eq(grpc_server_create(&options, &fake->server, &error), STATUS_OK, "%s", error.text);
-    static const char *const paths[] = {"/tally.v1.Ledger/CreateTransfers",
-                                        "/tally.v1.Ledger/LookupAccounts",
-                                        "/tally.v1.Admin/GetStatus"};
+    static const char *const paths[] = {
+        "/tally.v1.Ledger/CreateTransfers", "/tally.v1.Ledger/LookupAccounts",
+        "/tally.v1.Admin/GetStatus",        "/tally.v1.Admin/ListMembers",
+        "/tally.v1.Admin/AddMember",        "/tally.v1.Admin/TransferLeadership"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         grpc_server_add(fake->server, &(struct grpc_method){
                                           .path = paths[i], .message = handle, .context = fake});
@@ -640,6 +643,105 @@ Test(call, waiting_ends_with_its_timeout, .timeout = 20)
     while (tally_in_flight(client) > 0)
         (void)tally_wait(client, 1000);
     cr_assert_eq(status, TALLY_UNKNOWN);
+    tally_client_destroy(client);
+    fake_stop(fake);
+}
+
+/* A question may say how old a state it will do with; a request that changes something may not. */
+Test(call, greatest_age_goes_with_questions_only, .timeout = 60)
+{
+    struct fake *fake = fake_start((const struct step[]){{.code = GRPC_OK, .raw = ""}}, 1);
+    struct tally_client *client = connect_to(fake, NULL, 1);
+    struct tally_call call = {.deadline_ms = 5000, .max_age_ms = 1500};
+    char *json;
+    cr_assert_eq(tally_get_status(client, &call, &json), TALLY_OK, "%s", call.error.text);
+    tally_free(json);
+    pthread_mutex_lock(&fake->lock);
+    cr_expect_eq(fake->max_age_ns, 1500000000u);
+    pthread_mutex_unlock(&fake->lock);
+    uint8_t results[3];
+    call = new_call(5000);
+    call.max_age_ms = 1500;
+    (void)tally_create_transfers(client, &call, transfers, 3, results); /* the answer is none */
+    call = (struct tally_call){.max_age_ms = 24 * 3600 * 1000 + 1};
+    cr_expect_eq(tally_get_status(client, &call, &json), TALLY_INVALID);
+    tally_client_destroy(client);
+    fake_join(fake);
+    cr_expect_eq(fake->max_age_ns, 0);
+    fake_stop(fake);
+}
+
+static const struct tally_member a_member = {
+    .node_id = 3, .kind = TALLY_MEMBER_WITNESS, .incarnation = {7}, .site = "W", .address = "w:1"};
+
+/* A node that does not lead turns the change away, an attempt gets lost: the same bytes are sent
+ * until the leader has them. No identity is needed. */
+Test(call, change_of_members_looks_for_the_leader, .timeout = 60)
+{
+    struct fake *fake =
+        fake_start((const struct step[]){{.code = GRPC_UNAVAILABLE, .outcome = "NOT_ACCEPTED"},
+                                         {.code = GRPC_UNAVAILABLE, .outcome = "UNKNOWN"},
+                                         {.code = GRPC_OK, .raw = ""}},
+                   3);
+    struct tally_client *client = connect_to(fake, NULL, 1);
+    struct tally_call call = {.deadline_ms = 10000};
+    cr_expect_eq(tally_add_member(client, &call, &a_member, true), TALLY_OK, "%s", call.error.text);
+    tally_client_destroy(client);
+    fake_join(fake);
+    cr_assert_eq(fake->request_count, 3);
+    Tally__V1__AddMemberRequest *sent =
+        tally__v1__add_member_request__unpack(NULL, fake->sizes[0], fake->requests[0]);
+    cr_assert_not_null(sent);
+    cr_expect(sent->force);
+    cr_expect_eq(sent->member->node_id, 3);
+    cr_expect_eq(sent->member->kind, TALLY__V1__MEMBER_KIND__WITNESS);
+    cr_expect_str_eq(sent->member->site, "W");
+    cr_expect_str_eq(sent->member->address, "w:1");
+    cr_expect_arr_eq(sent->member->incarnation.data, a_member.incarnation, 16);
+    tally__v1__add_member_request__free_unpacked(sent, NULL);
+    cr_expect_eq(memcmp(fake->requests[0], fake->requests[2], fake->sizes[0]), 0);
+    fake_stop(fake);
+}
+
+/* A rule stands in the way: the node's words, once. No answer in time: what that means for members,
+ * not what it means for a question. */
+Test(call, change_of_members_ends_in_words, .timeout = 60)
+{
+    struct fake *fake =
+        fake_start((const struct step[]){{.code = GRPC_FAILED_PRECONDITION}, {.forget = true}}, 2);
+    struct tally_client *client = connect_to(fake, NULL, 1);
+    struct tally_call call = {.deadline_ms = 5000};
+    cr_expect_eq(tally_add_member(client, &call, &a_member, false), TALLY_REFUSED);
+    cr_expect(strstr(call.error.text, "as the test said"), "%s", call.error.text);
+    cr_expect_not(call.error.retryable);
+    uint64_t leader = 99;
+    call = (struct tally_call){.deadline_ms = 200};
+    cr_expect_eq(tally_transfer_leadership(client, &call, 2, &leader), TALLY_NO_ANSWER);
+    cr_expect(strstr(call.error.text, "tally member list"), "%s", call.error.text);
+    cr_expect_eq(leader, 99);
+    tally_client_destroy(client);
+    fake_stop(fake);
+}
+
+/* Answers that are none: garbage, a member without an incarnation. */
+Test(call, nonsense_about_members_is_refused, .timeout = 60)
+{
+    struct fake *fake =
+        fake_start((const struct step[]){{.code = GRPC_OK, .raw = "\x0a\x01\xff"},
+                                         {.code = GRPC_OK, .raw = "\x0a\x02\x0a\x01"},
+                                         {.code = GRPC_OK, .raw = "\x0a\x02\x18\x01"},
+                                         {.code = GRPC_OK, .raw = ""}},
+                   4);
+    struct tally_client *client = connect_to(fake, NULL, 1);
+    struct tally_members members = {.count = 55};
+    for (int i = 0; i < 3; i++) {
+        struct tally_call call = {.deadline_ms = 5000};
+        cr_expect_eq(tally_list_members(client, &call, &members), TALLY_NO_ANSWER, "%d", i);
+        cr_expect_eq(members.count, 55);
+    }
+    struct tally_call call = {.deadline_ms = 5000};
+    cr_expect_eq(tally_list_members(client, &call, &members), TALLY_OK, "%s", call.error.text);
+    cr_expect_eq(members.count, 0);
     tally_client_destroy(client);
     fake_stop(fake);
 }
