@@ -37,7 +37,6 @@ static void check_hello(const uint8_t *data, size_t size, uint8_t choice)
         .self = &self,
         .certificate_node = choice & 8 ? hello.node_id : 2,
         .member = choice & 16 ? &member : NULL,
-        .accepts_strangers = (choice & 32) != 0,
         .process = choice & 64 ? hello.process : 0,
     };
     struct net_error words = {.text = ""};
