@@ -81,7 +81,7 @@ struct peers_lane_status {
 struct peers_status {
     uint64_t node_id;
     char address[MEMBER_ADDRESS_SIZE_MAX + 1];
-    bool is_stranger; /* not of our member table, which is empty */
+    bool is_stranger; /* not of our member table */
     struct peers_lane_status lanes[TRANSPORT_LANE_COUNT];
 };
 

@@ -249,8 +249,7 @@ static bool understand(struct peers_connection *c, const struct peers_frame *fra
     struct peers_expectation expectation = {
         .self = &peers->self,
         .certificate_node = c->certificate_node,
-        .member = peer ? &peer->member : NULL,
-        .accepts_strangers = peers->member_count == 0,
+        .member = peer && peer->row == PEERS_ROW_MEMBER ? &peer->member : NULL,
         .process = peer ? peers_peer_process(peer) : 0,
     };
     enum peers_refusal refusal = peers_hello_judge(hello, &expectation, &text);
@@ -268,7 +267,7 @@ static void receive_hello(struct peers_connection *c, const struct peers_frame *
     if (!understand(c, frame, &hello))
         return;
     struct peers_peer *peer = peers_table_find(peers, hello.node_id);
-    if (peers->member_count == 0) {
+    if (!peer || peer->row == PEERS_ROW_STRANGER) {
         char host[LOOKUP_HOST_SIZE_MAX + 1];
         uint16_t port;
         if (lookup_split(hello.address, host, &port, &text) != STATUS_OK) {
@@ -278,11 +277,10 @@ static void receive_hello(struct peers_connection *c, const struct peers_frame *
         peer = peers_table_stranger(peers, &hello);
         if (!peer) {
             peers_connection_refuse(c, PEERS_REFUSED_BUSY,
-                                    "too many nodes talk to one that is no member yet");
+                                    "too many nodes that the member table does not know");
             return;
         }
     }
-    invariant(peer != NULL);
     c->lane = &peer->lanes[hello.lane];
     c->process = hello.process;
     move(c, PEERS_CONFIRMING);

@@ -67,7 +67,6 @@ const char *peers_refusal_text(enum peers_refusal refusal)
         [PEERS_REFUSED_NEWER_EPOCH] = "a newer cluster epoch",
         [PEERS_REFUSED_OWN_ID] = "our own id",
         [PEERS_REFUSED_WRONG_NODE] = "another node was meant",
-        [PEERS_REFUSED_UNKNOWN] = "not a member",
         [PEERS_REFUSED_INCARNATION] = "another incarnation",
         [PEERS_REFUSED_KIND] = "another kind of node",
         [PEERS_REFUSED_TWO_PROCESSES] = "two processes with one id",
@@ -75,7 +74,8 @@ const char *peers_refusal_text(enum peers_refusal refusal)
         [PEERS_REFUSED_MEMORY] = "out of memory",
         [PEERS_REFUSED_UNREACHABLE] = "unreachable",
     };
-    return (unsigned)refusal < PEERS_REFUSAL_END ? texts[refusal] : "an unknown reason";
+    const char *text = (unsigned)refusal < PEERS_REFUSAL_END ? texts[refusal] : NULL;
+    return text ? text : "an unknown reason";
 }
 
 void peers_hello_encode(const struct peers_hello *hello, uint8_t out[PEERS_HELLO_SIZE])
@@ -276,14 +276,7 @@ static enum peers_refusal judge_member(const struct peers_hello *hello,
                                        const struct peers_expectation *e, struct net_error *text)
 {
     const struct member *member = e->member;
-    if (!member && !e->accepts_strangers) {
-        net_error_set(text,
-                      "node %" PRIu64 " is not in the member table of node %" PRIu64
-                      ": add it by `tally member add`, or it was removed",
-                      hello->node_id, e->self->node_id);
-        return PEERS_REFUSED_UNKNOWN;
-    }
-    if (member && !e->accepts_strangers &&
+    if (member &&
         memcmp(hello->incarnation, member->incarnation, sizeof member->incarnation) != 0) {
         net_error_set(text,
                       "node %" PRIu64 " is incarnation %s, the member table of node %" PRIu64
@@ -293,7 +286,7 @@ static enum peers_refusal judge_member(const struct peers_hello *hello,
                       hex(member->incarnation).text);
         return PEERS_REFUSED_INCARNATION;
     }
-    if (member && !e->accepts_strangers && hello->kind != member->kind) {
+    if (member && hello->kind != member->kind) {
         net_error_set(text,
                       "node %" PRIu64 " is a %s node, the member table of node %" PRIu64
                       " says %s: remove it and add it again",

@@ -22,22 +22,22 @@
 /* Numbers are part of the format: add at the end. */
 enum peers_refusal {
     PEERS_ACCEPTED = 0,
-    PEERS_REFUSED_GARBAGE,       /* not our protocol, a frame out of place or too large */
-    PEERS_REFUSED_VERSION,       /* another version of the protocol */
-    PEERS_REFUSED_TLS,           /* TLS itself failed; never sent as a frame */
-    PEERS_REFUSED_CERTIFICATE,   /* speaks for somebody else, or was revoked */
-    PEERS_REFUSED_CLUSTER,       /* another cluster id */
-    PEERS_REFUSED_OLDER_EPOCH,   /* the peer belongs to an older cluster epoch */
-    PEERS_REFUSED_NEWER_EPOCH,   /* the peer belongs to a newer one: we are the old ones */
-    PEERS_REFUSED_OWN_ID,        /* the peer says it is who we are */
-    PEERS_REFUSED_WRONG_NODE,    /* it meant to reach another node */
-    PEERS_REFUSED_UNKNOWN,       /* not in the member table */
-    PEERS_REFUSED_INCARNATION,   /* the member table knows another incarnation */
-    PEERS_REFUSED_KIND,          /* data node and witness confused */
-    PEERS_REFUSED_TWO_PROCESSES, /* another living process with this id is connected */
-    PEERS_REFUSED_BUSY,          /* too many connections or nodes; again later */
-    PEERS_REFUSED_MEMORY,        /* out of memory; again later */
-    PEERS_REFUSED_UNREACHABLE,   /* not refused at all: no connection; never sent */
+    PEERS_REFUSED_GARBAGE,     /* not our protocol, a frame out of place or too large */
+    PEERS_REFUSED_VERSION,     /* another version of the protocol */
+    PEERS_REFUSED_TLS,         /* TLS itself failed; never sent as a frame */
+    PEERS_REFUSED_CERTIFICATE, /* speaks for somebody else, or was revoked */
+    PEERS_REFUSED_CLUSTER,     /* another cluster id */
+    PEERS_REFUSED_OLDER_EPOCH, /* the peer belongs to an older cluster epoch */
+    PEERS_REFUSED_NEWER_EPOCH, /* the peer belongs to a newer one: we are the old ones */
+    PEERS_REFUSED_OWN_ID,      /* the peer says it is who we are */
+    PEERS_REFUSED_WRONG_NODE,  /* it meant to reach another node */
+    /* 10 is not used: who is in no member table may be a member all the same (peers_table.c) */
+    PEERS_REFUSED_INCARNATION = 11, /* the member table knows another incarnation */
+    PEERS_REFUSED_KIND,             /* data node and witness confused */
+    PEERS_REFUSED_TWO_PROCESSES,    /* another living process with this id is connected */
+    PEERS_REFUSED_BUSY,             /* too many connections or nodes; again later */
+    PEERS_REFUSED_MEMORY,           /* out of memory; again later */
+    PEERS_REFUSED_UNREACHABLE,      /* not refused at all: no connection; never sent */
     PEERS_REFUSAL_END
 };
 
@@ -77,8 +77,7 @@ uint64_t peers_uri_node(const char *uri, const char *prefix);
 struct peers_expectation {
     const struct transport_self *self;
     uint64_t certificate_node;   /* as peers_uri_node() of the verified certificate */
-    const struct member *member; /* our table's row for hello->node_id; NULL: none */
-    bool accepts_strangers;      /* our table is empty */
+    const struct member *member; /* our table's row for hello->node_id; NULL: a stranger */
     uint64_t process;            /* of hello->node_id's living connections; 0: none */
 };
 

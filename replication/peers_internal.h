@@ -41,8 +41,8 @@
 #define UNKNOWN_CONNECTIONS_MAX 64
 /* A stranger without connection is forgotten after this. */
 #define STRANGER_MS 10000
-/* Members, and as many that are going. */
-#define PEERS_ROWS_MAX (2 * MEMBERS_MAX)
+/* Members, strangers, and as many that are going. */
+#define PEERS_ROWS_MAX (3 * MEMBERS_MAX)
 /* Names being looked up, forgotten ones included. */
 #define LOOKUPS_MAX 64
 /* What repeats is reported again after this. */
@@ -108,7 +108,7 @@ struct peers_lane {
 enum peers_row {
     PEERS_ROW_FREE,
     PEERS_ROW_MEMBER,
-    PEERS_ROW_STRANGER, /* we have no table, and it greeted us */
+    PEERS_ROW_STRANGER, /* not in our table, and it greeted us or was a member before */
     PEERS_ROW_GOING,    /* no connection any more; the sink is not told yet */
 };
 
@@ -156,7 +156,6 @@ struct peers {
     struct transport_sink sink;
 
     struct peers_peer table[PEERS_ROWS_MAX];
-    uint32_t member_count; /* 0: strangers are accepted */
 
     struct peers_connection *connections; /* all, until closed */
     uint32_t unknown_count;               /* accepted, not UP, not CLOSED */

@@ -1,10 +1,16 @@
 /*
  * Whom we know, and what the sink knows of them.
  *
- * A row per member but ourselves. While we are no member (our table is empty) a row is made for
- * every node that greets us with a good certificate of our cluster, since a node that joins learns
- * whom to answer only by being spoken to; such a stranger goes again once it has been gone for
- * STRANGER_MS, or when we get a table that does not name it.
+ * A row per member but ourselves, and rows for strangers: nodes that our member table does not name
+ * and that greet us with a good certificate of our cluster. They are let in, and answered at the
+ * address that they name, because the table may be behind the truth: a node that joins has none,
+ * and one that was away while members changed has an old one; the leader that could give them the
+ * new one may be a stranger to both (Raft, section 6: a server takes messages from servers that are
+ * not in its configuration). What a stranger may ask for is the business of those above; only a
+ * node that the table knows under another incarnation is refused. A member that leaves the table
+ * becomes a stranger without being hung up on: a leader that removes itself must be heard until
+ * that is committed. A stranger goes once it has had no connection for STRANGER_MS; there are
+ * MEMBERS_MAX of them at most.
  *
  * A lane is linked when both connections are up. Each time it becomes so begins a session; the sink
  * is told `down` for the session it knew before it is told `up` for the next, however short the
@@ -206,20 +212,36 @@ static void readdress(struct peers_peer *peer, const char *address)
         peers_dial_reset(&peer->lanes[i], "its address has changed");
 }
 
+static uint32_t stranger_count(const struct peers *peers)
+{
+    uint32_t count = 0;
+    for (int i = 0; i < PEERS_ROWS_MAX; i++)
+        count += peers->table[i].row == PEERS_ROW_STRANGER;
+    return count;
+}
+
+static void become_stranger(struct peers_peer *peer)
+{
+    struct peers *peers = peer->peers;
+    if (peer->row == PEERS_ROW_STRANGER)
+        return;
+    peer->seen_ns = peers_now(peers);
+    if (stranger_count(peers) < MEMBERS_MAX)
+        peer->row = PEERS_ROW_STRANGER;
+    else
+        part_from(peer, "not in the member table any more");
+}
+
 void peers_table_set(struct peers *peers, const struct member *members, uint32_t count)
 {
     invariant_values(count <= MEMBERS_MAX, count, MEMBERS_MAX);
-    bool had_table = peers->member_count > 0;
-    peers->member_count = count;
     for (int i = 0; i < PEERS_ROWS_MAX; i++) {
         struct peers_peer *peer = &peers->table[i];
         if (!is_known(peer))
             continue;
         const struct member *member = find_member(members, count, peer->member.node_id);
-        if (count == 0 && !had_table)
-            continue; /* still no member: strangers stay */
         if (!member) {
-            part_from(peer, "not in the member table any more");
+            become_stranger(peer);
         } else if (!is_same_node(member, &peer->member)) {
             part_from(peer, "the member table has another incarnation of this node");
         } else {
@@ -250,7 +272,6 @@ void peers_table_clear(struct peers *peers)
             part_from(&peers->table[i], "the transport was stopped");
         forget_row(&peers->table[i]);
     }
-    peers->member_count = 0;
 }
 
 struct peers_peer *peers_table_stranger(struct peers *peers, const struct peers_hello *hello)
@@ -268,11 +289,8 @@ struct peers_peer *peers_table_stranger(struct peers *peers, const struct peers_
         peer->seen_ns = peers_now(peers);
         return peer;
     }
-    uint32_t count = 0;
-    for (int i = 0; i < PEERS_ROWS_MAX; i++)
-        count += is_known(&peers->table[i]);
     peer = free_row(peers);
-    if (count >= MEMBERS_MAX || !peer)
+    if (stranger_count(peers) >= MEMBERS_MAX || !peer)
         return NULL;
     init_row(peers, peer, PEERS_ROW_STRANGER, &member);
     return peer;

@@ -81,10 +81,14 @@ static inline enum status transport_start(struct transport *t, const struct tran
 {
     return t->operations->start(t, self, sink);
 }
-/* The members as of the newest configuration (ourselves included or not); copied. Others are
- * disconnected and refused. While the table is empty (a node that was never added), any node with a
- * good certificate and our cluster id is accepted, and answered on connections to the address that
- * it names. */
+/* The members as of the newest configuration (ourselves included or not); copied. These are
+ * dialled. Whoever is not among them is a stranger: with a good certificate, our cluster id and
+ * epoch it is let in, and answered on connections to the address that it names, because the table
+ * may be behind the truth, or empty in a node that was never added (Raft, section 6: a server takes
+ * messages from servers that are not in its configuration). Strangers are bounded by MEMBERS_MAX;
+ * what they may ask for is for the sink to judge. An id that is in the table with another
+ * incarnation or kind is disconnected and refused; a member that leaves the table becomes a
+ * stranger. */
 static inline void transport_members(struct transport *t, const struct member *members,
                                      uint32_t count)
 {

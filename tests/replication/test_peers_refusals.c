@@ -109,22 +109,29 @@ Test(peers_refusals, an_older_and_a_newer_cluster_epoch)
     expect_mutual(a, PEERS_REFUSED_NEWER_EPOCH, b, PEERS_REFUSED_OLDER_EPOCH, "cluster epoch");
 }
 
-Test(peers_refusals, a_node_that_is_no_member)
+/* Nodes of our cluster that no table names are let in, but not without end. */
+Test(peers_refusals, strangers_are_bounded)
 {
-    struct rig_node *a = node(1), *b = node(3);
-    struct member members[2] = {rig_member(a), rig_member(b)};
-    rig_start(a);
-    rig_members(a, members, 1);
-    rig_start(b);
-    rig_members(b, members, 2);
-    rig_expect_event(a, "peer_refused", 3, PEERS_REFUSED_UNKNOWN,
-                     "node 3 is not in the member table of node 1");
-    rig_expect_event(b, "peer_refuses_us", 1, PEERS_REFUSED_UNKNOWN,
-                     "node 3 is not in the member table of node 1");
-    expect_never_up(a, b);
-    /* Then it is added, and nobody has to be restarted. */
-    rig_members(a, members, 2);
-    rig_wait(&rig, rig_all_up(a, b));
+    struct rig_node *a = node_with_raw(9);
+    struct rig_raw *raw = NULL;
+    for (int id = 10; id <= 10 + MEMBERS_MAX; id++) {
+        char file[16], names[64];
+        (void)snprintf(file, sizeof file, "n%d", id);
+        (void)snprintf(names, sizeof names, "URI:spiffe://tallystick/node/%d", id);
+        pki_issue(rig.pki, &(struct pki_certificate){.file = file, .alternative_names = names});
+        rig_raw_certificate(&rig, file);
+        raw = dial(a);
+        struct transport_self self = a->self;
+        self.node_id = (uint64_t)id;
+        struct peers_hello hello = rig_hello(&self, 1, TRANSPORT_RAFT);
+        rig_raw_hello(raw, PEERS_FRAME_HELLO, &hello);
+        if (id < 10 + MEMBERS_MAX)
+            rig_wait(&rig, rig_raw_has_frame(raw, PEERS_FRAME_WELCOME));
+    }
+    expect_raw(raw, PEERS_REFUSED_BUSY, "too many nodes that the member table does not know");
+    rig_expect_event(a, "peer_refused", 10 + MEMBERS_MAX, PEERS_REFUSED_BUSY, "too many nodes");
+    struct peers_status status[2 * MEMBERS_MAX];
+    cr_assert_eq(peers_status(a->peers, status, 2 * MEMBERS_MAX), 1 + MEMBERS_MAX);
 }
 
 /* A node that lost its disk and was made anew under its old id. */
