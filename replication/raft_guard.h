@@ -70,8 +70,9 @@ enum raft_guard_part {
     RAFT_GUARD_ALL = 0x7ff4ffff,
 };
 
-/* A witness that refused a data node its vote waits this long for another one to lead. */
-#define RAFT_GUARD_RESORT_MS 150
+/* A witness that refused a data node its vote waits this long for another one to lead: longer than
+ * what lies between the campaigns of the others. 150 ms for an election timeout of 250. */
+#define RAFT_GUARD_RESORT_MS(election_timeout_ms) ((election_timeout_ms)*3 / 5)
 
 /* Servers of one configuration. */
 #define RAFT_GUARD_PEERS_MAX 16

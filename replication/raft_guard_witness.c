@@ -4,11 +4,10 @@
  *
  *  - QUIET: silence does not make it campaign, nor does TimeoutNow. It forgets a silent leader all
  *    the same (LEADER), or its vote, which every loss of a site needs, could not be given.
- *  - RESORT: it refused its vote to a data node *because that node's log is shorter*, and for 150
- * ms nobody with a longer one came to lead: then it campaigns itself, and again for as long as it
- *    is asked for votes that it must refuse.
- *  - REACH: not for a data node whose log ends before ours begins: we could not bring it up to
- * date.
+ *  - RESORT: it refused its vote to a data node *because that node's log is shorter*, and for a
+ *    while nobody with a longer one came to lead: then it campaigns itself, and again for as long
+ *    as it is asked for votes that it must refuse.
+ *  - REACH: not for a data node whose log ends before ours begins, which we could not complete.
  *  - SILENT: leading, it appends nothing. So nothing of its term exists, and by the old-term rule
  *    (S4) it commits nothing; it is never ready, so that nothing is proposed.
  *  - HAND_OVER: once a data node holds the whole log, that one is asked to campaign.
@@ -88,7 +87,7 @@ void guard_witness_asked(struct raft_guard *guard, const struct raft_request_vot
         return;
     guard->refused_at = guard->options.inner->time(guard->options.inner);
     if (guard->resort_at == 0)
-        guard->resort_at = guard->refused_at + RAFT_GUARD_RESORT_MS;
+        guard->resort_at = guard->refused_at + RAFT_GUARD_RESORT_MS(raft->election_timeout);
 }
 
 raft_id guard_witness_heir(const struct raft_guard *guard)

@@ -71,15 +71,15 @@ static bool is_refused(struct world *world, unsigned node)
     return world->nodes[node].guard.resort_at != 0;
 }
 
-/* Only W may lead, and it alone can give B the end of the log. It lets 150 ms pass for somebody
- * better. */
+/* Only W may lead, and it alone can give B the end of the log. It lets some time pass for
+ * somebody better. */
 enum schedule_result schedule_witness_alone_has_the_end(uint32_t parts)
 {
     bool way;
     struct world *world = leave_the_end_to_the_witness(parts, &way);
     raft_index last = raft_last_index(&world->nodes[W].raft);
     bool refused = world_run_until(world, is_refused, W, 5000);
-    world_run(world, RAFT_GUARD_RESORT_MS - 20);
+    world_run(world, RAFT_GUARD_RESORT_MS(1000) - 20);
     bool waits = world->nodes[W].raft.state == RAFT_FOLLOWER;
     world_run(world, 5000);
     return schedule_end(world, way,

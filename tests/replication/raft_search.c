@@ -29,7 +29,8 @@ struct search {
 };
 
 struct totals {
-    uint64_t acknowledged, elections, events, crashes, snapshots, changes, bad_seeds;
+    uint64_t acknowledged, elections, witness_elections, events, crashes, snapshots, changes,
+        bad_seeds;
 };
 
 struct run {
@@ -254,6 +255,7 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
     uint64_t trace = world->trace;
     totals->acknowledged += world->checkers.acknowledged_count;
     totals->elections += world->elections;
+    totals->witness_elections += world->witness_elections;
     totals->events += world->events;
     totals->crashes += run.crashes;
     totals->changes += world->changes;
@@ -337,10 +339,11 @@ int main(int argc, char **argv)
     double cpu = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
 
     bool repeats = run_seed(&search, from, &again) == first_trace;
-    printf("acknowledged %" PRIu64 ", elections %" PRIu64 ", crashes %" PRIu64
-           ", snapshots sent %" PRIu64 ", changes of members %" PRIu64 ", events %" PRIu64 "\n",
-           totals.acknowledged, totals.elections, totals.crashes, totals.snapshots, totals.changes,
-           totals.events);
+    printf("acknowledged %" PRIu64 ", elections %" PRIu64 " (of a witness %" PRIu64
+           "), crashes %" PRIu64 ", snapshots sent %" PRIu64 ", changes of members %" PRIu64
+           ", events %" PRIu64 "\n",
+           totals.acknowledged, totals.elections, totals.witness_elections, totals.crashes,
+           totals.snapshots, totals.changes, totals.events);
     printf("%.0f virtual seconds per CPU second; trace of seed %" PRIu64 ": %016" PRIx64 ", %s\n",
            (double)(seeds * search.seconds) / cpu, from, first_trace,
            repeats ? "and the same again" : "and ANOTHER the second time");

@@ -150,6 +150,7 @@ static void observe(struct world_node *node)
     if (node->raft.state == RAFT_LEADER && node->led_term != node->raft.current_term) {
         node->led_term = node->raft.current_term;
         world->elections++;
+        world->witness_elections += node->guard.options.witness ? 1 : 0;
         struct checked_leader leader = {
             .node = node->number,
             .term = node->led_term,

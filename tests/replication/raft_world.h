@@ -124,7 +124,7 @@ struct world {
     uint64_t now_ms;
     uint64_t trace; /* hash of everything that happened */
     uint64_t events;
-    uint64_t elections;
+    uint64_t elections, witness_elections;
     uint64_t changes; /* of members: begun, counted by the test */
     struct world_node nodes[WORLD_NODES_MAX];
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX];             /* [from][to] */
