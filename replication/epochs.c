@@ -82,6 +82,8 @@ static void prune(struct epochs *epochs)
         if (kept_from < to)
             to = kept_from;
     }
+    if (epochs->hold_index < to)
+        to = epochs->hold_index;
     if (to < position.first_index)
         return;
     enum status status = journal_prune_prefix(epochs->journal, to);

@@ -10,6 +10,9 @@
  *        │                     │                                │        │
  *        └─────────────────────┴──────────── any failure ───────┴──> FAILED
  *
+ * REINSTALLING (node_reinstall.c) is REPLAYING once more, on other files, in between: a node that
+ * was caught up by a copy comes to SERVING through it, from REPLAYING or SERVING.
+ *
  * Fail-stop: the first failure is kept and the phase becomes FAILED; at the end of the turn
  * everybody who waits is called back, in flight as "unknown outcome", because the entry may be in
  * the journal and count after a restart; never appended as "stopping". Nothing is applied or
@@ -25,6 +28,8 @@ uint64_t node_applied_index(const struct node *node)
 {
     if (node->machine != NULL)
         return machine_applied_index(node->machine);
+    if (node->consensus == NULL)
+        return 0; /* between two generations of files */
     struct consensus_status consensus;
     consensus_status(node->consensus, &consensus);
     return consensus.consumed_index;
@@ -34,10 +39,14 @@ uint64_t node_applied_index(const struct node *node)
 
 void node_move(struct node *node, enum node_phase next)
 {
-    static const bool allowed[NODE_FAILED + 1][NODE_FAILED + 1] = {
+    static const bool allowed[NODE_REINSTALLING + 1][NODE_REINSTALLING + 1] = {
         [NODE_OPENING] = {[NODE_REPLAYING] = true, [NODE_FAILED] = true},
-        [NODE_REPLAYING] = {[NODE_SERVING] = true, [NODE_DRAINING] = true, [NODE_FAILED] = true},
-        [NODE_SERVING] = {[NODE_DRAINING] = true, [NODE_FAILED] = true},
+        [NODE_REPLAYING] = {[NODE_SERVING] = true,
+                            [NODE_REINSTALLING] = true,
+                            [NODE_DRAINING] = true,
+                            [NODE_FAILED] = true},
+        [NODE_SERVING] = {[NODE_REINSTALLING] = true, [NODE_DRAINING] = true, [NODE_FAILED] = true},
+        [NODE_REINSTALLING] = {[NODE_SERVING] = true, [NODE_DRAINING] = true, [NODE_FAILED] = true},
         [NODE_DRAINING] = {[NODE_STOPPED] = true, [NODE_FAILED] = true},
     };
     invariant_values(allowed[node->phase][next], node->phase, next);
@@ -72,21 +81,23 @@ void node_wake_jobs(struct node *node)
         worker_wake(&node->workers[job]);
 }
 
-enum status node_start(struct node *node, struct node_error *out_error)
+static enum status start_threads(struct node *node)
 {
-    invariant(!node->started);
-    *out_error = (struct node_error){0};
-    node->started = true;
-    node_move(node, NODE_REPLAYING);
-    for (int job = 0; job < NODE_JOB_COUNT && !node->environment->manual_jobs; job++) {
-        if (worker_start(&node->workers[job]) == STATUS_OK)
-            continue;
-        node_fail(node, STATUS_NO_MEMORY,
-                  "the system refuses a thread: raise the limit on processes of this user");
-        *out_error = node->error;
-        return STATUS_NO_MEMORY;
-    }
+    for (int job = 0; job < NODE_JOB_COUNT && !node->environment->manual_jobs; job++)
+        if (worker_start(&node->workers[job]) != STATUS_OK) {
+            node_fail(node, STATUS_NO_MEMORY,
+                      "the system refuses a thread: raise the limit on processes of this user");
+            return STATUS_NO_MEMORY;
+        }
     node_wake_jobs(node);
+    return STATUS_OK;
+}
+
+enum status node_start_parts(struct node *node)
+{
+    enum status status = start_threads(node);
+    if (status != STATUS_OK)
+        return status;
     disk_guard_start(&node->guard);
     if (!node_is_witness(node))
         epochs_start(&node->epochs);
@@ -94,11 +105,14 @@ enum status node_start(struct node *node, struct node_error *out_error)
     notify_event(&node->notify, "node_replay_started",
                  "applying the journal's entries behind the checkpoint", node->replay_first,
                  node->replay_last);
-    enum status status = consensus_start(node->consensus);
+    status = consensus_start(node->consensus);
     if (status != STATUS_OK) {
-        node_fail(node, status,
-                  "the hard state of a new term could not be written; repair the disk first");
-        *out_error = node->error;
+        char text[256];
+        snprintf(text, sizeof text,
+                 "the node could not begin to take part (%s): the hard state could not be written, "
+                 "or the journal not be read; repair the disk first",
+                 status_text(status));
+        node_fail(node, status, text);
         return status;
     }
     status = node_start_transport(node);
@@ -108,6 +122,18 @@ enum status node_start(struct node *node, struct node_error *out_error)
                  "the address for the other nodes cannot be used (%s): is another process there?",
                  status_text(status));
         node_fail(node, status, text);
+    }
+    return status;
+}
+
+enum status node_start(struct node *node, struct node_error *out_error)
+{
+    invariant(!node->started);
+    *out_error = (struct node_error){0};
+    node->started = true;
+    node_move(node, NODE_REPLAYING);
+    enum status status = node_start_parts(node);
+    if (status != STATUS_OK) {
         *out_error = node->error;
         return status;
     }
@@ -121,6 +147,8 @@ void node_stop_jobs(struct node *node)
     journal_stop(node->journal);
     if (node->store != NULL)
         checkpoint_stop(node->store);
+    if (node->catch_up != NULL)
+        catch_up_stop(node->catch_up);
     node->jobs_stop = true;
     node_wake_jobs(node);
 }
@@ -238,7 +266,7 @@ bool node_close(struct node *node)
         invariant_values(node->phase == NODE_FAILED, node->phase, 0);
     if (node->phase == NODE_FAILED)
         node_abandon(node);
-    if (node->phase == NODE_FAILED && node->started) {
+    if (node->phase == NODE_FAILED && node->started && node->opened > OPENED_QUEUES) {
         node_stop_jobs(node);
         bool hung = false;
         for (int job = 0; job < NODE_JOB_COUNT; job++) {

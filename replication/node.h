@@ -55,6 +55,9 @@ struct node_options {
     struct transport *transport;
     /* 0 = the defaults, 250 and 50. All nodes alike. */
     uint32_t election_ms, heartbeat_ms;
+    /* The log in memory: how much of it there may be, and how much of it is kept below what the
+     * store holds, for members that are a little behind. 0 = consensus_raft.h's. */
+    uint64_t log_bytes_max, log_tail_bytes;
     /* Called on any thread: make the loop call node_process() soon. */
     void *wake_context;
     void (*wake_loop)(void *context);
@@ -77,6 +80,10 @@ struct node_options {
      *   entry_refused            bytes                    requests
      *   leader_changed           node that leads          term
      *   quarantined              index compared           status of writing it down
+     *   leader_disk_stuck        status of the transfer   try
+     *   clock_skew               ms from the median       status of the transfer
+     *   node_reinstalling        applied index            0
+     *   reinstall_failed         status                   0
      *   node_draining            requests waiting         entries in flight
      *   node_stopped             durable index            last index
      *   stop_hung                job number               0

@@ -56,6 +56,9 @@ static void receive_message(void *context, uint64_t from, enum transport_lane la
         receive_forward(node, from, bytes, size);
     else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD_RESULT)
         forward_receive_result(&node->forward, from, bytes, size);
+    else if (node->catch_up != NULL && header.type >= MESSAGE_CATCH_UP_FIRST &&
+             header.type <= MESSAGE_CATCH_UP_LAST)
+        catch_up_receive(node->catch_up, from, lane, bytes, size);
     node_ask_wake(node);
 }
 
@@ -68,13 +71,17 @@ static void note_link(void *context, uint64_t peer, enum transport_lane lane, bo
         consensus_linked(node->consensus, peer, up);
     else if (lane == TRANSPORT_CALLS)
         forward_link(&node->forward, peer, up);
+    if (node->catch_up != NULL && lane != TRANSPORT_RAFT)
+        catch_up_link(node->catch_up, peer, lane, up);
     node_ask_wake(node);
 }
 
 static void note_writable(void *context, uint64_t peer, enum transport_lane lane)
 {
-    (void)peer, (void)lane;
-    node_ask_wake(context);
+    struct node *node = context;
+    if (node->phase != NODE_FAILED && node->catch_up != NULL && lane != TRANSPORT_RAFT)
+        catch_up_writable(node->catch_up, peer, lane);
+    node_ask_wake(node);
 }
 
 /* ---- members ---- */
@@ -203,7 +210,7 @@ static void opening_read_cb(struct node_read *read, enum status status)
 /* REPLAYING ends; see the top. */
 static void begin_serving(struct node *node, const struct consensus_status *consensus)
 {
-    if (node->phase != NODE_REPLAYING)
+    if (node->phase != NODE_REPLAYING && node->phase != NODE_REINSTALLING)
         return;
     bool follows = consensus->leader_id != 0 && !consensus->leads;
     if (node_is_witness(node) ? consensus->leader_id != 0

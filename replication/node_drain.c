@@ -66,11 +66,28 @@ static bool checkpoint_is_settled(const struct node *node)
     return epochs_full_count(&node->epochs) >= 2 && !epochs_are_flushing(&node->epochs);
 }
 
-static bool jobs_have_ended(struct node *node)
+bool node_jobs_have_ended(struct node *node)
 {
     for (int job = 0; job < NODE_JOB_COUNT; job++)
         if (!worker_has_ended(&node->workers[job], NULL))
             return false;
+    return true;
+}
+
+bool node_join_jobs(struct node *node, const char *what)
+{
+    for (int job = 0; job < NODE_JOB_COUNT; job++) {
+        enum job_state state = JOB_DONE;
+        invariant(worker_has_ended(&node->workers[job], &state));
+        if (state == JOB_FAILED) {
+            char text[256];
+            snprintf(text, sizeof text, "the journal or the store failed while it was %s", what);
+            node_fail(node, STATUS_IO, text);
+            return false;
+        }
+        /* It has ended: only the thread's own last instructions are waited for. */
+        (void)worker_join(&node->workers[job], NODE_JOIN_MS);
+    }
     return true;
 }
 
@@ -91,16 +108,8 @@ static const char *drain_step_text(enum drain_step step)
 
 static void finish_drain(struct node *node)
 {
-    for (int job = 0; job < NODE_JOB_COUNT; job++) {
-        enum job_state state = JOB_DONE;
-        invariant(worker_has_ended(&node->workers[job], &state));
-        if (state == JOB_FAILED) {
-            node_fail(node, STATUS_IO, "the journal or the store failed while it was closed");
-            return;
-        }
-        /* It has ended: only the thread's own last instructions are waited for. */
-        (void)worker_join(&node->workers[job], NODE_JOIN_MS);
-    }
+    if (!node_join_jobs(node, "closed"))
+        return;
     consensus_process(node->consensus); /* what the writer finished just before it ended */
     node_stop_transport(node);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);
@@ -121,7 +130,7 @@ void node_process_drain(struct node *node)
         node->drain_step = DRAIN_JOBS;
         node_stop_jobs(node);
     }
-    if (node->drain_step == DRAIN_JOBS && jobs_have_ended(node)) {
+    if (node->drain_step == DRAIN_JOBS && node_jobs_have_ended(node)) {
         finish_drain(node);
         return;
     }
@@ -136,7 +145,12 @@ void node_process_drain(struct node *node)
 void node_drain(struct node *node)
 {
     invariant(node->phase != NODE_OPENING);
-    if (node->phase != NODE_REPLAYING && node->phase != NODE_SERVING)
+    if (node->reinstall_stops) {
+        node->drain_wanted = true;
+        return;
+    }
+    if (node->phase != NODE_REPLAYING && node->phase != NODE_SERVING &&
+        node->phase != NODE_REINSTALLING)
         return;
     node_move(node, NODE_DRAINING);
     node->drain_step = DRAIN_WRITES;

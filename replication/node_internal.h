@@ -2,6 +2,7 @@
 #ifndef TALLY_REPLICATION_NODE_INTERNAL_H
 #define TALLY_REPLICATION_NODE_INTERNAL_H
 
+#include "replication/catch_up.h"
 #include "replication/consensus.h"
 #include "replication/digests.h"
 #include "replication/directory.h"
@@ -38,6 +39,7 @@ enum opened_step {
     OPENED_STORE,
     OPENED_MACHINE,
     OPENED_CONSENSUS,
+    OPENED_CATCH_UP,
 };
 
 struct node_change;
@@ -62,6 +64,7 @@ struct node {
 
     /* parts */
     struct consensus *consensus;
+    struct catch_up *catch_up; /* NULL: a cluster without peers */
     struct proposer proposer;
     struct forward forward;
     struct fsm fsm;
@@ -87,6 +90,11 @@ struct node {
     bool pull_more;  /* the slice was over */
     bool replay_reported;
     enum drain_step drain_step;
+    bool reinstall_wanted; /* a copy is ready to take the place of our files */
+    bool reinstall_stops;  /* NODE_REINSTALLING: the old ones are being left */
+    bool drain_wanted;     /* as soon as that is over */
+    uint64_t reinstall_started_ns;
+    uint64_t reopened_total;
     uint64_t drain_started_ns;
     uint64_t hand_over_ns;              /* when that step began */
     uint64_t turned_ns;                 /* of this or the last turn */
@@ -139,6 +147,16 @@ void node_fail(void *context, enum status status, const char *text);
 /* The loop has to turn again; nothing when it will anyway. */
 void node_ask_wake(struct node *node);
 void node_wake_jobs(struct node *node);
+/* Threads, disk guard, consensus, transport: what an opened generation begins with. After anything
+ * but STATUS_OK the node has failed. */
+enum status node_start_parts(struct node *node);
+/* All jobs have ended. */
+bool node_jobs_have_ended(struct node *node);
+/* They have: false after a fail-stop, because one ended with an error. `what` was to be done. */
+bool node_join_jobs(struct node *node, const char *what);
+/* Begins to change over to the copy that is ready; the following turns are its. */
+void node_begin_reinstall(struct node *node);
+void node_process_reinstall(struct node *node);
 /* Consensus, journal and store end; the jobs end behind them. */
 void node_stop_jobs(struct node *node);
 /* Fail-stop: everybody who waits is called back. */

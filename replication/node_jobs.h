@@ -1,4 +1,4 @@
-/* The node's three jobs, for an environment with manual_jobs: a simulator or a single-threaded test
+/* The node's jobs, for an environment with manual_jobs: a simulator or a single-threaded test
  * steps them by itself, in any order. */
 #ifndef TALLY_REPLICATION_NODE_JOBS_H
 #define TALLY_REPLICATION_NODE_JOBS_H
@@ -11,6 +11,7 @@ enum node_job {
     NODE_JOB_WRITER,   /* journal: appends, syncs */
     NODE_JOB_PREPARER, /* journal: next segment */
     NODE_JOB_FLUSHER,  /* store: epochs */
+    NODE_JOB_CATCH_UP, /* copies between nodes: reads and writes their files */
     NODE_JOB_COUNT,
 };
 

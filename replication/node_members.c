@@ -84,12 +84,39 @@ static const char *refusal(const struct node *node, const struct consensus_statu
     return "";
 }
 
+static struct node_peer_catch_up copy_progress(const struct catch_up_progress *progress)
+{
+    return (struct node_peer_catch_up){
+        .active = progress->active,
+        .bytes_done = progress->bytes_done,
+        .bytes_total = progress->bytes_total,
+        .index = progress->index,
+    };
+}
+
+static void fill_catch_up(const struct node *node, struct node_cluster *out)
+{
+    if (node->catch_up == NULL)
+        return;
+    struct catch_up_progress progress;
+    catch_up_own(node->catch_up, &progress);
+    out->own_catch_up = copy_progress(&progress);
+    for (uint32_t i = 0; i < out->peer_count; i++) {
+        catch_up_served(node->catch_up, out->peers[i].member.node_id, &progress);
+        out->catch_up[i] = copy_progress(&progress);
+    }
+}
+
 void node_cluster(const struct node *node, struct node_cluster *out)
 {
     memset(out, 0, sizeof *out);
+    out->rule = "majority";
+    if (node->consensus == NULL)
+        return; /* failed between two generations of files */
     consensus_status(node->consensus, &out->consensus);
     out->peer_count = consensus_peers(node->consensus, out->peers, MEMBERS_MAX);
     fill_sites(node, out);
+    fill_catch_up(node, out);
     snprintf(out->write_refusal, sizeof out->write_refusal, "%s", refusal(node, &out->consensus));
     const struct digest_entry *digest = digests_newest(&node->digests);
     if (digest != NULL) {
@@ -102,7 +129,6 @@ void node_cluster(const struct node *node, struct node_cluster *out)
     out->forwards_served_total = node->forward.served_total;
     out->read_rounds_total = node->reads.rounds_total;
     out->bounded_reads_total = node->reads.bounded_total;
-    out->rule = "majority";
 }
 
 /* ---- members ---- */

@@ -76,6 +76,15 @@ static enum job_state flusher_step(void *context, uint64_t *out_wait_ns)
     return node->jobs_stop ? JOB_DONE : JOB_IDLE;
 }
 
+static enum job_state catch_up_step(void *context, uint64_t *out_wait_ns)
+{
+    struct node *node = context;
+    if (node->catch_up != NULL)
+        return catch_up_job_step(node->catch_up, out_wait_ns);
+    *out_wait_ns = UINT64_MAX; /* without peers there is none */
+    return node->jobs_stop ? JOB_DONE : JOB_IDLE;
+}
+
 static uint64_t clock_ns(void *context)
 {
     const struct node *node = context;
@@ -244,6 +253,7 @@ static enum status make_workers(struct node *node, struct node_error *error)
         [NODE_JOB_WRITER] = {.name = "journal-writer", .step = writer_step},
         [NODE_JOB_PREPARER] = {.name = "journal-prepare", .step = preparer_step},
         [NODE_JOB_FLUSHER] = {.name = "flusher", .step = flusher_step},
+        [NODE_JOB_CATCH_UP] = {.name = "catch-up", .step = catch_up_step},
     };
     node->opened = OPENED_WORKERS;
     for (int job = 0; job < NODE_JOB_COUNT; job++) {
@@ -423,6 +433,7 @@ enum status node_open_generation(struct node *node, struct node_error *error)
     invariant(node->opened == OPENED_QUEUES);
     uint64_t durable_index = 0;
     node->meta = (struct checkpoint_meta){0};
+    node->jobs_stop = false;
     enum status status = read_current(node, error);
     if (status == STATUS_OK)
         status = open_journal_files(node, error);
@@ -501,6 +512,10 @@ enum status node_open(const struct node_options *options, struct node **out_node
 static enum opened_step undo(struct node *node)
 {
     switch (node->opened) {
+    case OPENED_CATCH_UP:
+        catch_up_destroy(node->catch_up);
+        node->catch_up = NULL;
+        return OPENED_CONSENSUS;
     case OPENED_CONSENSUS:
         consensus_destroy(node->consensus);
         node->consensus = NULL;

@@ -9,6 +9,7 @@
 #include "replication/memory.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static uint32_t at_least(uint32_t value, uint32_t least)
 {
@@ -77,6 +78,13 @@ static void consensus_news(void *context)
     node_ask_wake(node);
 }
 
+static void consensus_falls_behind(void *context, uint64_t peer)
+{
+    struct node *node = context;
+    if (node->catch_up != NULL)
+        catch_up_offer(node->catch_up, peer);
+}
+
 static void consensus_failed(void *context, enum status status, const char *text)
 {
     struct node *node = context;
@@ -95,9 +103,14 @@ static enum status make_consensus(struct node *node, struct node_error *error)
         .configuration = node->meta.configuration,
         .configuration_size = node->meta.configuration_size,
         .transport = node->options.transport,
-        .sink = {.context = node, .news = consensus_news, .failed = consensus_failed},
+        .sink = {.context = node,
+                 .news = consensus_news,
+                 .falls_behind = consensus_falls_behind,
+                 .failed = consensus_failed},
         .election_ms = node->options.election_ms,
         .heartbeat_ms = node->options.heartbeat_ms,
+        .log_bytes_max = node->options.log_bytes_max,
+        .tail_bytes = node->options.log_tail_bytes,
     };
     identity_member(&node->identity, &options.self);
     enum status status = consensus_raft_create(&options, &node->consensus);
@@ -141,6 +154,80 @@ enum status node_make_queues(struct node *node, struct node_error *error)
     return STATUS_OK;
 }
 
+/* ---- copies between nodes ---- */
+
+static void catch_up_wake_job(void *context)
+{
+    struct node *node = context;
+    worker_wake(&node->workers[NODE_JOB_CATCH_UP]);
+}
+
+static void catch_up_wake_loop(void *context)
+{
+    struct node *node = context;
+    node->options.wake_loop(node->options.wake_context);
+}
+
+static void catch_up_ask(void *context, struct catch_up_facts *out)
+{
+    struct node *node = context;
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    *out = (struct catch_up_facts){
+        .term = consensus.term,
+        .leads = consensus.leads,
+        .commit_index = consensus.commit_index,
+        .log_first_index = consensus.log_first_index,
+        .watermark_index = consensus.watermark_index,
+    };
+}
+
+static void catch_up_reached(void *context, uint64_t peer, uint64_t index)
+{
+    struct node *node = context;
+    consensus_caught_up(node->consensus, peer, index);
+}
+
+static void catch_up_ready(void *context)
+{
+    struct node *node = context;
+    node->reinstall_wanted = true;
+    node_ask_wake(node);
+}
+
+static enum status make_catch_up(struct node *node, struct node_error *error)
+{
+    if (node->options.transport == NULL) {
+        node->opened = OPENED_CATCH_UP; /* nobody to copy from, or for */
+        return STATUS_OK;
+    }
+    struct catch_up_options options = {
+        .environment = node->environment,
+        .notify = &node->notify,
+        .transport = node->options.transport,
+        .directory = node->options.directory,
+        .files = &node->files,
+        .generation = node->generation,
+        .journal = node->journal,
+        .store = node->store,
+        .segment_size = node->options.journal_segment_size,
+        .context = node,
+        .wake_job = catch_up_wake_job,
+        .wake_loop = catch_up_wake_loop,
+        .facts = catch_up_ask,
+        .caught_up = catch_up_reached,
+        .ready = catch_up_ready,
+    };
+    memcpy(options.cluster_id, node->identity.cluster_id, sizeof options.cluster_id);
+    enum status status = catch_up_create(&options, &node->catch_up);
+    if (status != STATUS_OK)
+        return node_refuse(error, status,
+                           "%s: what an interrupted copy left behind cannot be removed: %s",
+                           node->options.directory, status_text(status));
+    node->opened = OPENED_CATCH_UP;
+    return STATUS_OK;
+}
+
 /* What drives a generation; the queues are attached to it. */
 static void make_parts(struct node *node, uint64_t durable_index)
 {
@@ -172,6 +259,7 @@ static void make_parts(struct node *node, uint64_t durable_index)
         .guard = &node->guard,
         .interval_ms = node->options.checkpoint_interval_ms,
         .keep_entries = node->options.journal_keep_entries,
+        .hold_index = UINT64_MAX,
         .full =
             {
                 .transfer_count = node->options.epoch_transfer_count_max,
@@ -198,6 +286,8 @@ enum status node_make_parts(struct node *node, uint64_t durable_index, struct no
     enum status status = make_machine(node, durable_index, error);
     if (status == STATUS_OK)
         status = make_consensus(node, error);
+    if (status == STATUS_OK)
+        status = make_catch_up(node, error);
     if (status == STATUS_OK)
         make_parts(node, durable_index);
     return status;

@@ -26,7 +26,7 @@ static void fill_log(const struct node *node, struct node_status *out)
     out->synced_index = out->journal.synced_index;
     out->applied_index = node_applied_index(node);
     out->durable_index = node_is_witness(node) ? node->forgotten_index : node->epochs.durable_index;
-    if (node->phase == NODE_REPLAYING) {
+    if (node->phase == NODE_REPLAYING || node->phase == NODE_REINSTALLING) {
         out->replay_first = node->replay_first;
         out->replay_last = node->replay_last;
     }
@@ -48,6 +48,9 @@ void node_status(const struct node *node, struct node_status *out)
     out->phase = node->phase;
     out->error = node->error;
     fill_identity(node, out);
+    out->reopened_total = node->reopened_total;
+    if (node->consensus == NULL)
+        return; /* failed between two generations of files */
     fill_log(node, out);
     fill_disk(node, out);
 

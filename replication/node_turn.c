@@ -32,6 +32,15 @@
 
 /* ---- committed entries ---- */
 
+/* Entries that a copy for another node still needs. */
+static void hold_journal(struct node *node)
+{
+    if (node->catch_up == NULL)
+        return;
+    catch_up_process(node->catch_up);
+    node->epochs.hold_index = catch_up_hold_index(node->catch_up);
+}
+
 /* What the witness has of them: it takes note, and keeps journal and log only above the watermark,
  * which is what every site's best data node holds. */
 static void forget(struct node *node)
@@ -40,6 +49,8 @@ static void forget(struct node *node)
     consensus_status(node->consensus, &consensus);
     uint64_t to = consensus.watermark_index < consensus.consumed_index ? consensus.watermark_index
                                                                        : consensus.consumed_index;
+    if (node->epochs.hold_index < to)
+        to = node->epochs.hold_index;
     uint64_t now = node_now_ns(node);
     if (to <= node->forgotten_index || now < node->forget_ns)
         return;
@@ -125,6 +136,10 @@ static bool pulls(const struct node *node)
 /* The parts in their order; ends early when one of them failed. */
 static void turn(struct node *node)
 {
+    if (node->reinstall_stops) {
+        node_process_reinstall(node);
+        return;
+    }
     bool jobs_are_ending = node->phase == NODE_DRAINING && node->drain_step == DRAIN_JOBS;
     node_watch_pauses(node);
     linear_reads_begin(&node->reads);
@@ -137,6 +152,7 @@ static void turn(struct node *node)
     node_watch_disk(node);
     if (node->phase == NODE_FAILED)
         return;
+    hold_journal(node);
     if (!jobs_are_ending && node_is_witness(node))
         forget(node);
     else if (!jobs_are_ending)
@@ -153,12 +169,14 @@ static void turn(struct node *node)
     linear_reads_finish(&node->reads, node_applied_index(node));
     node_watch_clock(node);
     node_process_drain(node);
+    if (node->reinstall_wanted)
+        node_begin_reinstall(node);
 }
 
 /* Whether another turn right now would get further without any event from outside. */
 static bool has_work(const struct node *node)
 {
-    if (node->phase == NODE_FAILED || !pulls(node))
+    if (node->phase == NODE_FAILED || node->reinstall_stops || !pulls(node))
         return false;
     if (node->pull_more || (node->pull_waits && node->epochs.frozen == NULL))
         return true;
@@ -213,11 +231,15 @@ uint64_t node_wait_ms(const struct node *node)
         return node->abandoned ? WAIT_MS_MAX : 0;
     if (has_work(node))
         return 0;
+    if (node->reinstall_stops)
+        return WAIT_MS_RETRY;
     uint64_t now = node_now_ns(node);
     uint64_t wait = until_ms(node->guard.next_check_ns, now);
     if (!node_is_witness(node))
         wait = earlier(wait, until_ms(epochs_next_ns(&node->epochs), now));
     wait = earlier(wait, until_ms(consensus_next_ns(node->consensus), now));
+    if (node->catch_up != NULL)
+        wait = earlier(wait, until_ms(catch_up_next_ns(node->catch_up), now));
     wait = earlier(wait, until_ms(linear_reads_deadline_ns(&node->reads), now));
     if (node->proposer.in_flight_entries > 0)
         wait = earlier(wait, WAIT_MS_IN_FLIGHT);

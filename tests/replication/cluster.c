@@ -117,6 +117,17 @@ uint64_t cluster_settle(struct cluster *cluster)
     return cluster_leader(cluster);
 }
 
+static bool somebody_leads(void *context)
+{
+    return cluster_leader(context) != 0;
+}
+
+uint64_t cluster_settle_majority(struct cluster *cluster)
+{
+    require(cluster_until(cluster, somebody_leads, cluster), "nobody leads");
+    return cluster_leader(cluster);
+}
+
 uint64_t cluster_follower(struct cluster *cluster)
 {
     uint64_t leader = cluster_leader(cluster);
@@ -182,11 +193,6 @@ static bool change_is_done(void *context)
     return ((struct test_change *)context)->done;
 }
 
-static bool somebody_leads(void *context)
-{
-    return cluster_leader(context) != 0;
-}
-
 static void add_member(struct cluster *cluster, const struct member *member)
 {
     struct test_change change = {.node = {.kind = NODE_MEMBER_ADD,
@@ -194,8 +200,7 @@ static void add_member(struct cluster *cluster, const struct member *member)
                                           .force = true,
                                           .deadline_ns = UINT64_MAX,
                                           .cb = change_cb}};
-    require(cluster_until(cluster, somebody_leads, cluster), "nobody leads");
-    uint64_t leader = cluster_leader(cluster);
+    uint64_t leader = cluster_settle_majority(cluster);
     struct node_error error;
     enum status status =
         node_change_members(cluster_pump(cluster, leader)->node, &change.node, &error);

@@ -43,6 +43,8 @@ void cluster_start(struct cluster *cluster, uint64_t id);
 uint64_t cluster_leader(struct cluster *cluster);
 /* Waits until somebody leads, and everybody who is up and not isolated serves. */
 uint64_t cluster_settle(struct cluster *cluster);
+/* Waits until somebody leads, whatever the others do. */
+uint64_t cluster_settle_majority(struct cluster *cluster);
 /* A data node that does not lead. */
 uint64_t cluster_follower(struct cluster *cluster);
 /* Everything committed is applied on all data nodes that are up; they have one digest. */

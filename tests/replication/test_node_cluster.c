@@ -420,6 +420,87 @@ Test(node_cluster, a_leader_that_is_stopped_hands_over)
     cluster_deinit(&cluster);
 }
 
+/* ---- copies ---- */
+
+/* Entries of a batch each, on `id`, until its store has been written `epochs` times more. */
+static uint64_t fill_epochs(uint64_t id, uint64_t first, uint64_t epochs)
+{
+    struct pump *pump = cluster_pump(&cluster, id);
+    uint64_t until = pump_event_count(pump, "checkpoint_done") + epochs;
+    for (; pump_event_count(pump, "checkpoint_done") < until; first++) {
+        struct test_request *request =
+            request_transfers(first * REQUEST_EVENTS_MAX, REQUEST_EVENTS_MAX);
+        run_well_at(id, request);
+        request_destroy(request);
+    }
+    return first;
+}
+
+struct reopening {
+    struct pump *pump;
+    uint64_t before;
+};
+
+static bool has_reopened(void *context)
+{
+    const struct reopening *reopening = context;
+    struct node_status status = pump_status(reopening->pump);
+    return status.reopened_total > reopening->before && status.phase == NODE_SERVING;
+}
+
+/* The tail of the log in memory is short, and a follower is away for three epochs: what it needs is
+ * only in the leader's files. It is brought a copy, opens it inside the same process, under load,
+ * serves, and has the same state; requests that were asked of it meanwhile are answered. */
+static void copy_to_one_left_behind(uint64_t id)
+{
+    for (uint64_t other = 1; other <= cluster.count; other++) {
+        struct pump *pump = cluster_pump(&cluster, other);
+        pump->options.journal_keep_entries = 1;
+        pump->options.log_tail_bytes = 1u << 20;
+    }
+    /* The options count at the next start. */
+    for (uint64_t other = 1; other <= cluster.count; other++) {
+        cluster_kill(&cluster, other);
+        cluster_start(&cluster, other);
+        (void)cluster_settle(&cluster);
+    }
+    uint64_t next = fill_epochs(cluster_leader(&cluster), 0, 2);
+    cluster_kill(&cluster, id);
+    next = fill_epochs(cluster_settle(&cluster), next, 3);
+    cluster_start(&cluster, id);
+    struct reopening reopening = {.pump = cluster_pump(&cluster, id)};
+    for (int ms = 0; ms < 20000 && !has_reopened(&reopening); ms++) {
+        cluster_turn(&cluster);
+        if (ms % 50 != 0)
+            continue;
+        struct test_request *request = request_transfers((1ull << 40) + (uint64_t)ms, 1);
+        run_well_at(cluster_settle_majority(&cluster), request);
+        request_destroy(request);
+    }
+    cr_assert(has_reopened(&reopening), "phase %d: %s", pump_status(reopening.pump).phase,
+              pump_status(reopening.pump).error.text);
+    cr_assert_geq(pump_event_count(reopening.pump, "node_reinstalling"), 1);
+    (void)cluster_settle(&cluster);
+    cluster_converge(&cluster);
+}
+
+Test(node_cluster, a_follower_far_behind_is_brought_a_copy_and_opens_it)
+{
+    set_up(3);
+    uint64_t id = cluster_follower(&cluster);
+    copy_to_one_left_behind(id);
+    struct test_request *request = request_transfers(1ull << 50, 10);
+    run_well_at(id, request);
+    request_destroy(request);
+    cr_assert_eq(read_at(id).status, STATUS_OK);
+    /* And what it has now is what it starts with. */
+    cluster_kill(&cluster, id);
+    cluster_start(&cluster, id);
+    (void)cluster_settle(&cluster);
+    cluster_converge(&cluster);
+    cluster_deinit(&cluster);
+}
+
 /* ---- digests ---- */
 
 static bool follower_has_failed(void *context)
