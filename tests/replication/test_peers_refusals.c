@@ -318,6 +318,25 @@ Test(peers_refusals, garbage_instead_of_tls)
     close(fd);
 }
 
+/* A good certificate, but a program that wants to speak HTTP/2 (a client at the wrong port). */
+Test(peers_refusals, another_application_protocol)
+{
+    struct rig_node *a = node_with_raw(9);
+    struct tls_options options = {.side = TLS_CLIENT,
+                                  .certificate_file = rig_file(&rig, "n2.pem"),
+                                  .key_file = rig_file(&rig, "n2.key"),
+                                  .ca_file = rig_file(&rig, "ca.pem")};
+    struct net_error error = {.text = ""};
+    tls_context_destroy(rig.raw_tls[TLS_CLIENT]);
+    rig.raw_tls[TLS_CLIENT] = NULL;
+    cr_assert_eq(tls_context_create(&options, &rig.raw_tls[TLS_CLIENT], &error), STATUS_OK);
+    struct rig_raw *raw = rig_raw_dial(&rig, peers_port(a->peers));
+    rig_wait(&rig, raw->is_ended);
+    cr_assert(!raw->is_open);
+    cr_assert_eq(raw->end_status, STATUS_DENIED, "%s", raw->end_text);
+    rig_expect_event(a, "peer_refused", 0, PEERS_REFUSED_TLS, "protocol");
+}
+
 /* Behind good TLS: each frame that has no place where it comes is refused with words. */
 Test(peers_refusals, garbage_after_tls)
 {
