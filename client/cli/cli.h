@@ -107,6 +107,7 @@ int pki_init_command(struct cli *cli, int argc, char **argv);
 int pki_issue_command(struct cli *cli, int argc, char **argv);
 int pki_show_command(struct cli *cli, int argc, char **argv);
 int node_init_command(struct cli *cli, int argc, char **argv);
+int node_repair_command(struct cli *cli, int argc, char **argv);
 int ledger_create_command(struct cli *cli, int argc, char **argv);
 int ledger_list_command(struct cli *cli, int argc, char **argv);
 int account_create_command(struct cli *cli, int argc, char **argv);

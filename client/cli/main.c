@@ -17,6 +17,7 @@ static const struct command commands[] = {
     {"pki issue", "one more client certificate", pki_issue_command},
     {"pki show", "which certificates end when", pki_show_command},
     {"node init", "data directory and configuration of a new node", node_init_command},
+    {"node repair", "a damaged node becomes a new one that replaces it", node_repair_command},
     {"ledger create", "create a ledger", ledger_create_command},
     {"ledger list", "all ledgers", ledger_list_command},
     {"account create", "create one account, or those of a CSV file", account_create_command},

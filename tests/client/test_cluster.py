@@ -95,7 +95,7 @@ class Cluster:
     def make(self):
         """1+1+1, as docs/operations-cluster.md has it."""
         servers = ",".join(self.grpc[n] for n in (1, 2))
-        made = self.tally("pki", "init", self.pki, "--nodes", 5, "--server", servers)
+        made = self.tally("pki", "init", self.pki, "--nodes", 6, "--server", servers)
         assert made.returncode == 0, made.stderr
         self.id = self.init(1)["cluster_id"]
         self.start(1)
@@ -324,6 +324,46 @@ class Growth(Case):
             CLUSTER.stop(n, signal.SIGKILL)
         self.assertEqual(sorted(self.members()), [1, 2, 3])
         self.leader()
+
+
+class Wiped(Case):
+    """Last of all: node 2 becomes node 6."""
+
+    def test_a_damaged_node_is_repaired_by_one_command(self):
+        home = CLUSTER.home(2)
+        repair = ("node", "repair", home, "--node-id", 6)
+        operator = {"role": "site_operator"}
+        self.assertIn("stop tallyd", self.tally(*repair, **operator, code=2).stderr)
+        CLUSTER.stop(2, signal.SIGKILL)
+        journal = os.path.join(home, "data", "journal-1")
+        for name in os.listdir(journal):
+            with open(os.path.join(journal, name), "r+b") as file:
+                file.seek(8192)
+                file.write(b"\xff" * 64)
+        CLUSTER.start(2)
+        self.assertEqual(CLUSTER.running.pop(2).wait(timeout=60), 65, "it refuses to start")
+        self.assertIn("is node 2 already", self.tally("node", "repair", home, "--node-id", 2,
+                                                      **operator, code=2).stderr)
+        self.assertIn("node-77.pem", self.tally("node", "repair", home, "--node-id", 77,
+                                                **operator, code=2).stderr)
+        self.assertTrue(os.path.exists(os.path.join(home, "data", "identity")), "nothing was moved")
+
+        # The cluster cannot be asked in time: what is done stays, the same command goes on.
+        self.tally(*repair, "--deadline", 1, **operator, code=4)
+        self.assertTrue(os.path.isdir(os.path.join(home, "data.damaged-2")))
+        self.assertIn("--node-id 6", self.tally("node", "repair", home, "--node-id", 5, **operator,
+                                                code=2).stderr)
+        CLUSTER.start(2)
+        self.tally(*repair, **operator)
+        self.assertEqual(sorted(self.members()), [1, 3, 6])
+        CLUSTER.wait_ready(2)
+        status = self.json("status", role="auditor", server=CLUSTER.grpc[2])
+        self.assertEqual((status["node"], status["site"]), (6, "B"))
+        self.assertFalse(os.path.exists(os.path.join(home, "repair")))
+        self.tally("leader", "transfer", "--to", 6, **operator)
+        posted = self.tally("transfer", "create", "--debit", 1, "--credit", 2, "--amount", 1,
+                            "--ledger", 1, "--code", 1, role="channel", server=CLUSTER.grpc[2])
+        self.assertIn("done", posted.stdout)
 
 
 if __name__ == "__main__":
