@@ -79,6 +79,8 @@ int guard_append(struct raft_io *outer, struct raft_io_append *request,
 {
     struct raft_guard *guard = guard_of(outer);
     struct raft_io *inner = guard->options.inner;
+    if (guard->stopped)
+        return RAFT_IOERR; /* of a term, perhaps, that the disk does not know */
     struct guard_append *append = raft_malloc(sizeof *append);
     if (append == NULL)
         return guard_disk_result(guard, "memory", RAFT_NOMEM);
@@ -115,6 +117,8 @@ int guard_snapshot_put(struct raft_io *outer, unsigned trailing,
 {
     struct raft_guard *guard = guard_of(outer);
     struct raft_io *inner = guard->options.inner;
+    if (guard->stopped)
+        return RAFT_IOERR;
     invariant(guard->put_of_raft == NULL); /* libraft has one request for all of them */
     request->cb = cb;
     guard->put_of_raft = request;
@@ -126,13 +130,16 @@ int guard_snapshot_put(struct raft_io *outer, unsigned trailing,
 
 int guard_truncate(struct raft_io *outer, raft_index index)
 {
-    struct raft_io *inner = guard_inner(outer);
-    return guard_disk_result(guard_of(outer), "truncate", inner->truncate(inner, index));
+    struct raft_guard *guard = guard_of(outer);
+    if (guard->stopped)
+        return RAFT_IOERR;
+    return guard_disk_result(guard, "truncate",
+                             guard->options.inner->truncate(guard->options.inner, index));
 }
 
 /* An election that cannot write its term or vote makes a follower of a candidate and keeps the
  * candidate's fields, which libraft then frees as a follower's: not the end that S8 wants. It is
- * told that all is well and hears nothing more. */
+ * told that all is well, and what it does from then on reaches neither disk nor peers. */
 static int guard_state_result(struct raft_guard *guard, const char *operation, int code)
 {
     (void)guard_disk_result(guard, operation, code); /* who has to know was told */
@@ -141,12 +148,14 @@ static int guard_state_result(struct raft_guard *guard, const char *operation, i
 
 int guard_set_term(struct raft_io *outer, raft_term term)
 {
-    struct raft_io *inner = guard_inner(outer);
-    return guard_state_result(guard_of(outer), "set_term", inner->set_term(inner, term));
+    struct raft_guard *guard = guard_of(outer);
+    struct raft_io *inner = guard->options.inner;
+    return guard->stopped ? 0 : guard_state_result(guard, "set_term", inner->set_term(inner, term));
 }
 
 int guard_set_vote(struct raft_io *outer, raft_id id)
 {
-    struct raft_io *inner = guard_inner(outer);
-    return guard_state_result(guard_of(outer), "set_vote", inner->set_vote(inner, id));
+    struct raft_guard *guard = guard_of(outer);
+    struct raft_io *inner = guard->options.inner;
+    return guard->stopped ? 0 : guard_state_result(guard, "set_vote", inner->set_vote(inner, id));
 }

@@ -44,6 +44,8 @@ enum schedule_result schedule_steady_load(uint32_t parts);                      
 enum schedule_result schedule_own_disk_is_last(uint32_t parts);                  /* S5 */
 enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts); /* BARRIER */
 enum schedule_result schedule_append_fails(uint32_t parts);                      /* S8 */
+enum schedule_result schedule_term_fails_at_a_hand_over(uint32_t parts);         /* S8 */
+enum schedule_result schedule_term_fails_under_entries(uint32_t parts);          /* S8 */
 enum schedule_result schedule_one_send_fails(uint32_t parts);                    /* S10 */
 enum schedule_result schedule_close_under_load(uint32_t parts);                  /* S8 */
 enum schedule_result schedule_probing_a_divergent_tail(uint32_t parts);          /* S18 */

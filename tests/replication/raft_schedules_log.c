@@ -254,3 +254,42 @@ enum schedule_result schedule_probing_a_divergent_tail(uint32_t parts)
     way = way && world->nodes[A].applied == world->nodes[C].applied;
     return schedule_end(world, way, world->nodes[A].entries_received - before < 60);
 }
+
+static void hand_over_to_b(struct world_node *node, void *context)
+{
+    *(int *)context = raft_guard_transfer(&node->guard, B + 1, NULL, NULL);
+}
+
+/* A hands over to B, whose disk refuses the new term. libraft has made a candidate of B by then,
+ * and takes it back by halves. */
+enum schedule_result schedule_term_fails_at_a_hand_over(uint32_t parts)
+{
+    struct world *world = schedule_lead(
+        &(struct world_options){.nodes = 3, .parts = parts, .close_stopped = true}, 5);
+    int code = -1;
+    world->nodes[B].fail_next[WORLD_SET_TERM] = RAFT_IOERR;
+    world_within(world, A, hand_over_to_b, &code);
+    world_run(world, 1000);
+    bool way = code == 0 && world->nodes[B].fail_next[WORLD_SET_TERM] == 0;
+    return schedule_end(world, way, !world->nodes[B].alive);
+}
+
+/* C comes to lead and sends its entries to B, whose disk refuses the new term. B's disk is not
+ * asked to take entries of that term. */
+enum schedule_result schedule_term_fails_under_entries(uint32_t parts)
+{
+    struct world *world = schedule_lead(
+        &(struct world_options){.nodes = 3, .parts = parts, .close_stopped = true}, 5);
+    world_isolate(world, B);
+    world_crash(world, A);
+    world_start(world, A);
+    world_run(world, 5000);
+    int leader = world_leader(world);
+    bool way = leader >= 0 && leader != B && world_propose(world, (unsigned)leader, 3);
+    world->nodes[B].fail_next[WORLD_SET_TERM] = RAFT_IOERR;
+    uint64_t appends = world->nodes[B].appends;
+    world_heal(world);
+    world_run(world, 1000);
+    way = way && world->nodes[B].fail_next[WORLD_SET_TERM] == 0;
+    return schedule_end(world, way, !world->nodes[B].alive && world->nodes[B].appends == appends);
+}

@@ -108,6 +108,7 @@ struct world_node {
     int send_fails;  /* the next send() returns this */
     int send_status; /* the next AppendEntries' callback gets this, and the message is lost */
     uint64_t entries_received, snapshots_received;
+    uint64_t appends; /* asked of the disk */
 
     /* ---- the world's ---- */
     raft_io_tick_cb tick;

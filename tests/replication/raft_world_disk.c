@@ -305,6 +305,7 @@ static int io_append(struct raft_io *io, struct raft_io_append *request,
 {
     struct world_node *node = world_node_of(io);
     struct disk_operation *operation = add_operation(node, WORLD_APPEND);
+    node->appends++;
     operation->append.request = request;
     operation->append.cb = cb;
     operation->append.entries = entries;

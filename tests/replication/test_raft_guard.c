@@ -86,6 +86,17 @@ Test(raft_guard, s8_stops_when_an_append_fails)
     expect_needed(schedule_append_fails, RAFT_GUARD_S8);
 }
 
+Test(raft_guard, s8_stops_when_a_term_cannot_be_written)
+{
+    expect_needed(schedule_term_fails_at_a_hand_over, RAFT_GUARD_S8);
+}
+
+/* Without the part libraft gives up with the error, and does no harm either. */
+Test(raft_guard, s8_writes_nothing_after_a_term_that_could_not_be_written)
+{
+    cr_expect_eq(schedule_term_fails_under_entries(RAFT_GUARD_ALL), SCHEDULE_HELD);
+}
+
 Test(raft_guard, s9_rejections_during_an_install_name_a_useful_hint)
 {
     expect_needed(schedule_rejection_during_an_install, RAFT_GUARD_S9);
