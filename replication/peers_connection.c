@@ -64,7 +64,7 @@ static void move(struct peers_connection *c, enum peers_connection_state to)
     c->state = to;
     c->peers->unknown_count += is_unknown(c);
     if (to == PEERS_UP || to == PEERS_LEAVING)
-        c->begun_ns = peers_now(c->peers);
+        c->begun_ns = c->heard_ns = peers_now(c->peers);
 }
 
 /* ---- its end ---- */
@@ -209,6 +209,7 @@ void peers_connection_refuse(struct peers_connection *c, enum peers_refusal refu
     if (other)
         peers_connection_refuse(other, refusal, text);
 }
+
 /* ---- greeting ---- */
 
 static void greet(struct peers_connection *c, enum peers_frame_kind kind, uint64_t to,
@@ -346,7 +347,6 @@ static void stream_open_cb(struct stream *stream)
     struct peers *peers = c->peers;
     struct identity identity;
     struct net_error text;
-    c->heard_ns = peers_now(peers);
     stream_limit_silence(stream, SILENCE_MS);
     enum status status = stream_peer_identity(stream, &identity, &text);
     if (status == STATUS_OK && c->tls_generation != peers->tls_generation)
@@ -420,7 +420,6 @@ static void stream_data_cb(struct stream *stream, const uint8_t *bytes, size_t s
     struct peers_frame frame;
     struct net_error text;
     bool complete = true;
-    c->heard_ns = peers_now(c->peers);
     while (complete && c->state < PEERS_LEAVING) {
         enum status status = peers_frame_read(&c->reader, &bytes, &size, &frame, &complete, &text);
         if (status != STATUS_OK) {
@@ -554,6 +553,10 @@ void peers_connection_accept(struct peers *peers, struct peers_connection *c)
 void peers_connection_tick(struct peers_connection *c, uint64_t now_ns)
 {
     struct net_error why;
+    /* Bytes, not frames: a record of 16 KiB may take long on a slow line. */
+    if (c->stream.bytes_received != c->bytes_seen)
+        c->heard_ns = now_ns;
+    c->bytes_seen = c->stream.bytes_received;
     switch (c->state) {
     case PEERS_OPENING:
     case PEERS_GREETING:

@@ -70,7 +70,8 @@ struct peers_connection {
     uint64_t certificate_node; /* once TLS is done */
     uint64_t process;          /* once greeted */
     uint32_t tls_generation;
-    uint64_t begun_ns, heard_ns, said_ns; /* begun: of the state */
+    uint64_t begun_ns, said_ns;    /* begun: of opening, of up, of leaving */
+    uint64_t heard_ns, bytes_seen; /* when bytes were last seen to have come, and how many */
     struct peers_frame_reader reader;
 };
 

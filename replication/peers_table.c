@@ -21,6 +21,7 @@
 
 #include "core/invariant.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *peers_lane_name(enum transport_lane lane)
@@ -330,15 +331,14 @@ static struct peers_lane_status lane_status(const struct peers_lane *lane)
         .messages_in = lane->messages_in,
         .queue_bytes = lane->dialled ? lane->dialled->stream.queue_size : 0,
     };
-    _Static_assert(sizeof status.why_down == sizeof lane->why_down.text, "copied whole");
-    if (status.up)
-        return status;
-    if (status.dialled_up && !status.accepted_up && !lane->why_down.text[0])
-        memcpy(status.why_down, "waits for the peer's connection to us", 38);
-    else if (!lane->why_down.text[0])
-        memcpy(status.why_down, "not connected yet", 18);
-    else
-        memcpy(status.why_down, lane->why_down.text, sizeof status.why_down);
+    const char *last = lane->why_down.text[0] ? lane->why_down.text : "not connected yet";
+    if (!status.up && status.dialled_up && !status.accepted_up)
+        (void)snprintf(status.why_down, sizeof status.why_down,
+                       "our connection is up, the peer's to us is not: can it dial our address? "
+                       "(before: %.150s)",
+                       last);
+    else if (!status.up)
+        (void)snprintf(status.why_down, sizeof status.why_down, "%s", last);
     return status;
 }
 

@@ -225,6 +225,8 @@ enum status rig_send(struct rig_node *node, uint64_t to, enum transport_lane lan
     node->inside = true;
     enum status status = transport_send(node->transport, to, lane, &part, 1);
     node->inside = was_inside;
+    if (status == STATUS_OK)
+        cr_assert(rig_is_up(node, to, lane), "sent before the lane was reported up");
     return status;
 }
 

@@ -160,6 +160,28 @@ Test(peers_life, a_member_that_moves_is_dialled_at_its_new_address)
     rig_wait(&rig, rig_all_up(a, b));
 }
 
+/* Node 2 does not find node 1, which is not its fault alone: the status says which half is missing.
+ */
+Test(peers_life, a_lane_that_is_half_up_says_so)
+{
+    struct rig_node *a = node(1), *b = node(2);
+    struct member members[2] = {rig_member(a), rig_member(b)};
+    rig_start(a);
+    rig_members(a, members, 2);
+    (void)snprintf(members[0].address, sizeof members[0].address, "nowhere.invalid:7001");
+    rig_start(b);
+    rig_members(b, members, 2);
+    rig_wait(&rig, lane_of(a, 0, TRANSPORT_CALLS).dialled_up);
+    struct peers_lane_status lane = lane_of(a, 0, TRANSPORT_CALLS);
+    cr_assert(!lane.up && !lane.accepted_up);
+    cr_assert_not_null(strstr(lane.why_down, "can it dial our address"), "%s", lane.why_down);
+    cr_assert_eq(rig_send_number(a, 2, TRANSPORT_CALLS, 1), STATUS_UNAVAILABLE);
+    cr_assert_eq(transport_room(a->transport, 2, TRANSPORT_CALLS), 0);
+    rig_wait(&rig, lane_of(b, 0, TRANSPORT_CALLS).accepted_up);
+    rig_wait(&rig, strstr(lane_of(b, 0, TRANSPORT_CALLS).why_down, "nowhere.invalid"));
+    cr_assert_eq(a->up_count[2][TRANSPORT_CALLS] + b->up_count[1][TRANSPORT_CALLS], 0);
+}
+
 /* ---- members ---- */
 
 /* The table of node 1 is old and does not name node 3, which names node 1: they talk, since node 3
