@@ -133,8 +133,7 @@ class Loop:
         began = time.monotonic()
         faults = plan(self.arguments.seed, self.arguments.faults)
         for number, fault in enumerate(faults, 1):
-            if self.arguments.planted == "sync_off":
-                fault.sort, fault.kind = "all", "power"
+            self.aim(fault, number)
             self.wait_answers(self.arguments.acknowledgements)
             self.striker.strike(fault)
             if number % 10 == 0 or number == len(faults):
@@ -145,6 +144,14 @@ class Loop:
                       flush=True)
         self.wait_answers(self.arguments.acknowledgements)
         self.settle()
+
+    def aim(self, fault, number):
+        """Bends the plan towards a planted fault, so that a few faults are enough to find it."""
+        if self.arguments.planted == "sync_off":
+            fault.sort, fault.kind = "all", "power"
+        elif self.arguments.planted == "reply_before_commit" and number % 2 == 1:
+            # Its own clients are answered by a leader whom nobody hears any more.
+            fault.sort, fault.kind, fault.at_leader, fault.seconds = "single", "hole", True, 2.0
 
     def settle(self):
         self.sites.mend()

@@ -206,11 +206,13 @@ class Client:
     def read_back(self):
         """Reads transfers known to be posted, at any node; writes down what was found."""
         ids = self.shared.sample(self.random, 10)
+        if not ids:
+            return
         position = self.random.randrange(len(self.config["ports"]))
         api = self.api_at(position)
         body = api.message("LookupTransfers", ids=ids).SerializeToString()
         answer = api.raw("LookupTransfers", body, timeout=CALL_SECONDS, wait=False)
-        if ids and answer.code.name == "OK":
+        if answer.code.name == "OK":
             found = api.methods["LookupTransfers"][2].FromString(answer.body).transfers
             self.write("read", node=self.config["ports"][position], ids=[i.hex() for i in ids],
                        found=[t.id.hex() for t in found if not t.refused])
