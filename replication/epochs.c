@@ -82,6 +82,12 @@ static void prune(struct epochs *epochs)
         if (kept_from < to)
             to = kept_from;
     }
+    if (epochs->keep_bytes > 0) {
+        uint64_t kept_from =
+            journal_tail(epochs->journal, position.synced_index, epochs->keep_bytes);
+        if (kept_from <= to)
+            to = kept_from - 1;
+    }
     if (epochs->hold_index < to)
         to = epochs->hold_index;
     if (to < position.first_index)

@@ -30,6 +30,7 @@ struct epochs {
     struct disk_guard *guard;
     uint64_t interval_ms;
     uint64_t keep_entries;
+    uint64_t keep_bytes;
     uint64_t hold_index;           /* the journal keeps entries above it; UINT64_MAX = no matter */
     uint64_t durable_index;        /* at start: of the store's meta, 0 if none */
     struct checkpoint_growth full; /* an epoch as large as it may get; accounts as they are now */

@@ -49,6 +49,8 @@ struct node_options {
     uint64_t waiting_bytes_max;
     /* Newest entries that stay in the journal although a checkpoint holds them; 0 = none. */
     uint64_t journal_keep_entries;
+    /* Likewise in bytes: members that were away for less are sent entries, not a copy. 0 = none. */
+    uint64_t journal_keep_bytes;
     const struct environment *environment; /* NULL = environment_real() */
     /* How to reach the other members; NULL: a cluster of one. Started and stopped by the node, used
      * on the loop thread; outlives the node. */

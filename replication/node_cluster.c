@@ -20,6 +20,33 @@
 #include <stddef.h>
 #include <string.h>
 
+/* ---- who leads: what it means for requests ---- */
+
+/* As a leader in another term than before, or none: what was in flight is uncertain. Ready in a new
+ * term: everything before its barrier is applied, so the highest stamp is known. */
+static void follow_lead(struct node *node, const struct consensus_status *consensus)
+{
+    if (node_is_witness(node))
+        return;
+    if (node->led_term != 0 && (!consensus->leads || consensus->term != node->led_term)) {
+        node->led_term = 0;
+        proposer_end_term(&node->proposer);
+    }
+    if (consensus->leads && node->led_term == 0) {
+        node->led_term = consensus->term;
+        node->may_propose = false;
+    }
+    if (node->led_term != 0 && consensus->ready && !node->may_propose) {
+        node->may_propose = true;
+        digests_begin_term(&node->digests);
+        proposer_begin_term(&node->proposer, machine_stamp(node->machine));
+    }
+    if (node->led_term == 0)
+        node->may_propose = false;
+    uint64_t elsewhere = consensus->leads ? 0 : consensus->leader_id;
+    forward_follow(&node->forward, elsewhere, consensus->term);
+}
+
 /* ---- from the transport ---- */
 
 /* Whether a request of another node may be proposed here. */
@@ -29,7 +56,7 @@ static enum forward_status judge_forward(const struct node *node)
         return FORWARD_NOT_LEADER;
     if (disk_guard_read_only(&node->guard))
         return FORWARD_READ_ONLY;
-    if (node_is_stuck(node) || proposer_is_holding(&node->proposer))
+    if (node_is_stuck(node) || (node->may_propose && proposer_is_holding(&node->proposer)))
         return FORWARD_BUSY;
     return FORWARD_ANSWERED;
 }
@@ -38,6 +65,9 @@ static void receive_forward(struct node *node, uint64_t from, const void *bytes,
 {
     struct consensus_status consensus;
     consensus_status(node->consensus, &consensus);
+    /* The role may have changed since the last turn: what came for an earlier term goes back first.
+     */
+    follow_lead(node, &consensus);
     enum forward_status verdict = consensus.leads ? judge_forward(node) : FORWARD_NOT_LEADER;
     forward_receive(&node->forward, from, bytes, size, consensus.term, (uint8_t)verdict);
 }
@@ -150,32 +180,7 @@ void node_stop_transport(struct node *node)
     forward_unlink(&node->forward);
 }
 
-/* ---- who leads ---- */
-
-/* As a leader in another term than before, or none: what was in flight is uncertain. Ready in a new
- * term: everything before its barrier is applied, so the highest stamp is known. */
-static void follow_lead(struct node *node, const struct consensus_status *consensus)
-{
-    if (node_is_witness(node))
-        return;
-    if (node->led_term != 0 && (!consensus->leads || consensus->term != node->led_term)) {
-        node->led_term = 0;
-        proposer_end_term(&node->proposer);
-    }
-    if (consensus->leads && node->led_term == 0) {
-        node->led_term = consensus->term;
-        node->may_propose = false;
-    }
-    if (node->led_term != 0 && consensus->ready && !node->may_propose) {
-        node->may_propose = true;
-        digests_begin_term(&node->digests);
-        proposer_begin_term(&node->proposer, machine_stamp(node->machine));
-    }
-    if (node->led_term == 0)
-        node->may_propose = false;
-    uint64_t elsewhere = consensus->leads ? 0 : consensus->leader_id;
-    forward_follow(&node->forward, elsewhere, consensus->term);
-}
+/* ---- the role ---- */
 
 static void count_changes(struct node *node, const struct consensus_status *consensus)
 {

@@ -259,6 +259,7 @@ static void make_parts(struct node *node, uint64_t durable_index)
         .guard = &node->guard,
         .interval_ms = node->options.checkpoint_interval_ms,
         .keep_entries = node->options.journal_keep_entries,
+        .keep_bytes = node->options.journal_keep_bytes,
         .hold_index = UINT64_MAX,
         .full =
             {

@@ -100,7 +100,9 @@ static void pull_entries(struct node *node)
 
 static bool serves_writes(const struct node *node)
 {
-    return (node->phase == NODE_SERVING || node->phase == NODE_DRAINING) && !node_is_witness(node);
+    return (node->phase == NODE_SERVING || node->phase == NODE_DRAINING ||
+            node->phase == NODE_REINSTALLING) &&
+           !node_is_witness(node);
 }
 
 static void process_writes(struct node *node)

@@ -208,6 +208,9 @@ static enum status write_ports(struct daemon *daemon)
     return status;
 }
 
+/* A member that was away for less is sent entries instead of a copy of the store. */
+#define JOURNAL_KEEP_BYTES (1ull << 30)
+
 static enum status open_node(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -223,6 +226,7 @@ static enum status open_node(struct daemon *daemon)
         .in_flight_entries_max = config->entries_in_flight,
         .waiting_requests_max = config->requests_max,
         .waiting_bytes_max = config->request_bytes_max,
+        .journal_keep_bytes = daemon->peers ? JOURNAL_KEEP_BYTES : 0,
         .transport = daemon->peers ? peers_transport(daemon->peers) : NULL,
         .election_ms = config->election_ms,
         .heartbeat_ms = config->heartbeat_ms,

@@ -11,7 +11,8 @@ TestSuite(node, .timeout = 120);
 
 #define NS_PER_MS 1000000ull
 
-/* init, open, start: the founding entries and a barrier are in the log, and the principals are known.
+/* init, open, start: the founding entries and a barrier are in the log, and the principals are
+ * known.
  */
 Test(node, serves_after_the_barrier_of_a_new_term_is_applied)
 {
@@ -334,6 +335,29 @@ Test(node, replay_pauses_for_the_flusher_and_rebuilds_a_lost_store)
     cr_assert(transfers_exist(&copy, 0, 12 * REQUEST_EVENTS_MAX));
     pump_stop(&copy);
     pump_deinit(&copy);
+    pump_deinit(&pump);
+}
+
+/* Ten batches of a MiB through epochs of two; 4 MiB of journal are to be kept: about so much is,
+ * and not everything. */
+Test(node, the_journal_keeps_the_bytes_that_it_is_told_to)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump.options.journal_keep_bytes = 6u << 20;
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    for (uint64_t batch = 0; batch < 12; batch++) {
+        struct test_request *request =
+            request_transfers(batch * REQUEST_EVENTS_MAX, REQUEST_EVENTS_MAX);
+        request_run(&pump, request);
+        request_destroy(request);
+    }
+    struct node_status status = pump_status(&pump);
+    cr_assert_gt(status.journal.first_index, 1, "pruned");
+    cr_assert_geq(status.last_index + 1 - status.journal.first_index, 6);
+    cr_assert_leq(status.last_index + 1 - status.journal.first_index, 9);
+    pump_stop(&pump);
     pump_deinit(&pump);
 }
 
