@@ -12,7 +12,6 @@
 #include "core/bounds.h"
 #include "core/invariant.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -138,67 +137,6 @@ __attribute__((format(printf, 3, 4))) static enum status refuse(struct loader *l
 
 /* ---- values ---- */
 
-bool config_parse_address(const char *text, struct config_address *out)
-{
-    const char *colon = strrchr(text, ':');
-    if (!colon || colon == text)
-        return false;
-    const char *host = text;
-    size_t host_size = (size_t)(colon - text);
-    bool bracketed = host[0] == '[' && host[host_size - 1] == ']';
-    if (bracketed) {
-        host++;
-        host_size -= 2;
-    }
-    struct config_address address = {.port = 0};
-    if (host_size == 0 || host_size >= sizeof address.host)
-        return false;
-    memcpy(address.host, host, host_size);
-    address.host[host_size] = '\0';
-    unsigned char binary[sizeof(struct in6_addr)];
-    if (inet_pton(bracketed ? AF_INET6 : AF_INET, address.host, binary) != 1)
-        return false;
-    const char *digits = colon + 1;
-    if (!*digits || strlen(digits) > 5 || strspn(digits, "0123456789") != strlen(digits))
-        return false;
-    unsigned long port = strtoul(digits, NULL, 10);
-    if (port > UINT16_MAX)
-        return false;
-    address.port = (uint16_t)port;
-    *out = address;
-    return true;
-}
-
-/* Decimal digits, for sizes optionally followed by KiB, MiB, GiB or TiB. */
-static bool parse_number(const char *text, bool is_size, uint64_t *out)
-{
-    if (*text < '0' || *text > '9')
-        return false;
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (errno)
-        return false;
-    uint64_t unit = 1;
-    if (is_size && *end) {
-        while (*end == ' ')
-            end++;
-        if (strcmp(end, "KiB") == 0)
-            unit = KIB;
-        else if (strcmp(end, "MiB") == 0)
-            unit = MIB;
-        else if (strcmp(end, "GiB") == 0)
-            unit = GIB;
-        else if (strcmp(end, "TiB") == 0)
-            unit = TIB;
-        else
-            return false;
-    } else if (*end) {
-        return false;
-    }
-    return !__builtin_mul_overflow((uint64_t)value, unit, out);
-}
-
 /* "request_bytes", "bytes_per_principal": sizes may carry a unit. */
 static bool key_is_size(const struct config_key *key)
 {
@@ -210,7 +148,7 @@ static enum status set_number(struct loader *loader, const struct config_key *ke
 {
     uint64_t number;
     bool is_size = key_is_size(key);
-    if (!parse_number(text, is_size, &number) || number < key->low || number > key->high)
+    if (!config_parse_number(text, is_size, &number) || number < key->low || number > key->high)
         return refuse(loader, line,
                       "%s.%s is \"%.80s\"; allowed is a whole number from %" PRIu64 " to %" PRIu64
                       "%s",

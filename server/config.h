@@ -66,5 +66,8 @@ enum status config_check_files(const struct config *config, struct config_error 
 
 /* "host:port" or "[v6]:port" into *out; false when it is neither. */
 bool config_parse_address(const char *text, struct config_address *out);
+/* Decimal digits, for sizes optionally followed by KiB, MiB, GiB or TiB; false when it is no such
+ * number, or above 64 bits. */
+bool config_parse_number(const char *text, bool is_size, uint64_t *out);
 
 #endif
