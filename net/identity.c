@@ -5,7 +5,9 @@
  */
 #include "net/identity.h"
 
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <string.h>
 
 static enum status identity_of_uri(const ASN1_STRING *uri, struct identity *identity,
@@ -65,5 +67,27 @@ enum status identity_of_certificate(const struct x509_st *certificate,
     else
         status = identity_of_uri(uri, out_identity, out_error);
     GENERAL_NAMES_free(names);
+    return status;
+}
+
+enum status identity_of_file(const char *path, struct identity *out_identity,
+                             struct net_error *out_error)
+{
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        net_error_set(out_error, "%s cannot be opened", path);
+        return STATUS_NOT_FOUND;
+    }
+    X509 *certificate = PEM_read_X509(file, NULL, NULL, NULL);
+    (void)fclose(file); /* was only read */
+    if (!certificate) {
+        net_error_set(out_error, "%s holds no certificate in PEM", path);
+        return STATUS_INVALID;
+    }
+    struct net_error error;
+    enum status status = identity_of_certificate(certificate, out_identity, &error);
+    if (status != STATUS_OK)
+        net_error_set(out_error, "%s: %s", path, error.text);
+    X509_free(certificate);
     return status;
 }

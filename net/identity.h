@@ -21,4 +21,9 @@ struct identity {
 enum status identity_of_certificate(const struct x509_st *certificate,
                                     struct identity *out_identity, struct net_error *out_error);
 
+/* The same of the first certificate in a PEM file. STATUS_NOT_FOUND or STATUS_INVALID; *out_error
+ * names the file. */
+enum status identity_of_file(const char *path, struct identity *out_identity,
+                             struct net_error *out_error);
+
 #endif

@@ -64,6 +64,11 @@ enum status config_load(const char *file, struct config *out_config,
  * may read the key. STATUS_INVALID, STATUS_NOT_FOUND or STATUS_PERMISSION. */
 enum status config_check_files(const struct config *config, struct config_error *out_error);
 
+/* With peer.listen: the node's certificate is the one that its peers expect of node `node_id`, the
+ * URI peer.uri_prefix and the number behind it. STATUS_OK, or STATUS_INVALID in words. */
+enum status config_check_identity(const struct config *config, uint64_t node_id,
+                                  struct config_error *out_error);
+
 /* "host:port" or "[v6]:port" into *out; false when it is neither. */
 bool config_parse_address(const char *text, struct config_address *out);
 /* Decimal digits, for sizes optionally followed by KiB, MiB, GiB or TiB; false when it is no such

@@ -4,7 +4,9 @@
  * the eyes of the node's user; no port is taken, no data is opened, nothing is written.
  */
 #include "net/tls.h"
-#include "server/daemon.h"
+#include "replication/directory.h"
+#include "replication/environment.h"
+#include "server/daemon_internal.h"
 #include "server/privilege.h"
 
 #include <errno.h>
@@ -56,6 +58,35 @@ static enum status check_directory(const struct config *config, struct config_er
     return error == ENOENT || error == ENOTDIR ? STATUS_NOT_FOUND : STATUS_PERMISSION;
 }
 
+/* Who the node is, in its data directory, and who its certificate says it is. A directory that is
+ * in use can be read all the same. */
+static enum status check_self(const struct config *config, struct config_error *out_error)
+{
+    struct member self;
+    if (daemon_self(config, &self))
+        return config_check_identity(config, self.node_id, out_error);
+    snprintf(
+        out_error->text, sizeof out_error->text,
+        "node.directory: %.400s holds no readable file identity: it is no data directory, or of "
+        "another version; \"tally node init\" makes one",
+        config->directory);
+    return STATUS_NOT_FOUND;
+}
+
+bool daemon_self(const struct config *config, struct member *out)
+{
+    const struct environment *environment = environment_real();
+    struct files files;
+    struct identity identity;
+    if (environment->open_directory(environment->context, config->directory, &files) != STATUS_OK)
+        return false;
+    enum status status = identity_read(&files, &identity);
+    environment->close_directory(environment->context, &files);
+    if (status == STATUS_OK)
+        identity_member(&identity, out);
+    return status == STATUS_OK;
+}
+
 enum status daemon_check(const struct config *config, struct config_error *out_error)
 {
     enum status status = check_privileges(config, out_error);
@@ -65,5 +96,7 @@ enum status daemon_check(const struct config *config, struct config_error *out_e
         status = check_tls(config, out_error);
     if (status == STATUS_OK)
         status = check_directory(config, out_error);
+    if (status == STATUS_OK)
+        status = check_self(config, out_error);
     return status;
 }

@@ -71,6 +71,9 @@ void daemon_move(struct daemon *daemon, enum daemon_phase next);
 /* What the lines of the log say about the node from now on. */
 void daemon_log_position(struct daemon *daemon, const struct node_status *status);
 
+/* Who the data directory says that the node is; false when it cannot be read. */
+bool daemon_self(const struct config *config, struct member *out);
+
 /* Clients' calls are refused with this reason, or, at a witness, with that of all witnesses. */
 void daemon_set_unready(struct daemon *daemon, const char *reason);
 

@@ -8,8 +8,6 @@
 
 #include "core/invariant.h"
 #include "proto/descriptors.h"
-#include "replication/directory.h"
-#include "replication/environment.h"
 #include "server/privilege.h"
 
 #include <signal.h>
@@ -110,36 +108,25 @@ static enum status start_loop(struct daemon *daemon)
     return STATUS_OK;
 }
 
-/* Where peers reach this node, as its data directory says; false when that cannot be read:
- * node_open will say why, in its own words. */
-static bool read_address(const struct daemon *daemon, char out[MEMBER_ADDRESS_SIZE_MAX + 1])
-{
-    const struct environment *environment = environment_real();
-    struct files files;
-    struct identity identity;
-    if (environment->open_directory(environment->context, daemon->config->directory, &files) !=
-        STATUS_OK)
-        return false;
-    enum status status = identity_read(&files, &identity);
-    environment->close_directory(environment->context, &files);
-    if (status != STATUS_OK)
-        return false;
-    memcpy(out, identity.address, sizeof identity.address);
-    return true;
-}
-
 static enum status start_peers(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    char address[MEMBER_ADDRESS_SIZE_MAX + 1];
+    struct member self;
     struct net_error error = {.text = ""};
+    struct config_error config_error = {.text = ""};
     if (!config->peer.host[0])
         return STATUS_OK;
+    /* If its data directory cannot be read, node_open will say why. */
+    bool known = daemon_self(config, &self);
+    if (known && config_check_identity(config, self.node_id, &config_error) != STATUS_OK) {
+        report_start_failure(daemon, STATUS_INVALID, config_error.text);
+        return STATUS_INVALID;
+    }
     const struct peers_options options = {
         .loop = &daemon->loop,
         .listen_host = config->peer.host,
         .listen_port = config->peer.port,
-        .advertised_address = read_address(daemon, address) ? address : NULL,
+        .advertised_address = known ? self.address : NULL,
         .certificate_file = config->certificate,
         .key_file = config->key,
         .ca_file = config->ca,
@@ -263,6 +250,7 @@ static enum status start_services(struct daemon *daemon)
         .requests_max = config->requests_max,
         .request_bytes_max = config->request_bytes_max,
         .read_wait_ms = config->read_wait_ms,
+        .alone = !daemon->peers,
         .status_json = status_json,
         .status_context = &daemon->probe,
     };

@@ -1,5 +1,6 @@
 /* The configuration: what a good file gives, and the exact words for each way to get it wrong. */
 #include "server/config.h"
+#include "tests/net/pki.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -311,6 +312,38 @@ Test(config, files_are_checked_on_the_machine)
     cr_assert_eq(rmdir(config.ca), 0);
     write_file(config.ca, "x", 1, 0644);
     cr_assert_eq(config_check_files(&config, &error), STATUS_OK, "%s", error.text);
+}
+
+/* Peers know a node by its certificate: another node's, or one that names nobody, stops the start
+ * with both names; a node without peers may have any. */
+Test(config, certificate_names_the_node_for_its_peers)
+{
+    struct config config;
+    struct config_error error = {.text = ""};
+    struct pki *pki = pki_create(directory, "ca");
+    pki_issue(pki, &(struct pki_certificate){
+                       .file = "node", .alternative_names = "URI:spiffe://bank/n/7,DNS:localhost"});
+    pki_issue(pki,
+              &(struct pki_certificate){.file = "nobody", .alternative_names = "DNS:localhost"});
+    pki_destroy(pki);
+    const char *text = "node: {directory: data}\n"
+                       "peer: {listen: \"127.0.0.1:0\", uri_prefix: \"spiffe://bank/n/\"}\n"
+                       "tls: {certificate: node.pem, key: node.key, ca: ca.pem}\n";
+    cr_assert_eq(load(text, &config, &error), STATUS_OK, "%s", error.text);
+    cr_expect_eq(config_check_identity(&config, 7, &error), STATUS_OK, "%s", error.text);
+    cr_expect_eq(config_check_identity(&config, 77, &error), STATUS_INVALID);
+    cr_expect(strstr(error.text, "is for spiffe://bank/n/7,"), "%s", error.text);
+    cr_expect(strstr(error.text, "expect spiffe://bank/n/77 "), "%s", error.text);
+    char *end = strstr(config.certificate, "node.pem");
+    cr_assert_not_null(end);
+    strcpy(end, "nobody.pem");
+    cr_expect_eq(config_check_identity(&config, 7, &error), STATUS_INVALID);
+    cr_expect(strstr(error.text, "nobody.pem"), "%s", error.text);
+    strcpy(end, "node.key");
+    cr_expect_eq(config_check_identity(&config, 7, &error), STATUS_INVALID);
+    cr_expect(strstr(error.text, "no certificate"), "%s", error.text);
+    config.peer.host[0] = '\0';
+    cr_expect_eq(config_check_identity(&config, 7, &error), STATUS_OK, "nobody asks");
 }
 
 Test(config, addresses_are_parsed_exactly)
