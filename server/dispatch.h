@@ -29,6 +29,7 @@ struct dispatch_options {
     uint32_t requests_max;
     uint64_t request_bytes_max;
     uint32_t read_wait_ms;
+    bool alone; /* no connections to peers: a further member could never be reached */
     /* Admin.GetStatus: a JSON document, to be freed by the caller; NULL without memory. */
     char *(*status_json)(void *context);
     void *status_context;

@@ -108,6 +108,14 @@ static void change_members(struct work *work, enum wire_member_change_kind wire_
     const char *reason;
     if (!decode(work, wire_kind, &wire))
         return;
+    if (dispatch_options(work->dispatch)->alone && kind != NODE_MEMBER_REMOVE) {
+        work_finish_code(
+            work, GRPC_FAILED_PRECONDITION,
+            "this node listens for no peers (peer.listen in its configuration), so it "
+            "could not reach another member: configure it, start it again, then repeat "
+            "this");
+        return;
+    }
     work->change = (struct node_change){
         .kind = kind,
         .old_id = wire.node_id,

@@ -25,13 +25,8 @@ static struct dispatch *dispatch;
 static uint8_t body[4096];
 static uint8_t incarnation[16];
 
-static void setup(void)
+static void make_dispatch(bool alone)
 {
-    fake_node_init(&node);
-    memset(&server, 0, sizeof server);
-    memset(incarnation, 0xab, sizeof incarnation);
-    the_log = log_create(STDERR_FILENO, LOG_LEVEL_COUNT);
-    metrics = metrics_create();
     struct dispatch_options options = {
         .node = &node,
         .log = the_log,
@@ -40,11 +35,22 @@ static void setup(void)
         .requests_max = 4,
         .request_bytes_max = 2 * 1024 * 1024,
         .read_wait_ms = 1000,
+        .alone = alone,
     };
     dispatch = dispatch_create(&options);
     cr_assert_not_null(dispatch);
     dispatch_register(dispatch, &server);
     dispatch_set_ready(dispatch, true, NULL);
+}
+
+static void setup(void)
+{
+    fake_node_init(&node);
+    memset(&server, 0, sizeof server);
+    memset(incarnation, 0xab, sizeof incarnation);
+    the_log = log_create(STDERR_FILENO, LOG_LEVEL_COUNT);
+    metrics = metrics_create();
+    make_dispatch(false);
     node.cluster.consensus.commit_index = 50;
 }
 
@@ -131,6 +137,21 @@ Test(members, replace_and_remove_name_the_old_member)
     cr_expect_eq(node.change->kind, NODE_MEMBER_REMOVE);
     cr_expect_eq(node.change->old_id, 2);
     fake_node_change_done(&node, STATUS_OK, NULL);
+    fake_call_done(&call);
+}
+
+/* A node without peer.listen would wait for the new member for ever. */
+Test(members, node_without_peers_adds_nobody)
+{
+    struct grpc_call call;
+    dispatch_destroy(dispatch);
+    memset(&server, 0, sizeof server);
+    make_dispatch(true);
+    begin(&call, METHOD_ADD_MEMBER, OPERATOR, add_body(3, "W", "w:1", false));
+    cr_assert(call.finished);
+    cr_expect_eq(call.code, GRPC_FAILED_PRECONDITION);
+    cr_expect(strstr(call.text, "peer.listen"), "%s", call.text);
+    cr_expect_null(node.change);
     fake_call_done(&call);
 }
 
