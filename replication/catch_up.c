@@ -99,6 +99,10 @@ void catch_up_offer(struct catch_up *c, uint64_t peer)
     /* The log in memory may reach back further than the journal. */
     if (offer.log_index < position.anchor_index)
         offer.log_index = position.anchor_index;
+    /* Behind its snapshot libraft never sends entry 1, even with it in memory (replication.c,
+     * next_index == 1): an empty journal is always behind. */
+    if (offer.log_index == 0)
+        offer.log_index = 1;
     if (journal_term(c->options.journal, offer.log_index, &offer.log_term) != STATUS_OK)
         return; /* not in the journal yet; consensus asks again */
     uint8_t message[CATCH_UP_MESSAGE_SIZE];
