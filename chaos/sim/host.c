@@ -210,7 +210,7 @@ static void job_run(void *context, uint64_t life, uint64_t job);
 
 static void job_plan(struct host *host, enum node_job job, uint64_t at_ns)
 {
-    if (host->job_ended[job] || at_ns >= host->job_at_ns[job])
+    if (at_ns >= host->job_at_ns[job])
         return;
     host->job_at_ns[job] = at_ns;
     world_post(host->world, at_ns, job_run, host, host->life, job);
@@ -219,7 +219,7 @@ static void job_plan(struct host *host, enum node_job job, uint64_t at_ns)
 static void jobs_plan(struct host *host)
 {
     for (int job = 0; job < NODE_JOB_COUNT; job++) {
-        if (host->job_ended[job] || !node_job_is_woken(host->node, (enum node_job)job))
+        if (!node_job_is_woken(host->node, (enum node_job)job))
             continue;
         if (host->job_at_ns[job] > host->world->now_ns + NS_PER_S) /* asleep, or not planned */
             host->job_at_ns[job] = NEVER;
@@ -243,8 +243,7 @@ static void job_step(struct host *host, enum node_job job)
         break;
     case JOB_FAILED:
     case JOB_DONE:
-        host->job_ended[job] = true;
-        break;
+        break; /* a node that opens itself anew wakes new ones */
     }
 }
 
@@ -525,17 +524,15 @@ void host_start(struct host *host)
         return;
     }
     host->node = node;
-    for (int job = 0; job < NODE_JOB_COUNT; job++) {
+    for (int job = 0; job < NODE_JOB_COUNT; job++)
         host->job_at_ns[job] = NEVER;
-        host->job_ended[job] = false;
-    }
     host->turn_at_ns = NEVER;
     host->started_ns = host->world->now_ns;
-    if (host->guard_off != 0)
-        plant_guard_off(node->consensus, host->guard_off);
     if (host->reply_early)
         plant_reply_before_commit(&host->plant, node->consensus);
     status = node_start(node, &error);
+    if (host->guard_off != 0)
+        plant_guard_off(node->consensus, host->guard_off);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + 5 * NS_PER_MS);
     host->disk.cost_ns = 0;
     if (status != STATUS_OK) {
@@ -553,8 +550,7 @@ void host_start(struct host *host)
 static void tear_steps(struct host *host)
 {
     for (int job = 0; job < NODE_JOB_COUNT && !host->disk.dead; job++) {
-        if (host->job_at_ns[job] == NEVER || host->job_ended[job] ||
-            host->disk.stuck_until_ns > host->world->now_ns ||
+        if (host->job_at_ns[job] == NEVER || host->disk.stuck_until_ns > host->world->now_ns ||
             host->job_at_ns[job] > host->world->now_ns + NS_PER_S || draw_chance(&host->draw, 1, 3))
             continue;
         host->disk.halt_in = 1 + (uint32_t)draw_below(&host->draw, job == NODE_JOB_WRITER ? 3 : 12);

@@ -55,7 +55,6 @@ struct host {
     uint64_t busy_until_ns;
     uint64_t paused_until_ns;
     uint64_t job_at_ns[NODE_JOB_COUNT]; /* UINT64_MAX: not planned */
-    bool job_ended[NODE_JOB_COUNT];
     uint64_t started_ns;
 
     /* ---- clock ---- */
