@@ -3,6 +3,7 @@
  *
  *   catch_up_serve.c, catch_up_serve_job.c    what is read from here, on the loop and in the job
  *   catch_up_fetch.c, catch_up_fetch_job.c    what is copied to here
+ *   catch_up_open.c                           where that begins, and goes on after a cut
  *   catch_up_build.c                          the files that a copy makes
  *   catch_up_switch.c                         the moment when they count
  *   catch_up_message.c                        bytes
@@ -222,7 +223,7 @@ uint64_t catch_up_next_ns(const struct catch_up *c)
 
 uint64_t catch_up_hold_index(const struct catch_up *c)
 {
-    uint64_t hold = UINT64_MAX;
+    uint64_t hold = c->fetch.hold_index;
     for (uint32_t i = 0; i < CATCH_UP_SERVED_MAX; i++) {
         const struct serve_session *session = &c->sessions[i];
         if (session->phase != SERVE_FREE && session->hold_index < hold)
@@ -252,11 +253,11 @@ bool catch_up_take(struct catch_up *c, struct catch_up_install *out)
 void catch_up_own(const struct catch_up *c, struct catch_up_progress *out)
 {
     static const char *const phases[] = {
-        [FETCH_IDLE] = "waiting",       [FETCH_OPENING] = "waiting",
-        [FETCH_STORE] = "store",        [FETCH_VERIFYING] = "verifying",
-        [FETCH_JOURNAL] = "journal",    [FETCH_ENDING] = "journal",
-        [FETCH_READY] = "ready",        [FETCH_TAKEN] = "ready",
-        [FETCH_DISCARDING] = "waiting",
+        [FETCH_IDLE] = "waiting",        [FETCH_OPENING] = "waiting",
+        [FETCH_LOCAL] = "journal",       [FETCH_STORE] = "store",
+        [FETCH_VERIFYING] = "verifying", [FETCH_JOURNAL] = "journal",
+        [FETCH_ENDING] = "journal",      [FETCH_READY] = "ready",
+        [FETCH_TAKEN] = "ready",         [FETCH_DISCARDING] = "waiting",
     };
     const struct fetch *fetch = &c->fetch;
     *out = (struct catch_up_progress){.phase = phases[fetch->phase]};

@@ -83,14 +83,15 @@ struct serve_session {
 #define FETCH_GIVE_UP_NS  (3000 * CATCH_UP_NS_PER_MS) /* half a store, and its server is away */
 
 /*
- *   IDLE ──OFFER──► OPENING ──► STORE ──► VERIFYING ──► JOURNAL ──► ENDING ──► READY ──► TAKEN
- *                      │ └───────────(from our store)──────▲│          │        │
- *                      │◄──────── connection cut ──────────┘│          │        │
- *                      └──────────── any failure ───────────┴► DISCARDING ──► IDLE
+ *                             ┌──► LOCAL ─────────────────┐
+ *   IDLE ──OFFER──► OPENING ──┼──► STORE ──► VERIFYING ──►├──► JOURNAL ──► ENDING ──► READY ──►
+ * TAKEN ▲      └───────────────────────────┘       │ └──────────── connection cut ──────────────┤
+ *                                      any failure ──► DISCARDING ──► IDLE
  */
 enum fetch_phase {
     FETCH_IDLE,
     FETCH_OPENING,
+    FETCH_LOCAL, /* entries of our own journal go into the new one */
     FETCH_STORE,
     FETCH_VERIFYING,
     FETCH_JOURNAL,
@@ -104,9 +105,15 @@ enum fetch_work {
     FETCH_WORK_STORE_BEGIN,
     FETCH_WORK_STORE_END,
     FETCH_WORK_JOURNAL_BEGIN,
+    FETCH_WORK_LOCAL_BEGIN,
+    FETCH_WORK_LOCAL,
     FETCH_WORK_END,
     FETCH_WORK_DISCARD,
 };
+
+/* Where to begin, tried in this order: behind our journal's last entry, behind the last that we
+ * know to be committed, or from nothing. */
+enum fetch_try { FETCH_TRY_LAST, FETCH_TRY_COMMITTED, FETCH_TRY_WHOLE };
 
 /* What is built so far, that is, where to go on after a cut. */
 enum fetch_part { FETCH_PART_NONE, FETCH_PART_STORE, FETCH_PART_JOURNAL };
@@ -132,7 +139,10 @@ struct fetch {
     bool connected; /* `session` is open on the connection that is up */
     bool discard_asked;
     uint64_t session;
-    uint32_t want; /* enum catch_up_want */
+    enum fetch_try try;
+    uint64_t own_index, own_term; /* the entry of our journal that was asked about */
+    uint8_t own_head[JOURNAL_HASH_SIZE];
+    uint64_t hold_index; /* of our own journal, while it is read */
     uint64_t asked_offset;
     uint32_t asked; /* pieces on their way */
     uint64_t needed_index;
@@ -146,6 +156,8 @@ struct fetch {
     /* the job's while a task is queued */
     enum fetch_work work;
     enum status status;
+    struct journal_reader *own_reader;
+    uint64_t local_index;
     struct journal_anchor anchor;
     uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
     struct catch_up_build build;
@@ -174,6 +186,12 @@ void catch_up_event(struct catch_up *c, const char *name, const char *text, uint
 enum status catch_up_send(struct catch_up *c, uint64_t to, enum transport_lane lane,
                           const void *bytes, size_t size);
 
+/* catch_up_pack.c: job. Entries after + 1 .. last, where the reader stands behind `after`, as many
+ * as fit; with none, *out_head stays what it is. */
+enum status catch_up_pack(struct journal_reader *reader, uint64_t after, uint64_t last,
+                          uint8_t *out, uint32_t *out_size, uint64_t *out_last,
+                          uint8_t out_head[JOURNAL_HASH_SIZE]);
+
 /* catch_up_serve.c: loop. */
 void serve_init(struct catch_up *c);
 void serve_deinit(struct catch_up *c);
@@ -193,10 +211,23 @@ void serve_run(struct catch_up_task *task);
 void serve_close_files(struct serve_session *session);
 
 /* catch_up_fetch.c: loop. */
+void fetch_headway(struct catch_up *c);
+bool fetch_disk_works(const struct fetch *fetch);
+void fetch_add_control(struct catch_up *c, enum fetch_work work);
+void fetch_send_done(struct catch_up *c, uint64_t to, uint64_t term, uint64_t index);
+void fetch_fail(struct catch_up *c, enum status status, const char *text);
+/* The next step, with nothing of ours in the job but pieces. */
+void fetch_go_on(struct catch_up *c);
+/* From here on a cut is mended by going on behind the journal's last entry. */
+void fetch_begin_journal(struct catch_up *c);
 void fetch_init(struct catch_up *c);
 void fetch_deinit(struct catch_up *c);
+/* catch_up_open.c: loop. Asks the server to open, or to open again where we are. */
+void fetch_reopen(struct catch_up *c);
+void fetch_send_open(struct catch_up *c);
 void fetch_receive_offer(struct catch_up *c, uint64_t from, const struct catch_up_offer *offer);
 void fetch_receive_opened(struct catch_up *c, uint64_t from, const struct catch_up_opened *opened);
+/* catch_up_fetch.c again. */
 void fetch_receive_data(struct catch_up *c, uint64_t from, const struct catch_up_data *data,
                         const uint8_t *bytes);
 void fetch_receive_close(struct catch_up *c, uint64_t from, const struct catch_up_close *close);
@@ -208,5 +239,6 @@ bool fetch_may_replace(const struct catch_up *c);
 /* catch_up_fetch_job.c: job. */
 void fetch_run_control(struct catch_up_task *task);
 void fetch_run_piece(struct catch_up_task *task);
+void fetch_close_files(struct fetch *fetch);
 
 #endif

@@ -47,8 +47,9 @@ struct catch_up_open {
 };
 
 /* status other than STATUS_OK: nothing was opened, the rest is zero. BUSY: too many already;
- * NOT_FOUND: what was asked for is not there (any more); WRONG_CLUSTER: another history; others: it
- * could not be read. */
+ * NOT_FOUND: what was asked for is not there (any more); STORE_AHEAD: it lies above what the server
+ * knows to be committed; WRONG_CLUSTER: another history; PERMISSION: nothing was offered; others:
+ * it could not be read. */
 struct catch_up_opened {
     uint32_t status;
     uint64_t session;

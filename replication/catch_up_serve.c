@@ -183,6 +183,10 @@ static void begin_session(struct serve_session *session, uint64_t from,
     struct journal_position position;
     c->options.facts(c->options.context, &facts);
     journal_position(c->options.journal, &position);
+    if (open->want == CATCH_UP_FROM && open->index > facts.commit_index) {
+        refuse(c, from, STATUS_STORE_AHEAD); /* not known to be of our history, or not yet */
+        return;
+    }
     if (open->want == CATCH_UP_FROM && open->index > position.synced_index) {
         refuse(c, from, STATUS_BUSY); /* soon */
         return;

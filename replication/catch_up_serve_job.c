@@ -134,54 +134,19 @@ static enum status read_store(struct serve_session *session)
     return STATUS_OK;
 }
 
-struct packing {
-    uint8_t *out;
-    uint32_t used, count;
-    uint64_t last_index;
-    bool one_too_many; /* the last one read did not fit */
-};
-
-static bool pack_entry(void *context, const struct journal_entry *entry)
-{
-    struct packing *packing = context;
-    const size_t size = catch_up_entry_size(entry->size);
-    if (size > CATCH_UP_DATA_MAX - packing->used) {
-        invariant_values(packing->count > 0, size, entry->index);
-        packing->one_too_many = true;
-        return false;
-    }
-    catch_up_entry_encode(entry, packing->out + packing->used);
-    packing->used += (uint32_t)size;
-    packing->last_index = entry->index;
-    packing->count++;
-    return packing->count < CATCH_UP_ENTRIES_MAX;
-}
-
 static enum status read_journal(struct serve_session *session)
 {
     struct catch_up_data *data = &session->data;
     end_copy(session); /* whoever asks for entries has the store */
-    struct packing packing = {
-        .out = session->message + CATCH_UP_DATA_HEAD_SIZE,
-        .last_index = session->read_index,
-    };
     data->position = session->read_index;
-    enum status status = STATUS_OK;
-    if (session->read_index < session->limit_index)
-        status = journal_reader_read(session->reader, session->limit_index, pack_entry, &packing,
-                                     data->check);
-    else
-        memcpy(data->check, session->journal_check, sizeof data->check);
-    if (status == STATUS_OK && packing.one_too_many) {
-        uint64_t term;
-        status = journal_reader_seek(session->reader, packing.last_index, &term, data->check);
-    }
+    memcpy(data->check, session->journal_check, sizeof data->check);
+    enum status status = catch_up_pack(session->reader, session->read_index, session->limit_index,
+                                       session->message + CATCH_UP_DATA_HEAD_SIZE, &data->size,
+                                       &session->read_index, data->check);
     if (status != STATUS_OK)
         return status;
     memcpy(session->journal_check, data->check, sizeof session->journal_check);
-    session->read_index = packing.last_index;
-    data->size = packing.used;
-    data->at_end = packing.last_index >= session->limit_index;
+    data->at_end = session->read_index >= session->limit_index;
     return STATUS_OK;
 }
 

@@ -185,6 +185,11 @@ void journal_reader_set(struct journal_reader *reader, uint64_t index,
  * term. STATUS_NOT_FOUND when that entry is not in the journal (any more, or synced). */
 enum status journal_reader_seek(struct journal_reader *reader, uint64_t index, uint64_t *out_term,
                                 uint8_t out_head[JOURNAL_HASH_SIZE]);
+/* What the oldest segment's header says: the entry before the journal's first, and the
+ * configuration as of that entry, into `configuration`. STATUS_CORRUPT: the header cannot be read.
+ */
+enum status journal_reader_anchor(struct journal_reader *reader, struct journal_anchor *out,
+                                  uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX]);
 /* Entries from the next one up to `last`, each verified, its chain from the one before it included;
  * ends early when `each` returns false (that entry counts as read). Payloads are borrowed until
  * `each` returns, 8-byte aligned. STATUS_NOT_FOUND: the next entry was pruned, or `last` is not

@@ -90,3 +90,36 @@ enum status journal_reader_read(struct journal_reader *reader, uint64_t last,
     memcpy(out_head, reader->head, JOURNAL_HASH_SIZE);
     return STATUS_OK;
 }
+
+enum status journal_reader_anchor(struct journal_reader *reader, struct journal_anchor *out,
+                                  uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX])
+{
+    const struct files *files = reader->journal->options.files;
+    struct journal_shared *shared = reader->journal->shared;
+    struct journal_segment_header header;
+    char name[JOURNAL_NAME_SIZE];
+    pthread_mutex_lock(&shared->lock);
+    journal_segment_name(shared->segments[0]->number, name);
+    pthread_mutex_unlock(&shared->lock);
+    struct file *file = NULL;
+    enum status status = files->open(files->context, name, FILE_READ, &file);
+    if (status != STATUS_OK)
+        return status;
+    status = files->read(files->context, file, &header, sizeof header, 0);
+    files->close(files->context, file);
+    if (status == STATUS_OK)
+        status = journal_segment_header_check(&header);
+    if (status == STATUS_OK && header.configuration_size > JOURNAL_CONFIGURATION_SIZE_MAX)
+        status = STATUS_CORRUPT;
+    if (status != STATUS_OK)
+        return status;
+    memcpy(configuration, header.configuration, header.configuration_size);
+    *out = (struct journal_anchor){
+        .index = header.anchor_index,
+        .term = header.anchor_term,
+        .configuration = configuration,
+        .configuration_size = header.configuration_size,
+    };
+    memcpy(out->head, header.anchor_head, sizeof out->head);
+    return STATUS_OK;
+}

@@ -11,11 +11,14 @@
 TestSuite(catch_up, .timeout = 300);
 
 #define TRANSFERS 12000u
+/* The leader's last epoch. */
+#define DURABLE (65 * RIG_EPOCH_ENTRIES)
 
 static struct rig rig;
 
-/* A leader with five epochs, entries behind them, and a journal that begins behind the third. */
-static struct rig_side *make_leader(uint32_t position, struct epoch_maker *maker, bool pruned)
+/* A leader with 65 epochs and entries behind them; its journal is pruned up to an index. */
+static struct rig_side *make_leader(uint32_t position, struct epoch_maker *maker,
+                                    uint64_t pruned_index)
 {
     struct rig_side *leader = rig_make(&rig, position, false);
     rig_open(leader);
@@ -28,8 +31,8 @@ static struct rig_side *make_leader(uint32_t position, struct epoch_maker *maker
     rig_append(leader, 2500); /* several segments */
     for (int i = 0; i < 60; i++)
         rig_epoch(leader, maker, 100);
-    if (pruned) {
-        cr_assert_eq(journal_prune_prefix(leader->journal, 65 * RIG_EPOCH_ENTRIES), STATUS_OK);
+    if (pruned_index > 0) {
+        cr_assert_eq(journal_prune_prefix(leader->journal, pruned_index), STATUS_OK);
         uint64_t wait_ns; /* the files go, too */
         while (journal_preparer_step(leader->journal, &wait_ns) == JOB_AGAIN)
             continue;
@@ -53,12 +56,12 @@ Test(catch_up, a_joiner_gets_store_and_journal)
 {
     rig_init(&rig, 1);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, true);
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
     struct rig_side *joiner = rig_make(&rig, 1, false);
     rig_open(joiner);
     cr_assert(rig_until_ready(&rig, leader, joiner, 20000), "%s", joiner->last_failure);
     cr_assert(catch_up_is_ready(joiner->catch_up));
-    cr_assert_eq(catch_up_hold_index(leader->catch_up), 65 * RIG_EPOCH_ENTRIES);
+    cr_assert_eq(catch_up_hold_index(leader->catch_up), DURABLE);
     cr_assert(rig_install(joiner));
     cr_assert_eq(joiner->generation.journal, 2);
     cr_assert_eq(joiner->generation.store, 2);
@@ -84,7 +87,7 @@ Test(catch_up, a_store_in_reach_needs_a_journal_only)
     rig_init(&rig, 2);
     struct epoch_maker *maker = rig_maker();
     struct epoch_maker *own = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, false);
+    struct rig_side *leader = make_leader(0, maker, 0);
     struct rig_side *peer = rig_make(&rig, 1, false);
     rig_open(peer);
     rig_append(peer, 55);
@@ -107,7 +110,7 @@ Test(catch_up, a_witness_gets_the_journal_from_the_watermark)
 {
     rig_init(&rig, 3);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, false);
+    struct rig_side *leader = make_leader(0, maker, 400);
     leader->facts.watermark_index = 601;
     struct rig_side *witness = rig_make(&rig, 1, true);
     rig_open(witness);
@@ -130,7 +133,7 @@ Test(catch_up, cuts_anywhere_cost_time_only)
 {
     rig_init(&rig, 4);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, true);
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
     uint64_t last = 2500;
     uint32_t cuts = 0;
     for (int life = 0; life < 12; life++) {
@@ -165,7 +168,7 @@ Test(catch_up, wrong_bytes_are_refused)
 {
     rig_init(&rig, 5);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, true);
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
     struct rig_side *joiner = rig_make(&rig, 1, false);
     rig_open(joiner);
     for (int i = 0; i < 10; i++) {
@@ -201,7 +204,7 @@ Test(catch_up, another_leader_goes_on_or_begins_anew)
     for (int which = 0; which < 2; which++) {
         rig_init(&rig, 6);
         struct epoch_maker *maker = rig_maker();
-        struct rig_side *first = make_leader(0, maker, true);
+        struct rig_side *first = make_leader(0, maker, DURABLE);
         rig_close(first);
         struct rig_side *second = rig_make_copy(&rig, 2, first);
         rig_open(first);
@@ -231,7 +234,7 @@ Test(catch_up, a_peer_that_is_not_behind_says_so)
 {
     rig_init(&rig, 7);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, false);
+    struct rig_side *leader = make_leader(0, maker, 0);
     struct rig_side *peer = rig_make(&rig, 1, false);
     rig_open(peer);
     rig_append(peer, 2400);
@@ -249,7 +252,7 @@ Test(catch_up, a_journal_that_holds_more_stays)
 {
     rig_init(&rig, 8);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, false);
+    struct rig_side *leader = make_leader(0, maker, 0);
     struct rig_side *peer = rig_make(&rig, 1, false);
     rig_open(peer);
     rig_append(peer, 100);
@@ -282,7 +285,7 @@ Test(catch_up, two_histories_are_told)
     rig_init(&rig, 9);
     struct epoch_maker *maker = rig_maker();
     struct epoch_maker *own = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, false);
+    struct rig_side *leader = make_leader(0, maker, 0);
     struct rig_side *peer = rig_make(&rig, 1, false);
     rig_open(peer);
     rig_append_other(peer, 20, 1);
@@ -314,7 +317,7 @@ Test(catch_up, three_peers_are_served_in_turn)
 {
     rig_init(&rig, 10);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, true);
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
     struct rig_side *a = rig_make(&rig, 1, false);
     struct rig_side *b = rig_make(&rig, 2, false);
     rig_open(a);
@@ -339,7 +342,7 @@ Test(catch_up, a_stranger_is_not_served)
 {
     rig_init(&rig, 11);
     struct epoch_maker *maker = rig_maker();
-    struct rig_side *leader = make_leader(0, maker, true);
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
     struct rig_side *stranger = rig_make(&rig, 2, false);
     struct rig_side *liar = rig_make(&rig, 1, false);
     rig_open(stranger);
@@ -353,5 +356,79 @@ Test(catch_up, a_stranger_is_not_served)
     struct catch_up_progress progress;
     catch_up_served(leader->catch_up, 3, &progress);
     cr_assert_not(progress.active);
+    forget_all(maker);
+}
+
+/* A data node that was away: its own journal gives what it has, and a witness that leads, whose
+ * journal begins far behind the node's store, gives the rest. */
+Test(catch_up, a_witness_gives_what_follows_our_last_entry)
+{
+    rig_init(&rig, 12);
+    struct epoch_maker *maker = rig_maker();
+    struct epoch_maker *own = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    leader->facts.watermark_index = 1200;
+    struct rig_side *witness = rig_make(&rig, 1, true);
+    rig_open(witness);
+    cr_assert(rig_until_ready(&rig, leader, witness, 20000), "%s", witness->last_failure);
+    cr_assert(rig_install(witness));
+    rig_cut(&rig, 0, 1, true);
+    rig_cut(&rig, 0, 2, true);
+
+    struct rig_side *peer = rig_make(&rig, 2, false);
+    rig_open(peer);
+    rig_append(peer, 1300);
+    for (int i = 0; i < 5; i++)
+        rig_epoch(peer, own, 100);
+    peer->facts.commit_index = 1000; /* it was not told more */
+    witness->facts = (struct catch_up_facts){
+        .term = 11, .leads = true, .commit_index = 2500, .log_first_index = 2401};
+    peer->bytes_received = 0;
+    cr_assert(rig_until_ready(&rig, witness, peer, 20000), "%s", peer->last_failure);
+    cr_assert_eq(catch_up_hold_index(witness->catch_up), 1300);
+    cr_assert(rig_install(peer));
+    cr_assert_eq(peer->generation.store, 1);
+    rig_assert_same(peer, leader, 2500);
+    cr_assert_eq(peer->failures, 0);
+    epoch_maker_destroy(own);
+    forget_all(maker);
+}
+
+/* The same, but our last entries were never committed: asked about, refused, and left out. */
+Test(catch_up, our_tail_of_another_history_is_left_out)
+{
+    rig_init(&rig, 13);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    struct rig_side *peer = rig_make(&rig, 1, false);
+    rig_open(peer);
+    rig_append(peer, 1500);
+    rig_append_other(peer, 1520, 3);
+    cr_assert(rig_until_ready(&rig, leader, peer, 20000), "%s", peer->last_failure);
+    cr_assert(rig_install(peer));
+    rig_assert_same(peer, leader, 2500);
+    cr_assert_eq(peer->failures, 0);
+    forget_all(maker);
+}
+
+/* Connections that break while our own entries are copied, and after. */
+Test(catch_up, cuts_while_own_entries_are_copied)
+{
+    rig_init(&rig, 14);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    for (int life = 0; life < 6; life++) {
+        struct rig_side *peer = rig_make(&rig, 1, life % 2 == 1);
+        rig_open(peer);
+        rig_append(peer, 900 + 200 * (uint64_t)life);
+        rig.cut_chance = 250;
+        cr_assert(rig_until_ready(&rig, leader, peer, 60000), "life %d: %s", life,
+                  peer->last_failure);
+        rig.cut_chance = 0;
+        cr_assert(rig_install(peer));
+        rig_assert_same(peer, leader, 2500);
+        rig_unmake(peer);
+        rig_connect_all(&rig);
+    }
     forget_all(maker);
 }
