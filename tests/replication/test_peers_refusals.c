@@ -407,6 +407,22 @@ Test(peers_refusals, a_frame_larger_than_a_message)
     cr_assert(!accepted_is_up(a, TRANSPORT_BULK));
 }
 
+/* A message by a lane of which only the peer's half is up could not be answered, and no node sends
+ * one: it is lost, as the sender learns from the lane's end. */
+Test(peers_refusals, a_message_by_half_a_lane_is_not_delivered)
+{
+    struct rig_node *a = node_with_raw(9);
+    struct rig_raw *raw = dial_up(a, TRANSPORT_CALLS);
+    uint64_t message[2] = {1, 2};
+    struct peers_status status = {.node_id = 0};
+    rig_raw_frame(raw, PEERS_FRAME_MESSAGE, message, sizeof message);
+    rig_wait(&rig, peers_status(a->peers, &status, 1) == 1 &&
+                       status.lanes[TRANSPORT_CALLS].bytes_in == 24);
+    cr_assert_eq(a->message_count, 0);
+    cr_assert_eq(status.lanes[TRANSPORT_CALLS].messages_in, 0);
+    cr_assert(accepted_is_up(a, TRANSPORT_CALLS));
+}
+
 /* A peer that renews its keys now and then is understood; one that does nothing else is not, since
  * each renewal costs us more than it. */
 Test(peers_refusals, key_updates_are_taken_and_bounded)
