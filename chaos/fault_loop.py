@@ -54,6 +54,7 @@ PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 180        # all clients' end, and the cluster's rest
 STALL_SECONDS = 90          # the longest time without the answers that are waited for
 SETTINGS = {"journal": {"segment_bytes": 2 << 20},
+            "cluster": {"log_tail_bytes": 64 << 10},    # so that catch-ups happen
             "checkpoint": {"transfers": 20000, "interval_ms": 300,
                            "map_size_bytes": cluster.MAP_BYTES}}
 # Mostly small, so that 500 faults with 1000 answers between them are a few million transfers.

@@ -70,6 +70,7 @@ static const struct config_key keys[] = {
 
     NUMBER32("cluster", "election_ms", AT(election_ms), 100, 60000, 250),
     NUMBER32("cluster", "heartbeat_ms", AT(heartbeat_ms), 10, 10000, 50),
+    NUMBER64("cluster", "log_tail_bytes", AT(log_tail_bytes), 64 * KIB, 1 * GIB, 64 * MIB),
 
     PATH("tls", "certificate", AT(certificate), true),
     PATH("tls", "key", AT(key), true),

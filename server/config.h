@@ -31,6 +31,7 @@ struct config {
     struct config_address peer; /* host "" = none: a cluster of one that cannot grow */
     char peer_uri_prefix[256];  /* a peer's certificate names it by this and its node id */
     uint32_t election_ms, heartbeat_ms;
+    uint64_t log_tail_bytes; /* kept in memory for members that are a little behind */
     /* tls; paths absolute or below the configuration file's directory */
     char certificate[CONFIG_PATH_SIZE], key[CONFIG_PATH_SIZE], ca[CONFIG_PATH_SIZE];
     char crl[CONFIG_PATH_SIZE]; /* "" = none */

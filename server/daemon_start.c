@@ -217,6 +217,7 @@ static enum status open_node(struct daemon *daemon)
         .transport = daemon->peers ? peers_transport(daemon->peers) : NULL,
         .election_ms = config->election_ms,
         .heartbeat_ms = config->heartbeat_ms,
+        .log_tail_bytes = config->log_tail_bytes,
         .wake_context = daemon,
         .wake_loop = wake_loop,
         .event_context = daemon,

@@ -36,7 +36,8 @@ import sites  # noqa: E402
 
 # Small epochs, so that checkpoints and the trimming behind them happen while a test looks.
 SITES_SETTINGS = {"checkpoint": {"transfers": 65536, "interval_ms": 500,
-                                 "map_size_bytes": cluster.MAP_BYTES}}
+                                 "map_size_bytes": cluster.MAP_BYTES},
+                  "cluster": {"log_tail_bytes": 256 << 10}}
 
 
 class Skip(Exception):

@@ -85,7 +85,7 @@ def test_killed_during_catch_up(t):
     leader = sites.wait_leader()
     late = next(m for m in sites.data() if m is not leader)
     late.kill()
-    fill(t, leader, 130)
+    fill(t, leader, 30)
     before = leader.status()["index"]["commit"]
     # Restarted, the leader holds in memory only what its store has not: no need for more load.
     leader.terminate()
