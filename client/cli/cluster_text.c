@@ -183,8 +183,11 @@ static void judge_sites(const json_t *best, const struct attention *to)
     json_object_foreach((json_t *)(uintptr_t)sites, site, survives)
     {
         if (!json_is_true(survives))
-            wrong(to, "bring the voters back that are not linked before anything else is done",
-                  "the LOSS OF SITE %s WOULD NOT BE SURVIVED now", site);
+            wrong(
+                to,
+                "bring back the voters that are not linked, or add the one that is missing, before "
+                "anything else is done",
+                "the LOSS OF SITE %s WOULD NOT BE SURVIVED now", site);
     }
 }
 
