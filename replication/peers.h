@@ -7,6 +7,7 @@
  * be answered, and either connection's end is `link(down)`.
  *
  * Everything on the loop thread. The sink is called from the loop only, never inside a call.
+ * The program ignores SIGPIPE, as libuv's sockets demand.
  */
 #ifndef TALLY_REPLICATION_PEERS_H
 #define TALLY_REPLICATION_PEERS_H
