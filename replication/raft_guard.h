@@ -38,35 +38,36 @@
 /* The repairs. **For tests only**: a directed schedule proves a repair by switching it off alone.
  * Everything else passes RAFT_GUARD_ALL. The numbers are those of docs/raft-guard.md. */
 enum raft_guard_part {
-    RAFT_GUARD_S1 = 1u << 1,        /* acknowledge only what this leader verified */
-    RAFT_GUARD_S2 = 1u << 2,        /* learn of commits only up to what the message verifies */
-    RAFT_GUARD_S3 = 1u << 3,        /* trim entries below the snapshot */
-    RAFT_GUARD_S4 = 1u << 4,        /* never count entries of older terms (figure 8) */
-    RAFT_GUARD_S5 = 1u << 5,        /* try the quorum's index, not the leader's own */
-    RAFT_GUARD_S6 = 1u << 6,        /* nothing to nobody */
-    RAFT_GUARD_S7 = 1u << 7,        /* no campaign while the disk is behind the log */
-    RAFT_GUARD_S8 = 1u << 8,        /* fail-stop on any error of the disk */
-    RAFT_GUARD_S9 = 1u << 9,        /* rejections name a useful hint */
-    RAFT_GUARD_S10 = 1u << 10,      /* a lost AppendEntries is no error */
-    RAFT_GUARD_S11 = 1u << 11,      /* send never fails */
-    RAFT_GUARD_S12 = 1u << 12,      /* transfers: wait for the peer's disk; borrow no request */
-    RAFT_GUARD_S13 = 1u << 13,      /* no snapshot of an uncommitted configuration */
+    RAFT_GUARD_S1 = 1u << 1,   /* acknowledge only what this leader verified */
+    RAFT_GUARD_S2 = 1u << 2,   /* learn of commits only up to what the message verifies */
+    RAFT_GUARD_S3 = 1u << 3,   /* trim entries below the snapshot */
+    RAFT_GUARD_S4 = 1u << 4,   /* never count entries of older terms (figure 8) */
+    RAFT_GUARD_S5 = 1u << 5,   /* try the quorum's index, not the leader's own */
+    RAFT_GUARD_S6 = 1u << 6,   /* nothing to nobody */
+    RAFT_GUARD_S7 = 1u << 7,   /* no campaign while the disk is behind the log */
+    RAFT_GUARD_S8 = 1u << 8,   /* fail-stop on any error of the disk */
+    RAFT_GUARD_S9 = 1u << 9,   /* rejections name a useful hint */
+    RAFT_GUARD_S10 = 1u << 10, /* a lost AppendEntries is no error */
+    RAFT_GUARD_S11 = 1u << 11, /* send never fails */
+    RAFT_GUARD_S12 = 1u << 12, /* transfers: wait for the peer's disk; borrow no request */
+    RAFT_GUARD_S13 = 1u << 13, /* no snapshot of an uncommitted configuration */
+    RAFT_GUARD_S18 = 1u << 18, /* a probe is one entry, not all that is missing */
+    RAFT_GUARD_S20 = 1u << 20, /* no truncation under an append in flight */
+    /* Without a number in the notes; the bits mean nothing. */
+    RAFT_GUARD_TERM = 1u << 14,     /* also a sole voter begins a term before it leads */
     RAFT_GUARD_ONE_VOTE = 1u << 15, /* one vote a term, also for whom leadership is handed to */
-    RAFT_GUARD_S18 = 1u << 18,      /* a probe is one entry, not all that is missing */
-    RAFT_GUARD_S20 = 1u << 20,      /* no truncation under an append in flight */
     RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
     RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
     RAFT_GUARD_ROLLBACK = 1u << 23, /* go back to the committed configuration */
     RAFT_GUARD_VOTE = 1u << 24,     /* vote also as who does not know yet that it may */
-    RAFT_GUARD_TERM = 1u << 14,     /* also a sole voter begins a term before it leads */
     RAFT_GUARD_CHANGE = 1u << 25,   /* change members only when the change can be committed */
     /* Of a witness. */
+    RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
     RAFT_GUARD_QUIET = 1u << 26,     /* no campaign of its own */
     RAFT_GUARD_RESORT = 1u << 27,    /* but as the last resort */
     RAFT_GUARD_SILENT = 1u << 28,    /* as a leader it appends nothing and serves nobody */
     RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
     RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
-    RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
     RAFT_GUARD_ALL = 0x7ff4ffff,
 };
 
