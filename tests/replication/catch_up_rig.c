@@ -457,6 +457,18 @@ bool rig_install(struct rig_side *side)
     return taken;
 }
 
+void rig_install_and_crash(struct rig_side *side)
+{
+    struct catch_up_install install = {0};
+    stop_job(side);
+    const bool taken = side->ready && catch_up_take(side->catch_up, &install);
+    close_rest(side);
+    drop_connections(side);
+    if (taken)
+        (void)catch_up_switch(&side->environment, &side->files, side->directory, &install);
+    faulty_disk_close(&side->files);
+}
+
 /* ---- history ---- */
 
 uint64_t rig_term(uint64_t index)

@@ -94,6 +94,8 @@ bool rig_until_ready(struct rig *rig, struct rig_side *leader, struct rig_side *
 /* What the node does when it is ready: closes, changes over, opens again. False: catch_up_take()
  * refused, opened again as it was. */
 bool rig_install(struct rig_side *side);
+/* The same, but ends after the switch, or where it failed; opened by nobody. */
+void rig_install_and_crash(struct rig_side *side);
 
 /* The side's journal and store fit together, and hold the same history as `other` up to `last`. */
 void rig_assert_same(struct rig_side *side, struct rig_side *other, uint64_t last);

@@ -61,7 +61,11 @@ static enum status judge(struct faulty_disk *disk, const enum status *which)
     pthread_mutex_lock(&disk->mutex);
     enum status status = *which;
     disk->call_count++;
-    if (disk->fail_at != 0 && --disk->fail_at == 0)
+    if (disk->fail_at != 0 && --disk->fail_at == 0) {
+        status = disk->fail_status;
+        disk->dead = disk->dies;
+    }
+    if (disk->dead)
         status = disk->fail_status;
     pthread_mutex_unlock(&disk->mutex);
     return status;

@@ -22,6 +22,8 @@ struct faulty_disk {
     /* The n-th write, sync, allocate, create, rename or remove from now on (1 = the next) fails. */
     uint64_t fail_at;
     enum status fail_status;
+    bool dies; /* and every one after it, as if the process had ended there */
+    bool dead;
     uint64_t call_count; /* of such calls */
     bool hang;           /* writes do not return before it is false again */
     uint32_t hung_count; /* writes that wait so */
