@@ -141,6 +141,7 @@ static enum status start_peers(struct daemon *daemon)
         return status;
     }
     daemon->ports.peer = peers_port(daemon->peers);
+    daemon->probe.peers = daemon->peers;
     return STATUS_OK;
 }
 

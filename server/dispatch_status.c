@@ -29,16 +29,17 @@ struct refusal refusal_of_status(enum status status)
                                 "GetRequest tells of earlier attempts"};
     case STATUS_NOT_READY:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
-                                "the node is not ready yet; this attempt put nothing into the log: "
-                                "send the same request again"};
+                                "the node does not serve yet, or nobody leads just now; this "
+                                "attempt put nothing into the log: send the same request again"};
     case STATUS_STOPPING:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
                                 "the node is stopping; this attempt put nothing into the log: send "
                                 "the same request to another node, or again later"};
     case STATUS_UNKNOWN_OUTCOME:
         return (struct refusal){GRPC_UNAVAILABLE, "UNKNOWN", 200,
-                                "the node stopped before the outcome was known: repeat the same "
-                                "request with the same identity, or ask GetRequest"};
+                                "the request was proposed, and the time was up or the node stopped "
+                                "before its outcome was known: repeat the same request with the "
+                                "same identity, or ask GetRequest"};
     case STATUS_DEADLINE:
         return (struct refusal){GRPC_DEADLINE_EXCEEDED, NULL, 0,
                                 "the state that was asked for (min_index) was not reached in time"};

@@ -227,6 +227,16 @@ static json_t *load(const struct probe *probe, const struct node_status *status)
     return object;
 }
 
+static void add_links(json_t *root, const struct peers *peers)
+{
+    struct peers_status *links = calloc(2 * MEMBERS_MAX, sizeof *links); /* members and strangers */
+    if (!links)
+        return; /* the document is complete but for them */
+    uint32_t count = peers_status(peers, links, 2 * MEMBERS_MAX);
+    probe_links_json(root, links, count < 2 * MEMBERS_MAX ? count : 2 * MEMBERS_MAX, uv_hrtime());
+    free(links);
+}
+
 char *probe_status_json(const struct probe *probe)
 {
     json_t *root = json_object();
@@ -242,6 +252,8 @@ char *probe_status_json(const struct probe *probe)
         node_cluster(probe->node, &cluster);
         add_node(root, probe, &status);
         probe_cluster_json(root, &cluster, &status, uv_hrtime());
+        if (probe->peers)
+            add_links(root, probe->peers);
         json_object_set_new(root, "index", indexes(&status));
         json_object_set_new(root, "replay", replay(&status));
         json_object_set_new(root, "journal", journal(&status.journal));

@@ -18,6 +18,7 @@
 /* Where the answers come from; what does not exist yet is NULL. */
 struct probe {
     const struct node *node;
+    const struct peers *peers; /* NULL without peer.listen, too */
     const struct grpc_server *grpc;
     const struct dispatch *dispatch;
     const struct health *health;

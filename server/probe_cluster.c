@@ -196,6 +196,39 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
     json_object_set_new(root, "cluster_counters", counters(cluster));
 }
 
+/* ---- links ---- */
+
+static json_t *lane(const struct peers_lane_status *from, uint64_t now_ns)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "up", json_boolean(from->up));
+    json_object_set_new(object, "since_ms", number(ago_ns(now_ns, from->since_ns) / 1000000));
+    json_object_set_new(object, "times_up", number(from->up_count));
+    json_object_set_new(object, "bytes_out", number(from->bytes_out));
+    json_object_set_new(object, "bytes_in", number(from->bytes_in));
+    json_object_set_new(object, "queue_bytes", number(from->queue_bytes));
+    if (!from->up)
+        json_object_set_new(object, "why_down", json_string(from->why_down));
+    return object;
+}
+
+void probe_links_json(json_t *root, const struct peers_status *links, uint32_t count,
+                      uint64_t now_ns)
+{
+    static const char *const names[TRANSPORT_LANE_COUNT] = {
+        [TRANSPORT_RAFT] = "raft", [TRANSPORT_CALLS] = "calls", [TRANSPORT_BULK] = "bulk"};
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < count; i++) {
+        json_t *object = json_object();
+        json_object_set_new(object, "node", number(links[i].node_id));
+        json_object_set_new(object, "address", json_string(links[i].address));
+        for (int k = 0; k < TRANSPORT_LANE_COUNT; k++)
+            json_object_set_new(object, names[k], lane(&links[i].lanes[k], now_ns));
+        json_array_append_new(list, object);
+    }
+    json_object_set_new(root, "links", list);
+}
+
 /* ---- metrics ---- */
 
 enum peer_metric {

@@ -6,6 +6,7 @@
 #define TALLY_SERVER_PROBE_CLUSTER_H
 
 #include "replication/node_cluster.h"
+#include "replication/peers.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -18,6 +19,9 @@
 /* Adds the cluster's fields to the status document. */
 void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
                         const struct node_status *status, uint64_t now_ns);
+/* Adds "links": every lane to every peer, and why one is down. */
+void probe_links_json(json_t *root, const struct peers_status *links, uint32_t count,
+                      uint64_t now_ns);
 /* Appends the cluster's families of metrics. */
 void probe_cluster_metrics(FILE *page, const struct node_cluster *cluster,
                            const struct node_status *status, uint64_t now_ns);

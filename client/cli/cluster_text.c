@@ -148,8 +148,22 @@ static void judge_node(const json_t *document, const struct attention *to)
               commit - applied);
 }
 
-static void judge_member(const json_t *member, const struct attention *to)
+/* What the asked node knows of why it is not linked to a peer; "" when it does not say. */
+static const char *why_not_linked(const json_t *document, uint64_t node)
 {
+    size_t i;
+    json_t *link;
+    json_array_foreach(json_object_get(document, "links"), i, link)
+    {
+        if (number(link, "node") == node)
+            return text(json_object_get(link, "raft"), "why_down");
+    }
+    return "";
+}
+
+static void judge_member(const json_t *document, const json_t *member, const struct attention *to)
+{
+    const char *why = why_not_linked(document, number(member, "node"));
     uint64_t node = number(member, "node");
     int64_t offset = json_integer_value(json_object_get(member, "clock_offset_ns"));
     const json_t *catch_up = json_object_get(member, "catch_up");
@@ -157,8 +171,8 @@ static void judge_member(const json_t *member, const struct attention *to)
     char second[STATUS_TEXT_SIZE];
     if (!is_true(member, "linked"))
         wrong(to, "is it running, can the machines reach each other? Both logs say why",
-              "node %" PRIu64 " at site %s is NOT LINKED to the leader", node,
-              text(member, "site"));
+              "node %" PRIu64 " at site %s is NOT LINKED to the leader%s%s", node,
+              text(member, "site"), *why != '\0' ? ": " : "", why);
     if (offset > CLOCK_OFFSET_NS || offset < -CLOCK_OFFSET_NS)
         wrong(to, "check the clocks' synchronization; a leader too far off hands over",
               "the clock of node %" PRIu64 " is %s %s", node,
@@ -232,7 +246,8 @@ static void judge(const struct cluster_answer *answers, size_t count, const stru
         if (answers[k].document != NULL)
             judge_node(answers[k].document, to);
     if (is_true(best, "leads"))
-        json_array_foreach(json_object_get(best, "members"), i, member) judge_member(member, to);
+        json_array_foreach(json_object_get(best, "members"), i, member)
+            judge_member(best, member, to);
     if (is_true(best, "changing_members"))
         wrong(to, "repeat the command that began it if it was interrupted",
               "a change of members is under way");

@@ -103,11 +103,13 @@ Test(cluster_text, silence_and_broken_links_come_first)
                   " \"members\": [" MEMBER("1", "A", "data", "true", "9", "0") ", " MEMBER(
                       "2", "B", "data", "false", "5",
                       "4") "],"
-                           " \"survives_loss\": {\"A\": false, \"B\": true, \"W\": false}}");
+                           " \"survives_loss\": {\"A\": false, \"B\": true, \"W\": false},"
+                           " \"links\": [{\"node\": 2, \"raft\": {\"up\": false, \"why_down\": "
+                           "\"no route\"}}]}");
     char *text = printed();
     assert_has(text, "needs attention");
     assert_has(text, "a:1: connection refused");
-    assert_has(text, "node 2 at site B is NOT LINKED to the leader");
+    assert_has(text, "node 2 at site B is NOT LINKED to the leader: no route");
     assert_has(text, "the LOSS OF SITE A WOULD NOT BE SURVIVED now");
     assert_lacks(text, "SITE B WOULD NOT");
     assert_has(text, "no answer");

@@ -1,6 +1,7 @@
 /* Probes, metrics and status over real sockets: a client in a thread, the server on a loop here. */
 #include "fake_node.h"
 #include "server/ops_http.h"
+#include "server/probe_cluster.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -266,6 +267,27 @@ Test(ops_http, cluster_is_told_as_this_node_sees_it)
     page = get("/metrics");
     cr_expect(strstr(page->body, "tally_survives_loss{site=\"A\"} 0\n"));
     cr_expect_null(strstr(page->body, "tally_peer_lag_entries{"));
+}
+
+/* Every lane by itself, and only of one that is down the reason. */
+Test(ops_http, links_say_why_they_are_down)
+{
+    struct peers_status link = {.node_id = 2, .address = "b.bank:7402"};
+    link.lanes[TRANSPORT_RAFT] =
+        (struct peers_lane_status){.up = true, .since_ns = 1, .up_count = 3};
+    strcpy(link.lanes[TRANSPORT_BULK].why_down, "connection refused");
+    json_t *root = json_object();
+    probe_links_json(root, &link, 1, 5000001);
+    json_t *first = json_array_get(json_object_get(root, "links"), 0);
+    json_t *raft = json_object_get(first, "raft"), *bulk = json_object_get(first, "bulk");
+    cr_expect_eq(json_integer_value(json_object_get(first, "node")), 2);
+    cr_expect(json_is_true(json_object_get(raft, "up")));
+    cr_expect_eq(json_integer_value(json_object_get(raft, "since_ms")), 5);
+    cr_expect_eq(json_integer_value(json_object_get(raft, "times_up")), 3);
+    cr_expect_null(json_object_get(raft, "why_down"));
+    cr_expect(json_is_false(json_object_get(bulk, "up")));
+    cr_expect_str_eq(json_string_value(json_object_get(bulk, "why_down")), "connection refused");
+    json_decref(root);
 }
 
 /* An empty journal behind the checkpoint must not divide by zero; when all of it is applied the
