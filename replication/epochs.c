@@ -36,7 +36,7 @@ static uint64_t now_ns(const struct epochs *epochs)
 
 static void fail(struct epochs *epochs, enum status status, const char *what)
 {
-    epochs->failed = true;
+    epochs->ended = true;
     char text[480];
     snprintf(text, sizeof text, "%s after index %" PRIu64 ": %s", what, epochs->durable_index,
              status_text(status));
@@ -102,7 +102,7 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     struct epochs *epochs = context;
     invariant(epochs->submitted);
     epochs->submitted = false;
-    if (epochs->failed)
+    if (epochs->ended)
         return;
     uint64_t now = now_ns(epochs);
     if (status == STATUS_DISK_FULL) {
@@ -209,7 +209,7 @@ static void report_slow(struct epochs *epochs, uint64_t now)
 void epochs_process(struct epochs *epochs, bool room_wanted)
 {
     checkpoint_process(epochs->store);
-    if (epochs->failed)
+    if (epochs->ended)
         return;
     uint64_t now = now_ns(epochs);
     if (epochs->frozen != NULL) {
@@ -220,6 +220,11 @@ void epochs_process(struct epochs *epochs, bool room_wanted)
     }
     if (has_news(epochs) && (room_wanted || interval_is_over(epochs, now)))
         freeze(epochs);
+}
+
+void epochs_stop(struct epochs *epochs)
+{
+    epochs->ended = true;
 }
 
 bool epochs_are_settled(const struct epochs *epochs)

@@ -39,7 +39,7 @@ struct epochs {
     struct checkpoint_meta meta; /* of `frozen` */
     bool submitted;
     bool slow_reported;
-    bool failed;
+    bool ended; /* by a failure, or epochs_stop */
     uint64_t frozen_ns;
     uint64_t retry_ns;
     uint64_t full_count; /* tries of `frozen` that found no room */
@@ -50,6 +50,9 @@ void epochs_start(struct epochs *epochs);
 /* Takes back a finished epoch, submits one that waits, and freezes the next if `room_wanted` or if
  * the interval is over. */
 void epochs_process(struct epochs *epochs, bool room_wanted);
+
+/* Nothing follows from a finished epoch any more: journal and consensus are being left. */
+void epochs_stop(struct epochs *epochs);
 
 /* For drain: everything applied is durable in the store (or nothing was ever applied). */
 bool epochs_are_settled(const struct epochs *epochs);

@@ -158,6 +158,7 @@ void node_abandon(struct node *node)
     if (node->abandoned)
         return;
     node->abandoned = true;
+    epochs_stop(&node->epochs);
     node_stop_transport(node);
     node_end_change(node, STATUS_STOPPING, "this node has failed; ask the leader");
     forward_abandon(&node->forward);

@@ -41,6 +41,7 @@ void node_begin_reinstall(struct node *node)
     proposer_end_term(&node->proposer);
     node->led_term = 0;
     node->may_propose = false;
+    epochs_stop(&node->epochs);
     node_stop_transport(node);
     linear_reads_abandon(&node->reads, STATUS_NOT_READY);
     node->opening_read_ok = false;
@@ -95,8 +96,6 @@ void node_process_reinstall(struct node *node)
     if (!node_join_jobs(node, "left for a copy"))
         return;
     consensus_process(node->consensus); /* last callbacks: they only take note */
-    if (node->store != NULL)
-        checkpoint_process(node->store);
     if (node->phase != NODE_FAILED)
         change_over(node);
 }

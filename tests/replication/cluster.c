@@ -220,7 +220,7 @@ static void attach(struct cluster *cluster, uint64_t id)
 
 void cluster_init(struct cluster *cluster, uint32_t count)
 {
-    static const char *const sites[] = {"A", "B", "A", "B"};
+    static const char *const sites[] = {"A", "B", "W", "A", "B"};
     require(count == 1 || count == 3 || count == 5, "1+1+1 or 2+2+1");
     memset(cluster, 0, sizeof *cluster);
     loopback_init(&cluster->net);
@@ -238,8 +238,8 @@ void cluster_init(struct cluster *cluster, uint32_t count)
                 .journal_segment_size = PUMP_SEGMENT_BYTES,
                 .reserve_bytes = 1u << 20,
                 .node_id = id,
-                .kind = id == count ? MEMBER_WITNESS : MEMBER_DATA,
-                .site = id == count ? "W" : sites[id - 1],
+                .kind = id == 3 ? MEMBER_WITNESS : MEMBER_DATA,
+                .site = sites[id - 1],
                 .peer_address = address,
                 .join = true,
                 .out_member = &member,

@@ -22,8 +22,8 @@ struct cluster {
     uint32_t clock_hold; /* bit i: the clock of node i + 1 does not turn it (SIGSTOP) */
 };
 
-/* The founder at site A serves; the others are added one by one: B, then (kind witness) W for three
- * nodes, or A B A B W for five. All are voters and serve afterwards. */
+/* The founder at site A serves; the others are added one by one: B, the witness at W, and for five
+ * nodes A and B once more. All are voters and serve afterwards. */
 void cluster_init(struct cluster *cluster, uint32_t count);
 /* What is up is stopped in good order, or closed when it has failed. */
 void cluster_deinit(struct cluster *cluster);
