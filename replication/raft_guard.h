@@ -56,6 +56,7 @@ enum raft_guard_part {
     /* Without a number in the notes; the bits mean nothing. */
     RAFT_GUARD_TERM = 1u << 14,     /* also a sole voter begins a term before it leads */
     RAFT_GUARD_ONE_VOTE = 1u << 15, /* one vote a term, also for whom leadership is handed to */
+    RAFT_GUARD_NEWER = 1u << 16,    /* a refused pre-vote tells the newer term */
     RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
     RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
     RAFT_GUARD_ROLLBACK = 1u << 23, /* go back to the committed configuration */
@@ -68,7 +69,7 @@ enum raft_guard_part {
     RAFT_GUARD_SILENT = 1u << 28,    /* as a leader it appends nothing and serves nobody */
     RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
     RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
-    RAFT_GUARD_ALL = 0x7ff4ffff,
+    RAFT_GUARD_ALL = 0x7ff5ffff,
 };
 
 /* A witness that refused a data node its vote waits this long for another one to lead: longer than

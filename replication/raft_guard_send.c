@@ -122,6 +122,18 @@ static bool is_somebody(const struct raft_guard *guard, const struct raft_messag
     return id == guard->talking_to || id == raft_layout_leader(raft) || raft_layout_knows(raft, id);
 }
 
+/* libraft answers a pre-vote with the request's own term, whatever its own is: who is two terms
+ * behind never hears of it and is refused for ever. If it alone has the longer log, and the others
+ * that live are refused by it, nobody leads again. */
+static void repair_pre_vote_result(const struct raft_guard *guard,
+                                   struct raft_request_vote_result *result)
+{
+    const struct raft *raft = guard->options.raft;
+    if (guard_has(guard, RAFT_GUARD_NEWER) && result->pre_vote == raft_tribool_true &&
+        !result->vote_granted && result->term < raft->current_term)
+        result->term = raft->current_term;
+}
+
 int guard_send(struct raft_io *outer, struct raft_io_send *request,
                const struct raft_message *original, raft_io_send_cb cb)
 {
@@ -132,6 +144,8 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
         repair_result(guard, &message.append_entries_result);
     if (message.type == RAFT_IO_APPEND_ENTRIES)
         repair_probe(guard, &message);
+    if (message.type == RAFT_IO_REQUEST_VOTE_RESULT)
+        repair_pre_vote_result(guard, &message.request_vote_result);
 
     /* S12. libraft wants no callback for TimeoutNow, and then frees the request while it is with
      * the transport. Without that part the transport gets libraft's own, as without a guard. */

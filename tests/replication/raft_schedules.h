@@ -78,6 +78,7 @@ enum schedule_result schedule_witness_is_no_target(uint32_t parts);         /* T
 enum schedule_result schedule_witness_cannot_reach(uint32_t parts);         /* REACH */
 
 /* raft_schedules_lead.c: who leads */
+enum schedule_result schedule_longer_log_and_newer_term(uint32_t parts);     /* NEWER */
 enum schedule_result schedule_result_without_a_leader(uint32_t parts);       /* S6 */
 enum schedule_result schedule_campaign_before_the_disk(uint32_t parts);      /* S7 */
 enum schedule_result schedule_vote_beside_a_stuck_disk(uint32_t parts);      /* LEADER */

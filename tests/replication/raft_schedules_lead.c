@@ -53,6 +53,27 @@ enum schedule_result schedule_vote_beside_a_stuck_disk(uint32_t parts)
     return schedule_end(world, way, world_leads(world, C));
 }
 
+/* C is dead. A has the longer log, B the newer term: it campaigned twice, and the votes were lost.
+ * B refuses A because of the term, A refuses B because of the log. */
+enum schedule_result schedule_longer_log_and_newer_term(uint32_t parts)
+{
+    struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
+    world_crash(world, C);
+    world_isolate(world, A);
+    bool way = world_propose(world, A, 1);
+    world_run(world, 50);
+    world_crash(world, A);
+    world_crash(world, B);
+    way = way && world->nodes[A].disk.count > world->nodes[B].disk.count;
+    world->nodes[B].disk.term = world->nodes[A].disk.term + 2;
+    world->nodes[B].disk.vote = B + 1;
+    world_heal(world);
+    world_start(world, A);
+    world_start(world, B);
+    world_run(world, 5000);
+    return schedule_end(world, way, world_leads(world, A));
+}
+
 /* The transport refuses B's answer to a heartbeat. */
 enum schedule_result schedule_result_cannot_be_sent(uint32_t parts)
 {

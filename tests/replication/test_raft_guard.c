@@ -218,6 +218,11 @@ Test(raft_guard, votes_once_a_term_also_for_whom_it_hands_over_to)
     expect_needed(schedule_vote_for_whom_it_hands_over_to, RAFT_GUARD_ONE_VOTE);
 }
 
+Test(raft_guard, a_refused_pre_vote_tells_the_newer_term)
+{
+    expect_needed(schedule_longer_log_and_newer_term, RAFT_GUARD_NEWER);
+}
+
 Test(raft_guard, s20_memory_of_an_append_in_flight_is_not_freed)
 {
     expect_needed(schedule_entry_comes_back_in_flight, RAFT_GUARD_S20);
