@@ -143,6 +143,7 @@ uint32_t plant_guard_part(const char *name)
         {"S18", RAFT_GUARD_S18},
         {"S20", RAFT_GUARD_S20},
         {"ONE_VOTE", RAFT_GUARD_ONE_VOTE},
+        {"NEWER", RAFT_GUARD_NEWER},
         {"LEADER", RAFT_GUARD_LEADER},
         {"BARRIER", RAFT_GUARD_BARRIER},
         {"ROLLBACK", RAFT_GUARD_ROLLBACK},

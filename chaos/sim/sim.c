@@ -196,6 +196,35 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
     return true;
 }
 
+/* For people who look at a cluster that stands still. */
+static void describe(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        const struct host *host = &sim->hosts[i];
+        if (host->node == NULL) {
+            world_say(&sim->world, "host %u: node %" PRIu64 " does not run", i, host->node_id);
+            continue;
+        }
+        struct journal_position position;
+        struct consensus_status status;
+        struct consensus_peer peers[MEMBERS_MAX];
+        journal_position(host->node->journal, &position);
+        consensus_status(host->node->consensus, &status);
+        const uint32_t count = consensus_peers(host->node->consensus, peers, MEMBERS_MAX);
+        world_say(&sim->world,
+                  "host %u: node %" PRIu64 " phase %d %s term %" PRIu64 " leader %" PRIu64
+                  " journal %" PRIu64 "..%" PRIu64 " (term %" PRIu64 ") commit %" PRIu64
+                  " consumed %" PRIu64,
+                  i, host->node_id, host->node->phase, status.role, status.term, status.leader_id,
+                  position.first_index, position.last_index, position.last_term,
+                  status.commit_index, status.consumed_index);
+        for (uint32_t j = 0; j < count; j++)
+            world_say(&sim->world, "    member %" PRIu64 " at %s vote %d match %" PRIu64 " %s",
+                      peers[j].member.node_id, peers[j].member.address, peers[j].vote,
+                      peers[j].match_index, peers[j].linked ? "linked" : "");
+    }
+}
+
 static bool settle(struct sim *sim)
 {
     const uint64_t end = sim->world.now_ns + SETTLE_NS;
@@ -207,6 +236,7 @@ static bool settle(struct sim *sim)
         if (is_settled(sim, why, sizeof why))
             return true;
     }
+    describe(sim);
     world_violate(&sim->world, "stuck: %.0f s after the last fault %s", (double)SETTLE_NS / 1e9,
                   why);
     return false;
