@@ -30,11 +30,12 @@
 #include <sys/random.h>
 #include <uv.h>
 
-#define SERVERS_MAX         16
-#define DEADLINE_DEFAULT_MS 10000u
-#define DEADLINE_MAX_MS     (24u * 3600u * 1000u)
-#define MAX_AGE_MAX_MS      (24u * 3600u * 1000u)
-#define CANCEL_GRACE_NS     250000000ull
+#define SERVERS_MAX           16
+#define GRPC_CODE_UNAVAILABLE 14
+#define DEADLINE_DEFAULT_MS   10000u
+#define DEADLINE_MAX_MS       (24u * 3600u * 1000u)
+#define MAX_AGE_MAX_MS        (24u * 3600u * 1000u)
+#define CANCEL_GRACE_NS       250000000ull
 /* Of calls that take long: until a server that fell silent is given up for the next. */
 #define LONG_ATTEMPT_MS 30000u
 /* No attempt begins with less time left than this, or than a quarter of the whole: one that is cut
@@ -271,8 +272,10 @@ static void attempt_done(struct http2_call *http2)
     uint64_t now = uv_hrtime();
     uint64_t pause_ns =
         (uint64_t)judge_pause_ms(slot->attempt_count, j.retry_ms, next_random(client)) * 1000000;
-    /* Other servers have not been asked yet: no reason to wait. */
-    if (j.leave && j.retry_ms == 0 && slot->attempt_count < client->server_count)
+    /* Other servers have not been asked yet: no reason to wait, and the hint was about this one.
+     * One that is busy may be so for all of them. */
+    bool out_of_reach = j.retry_ms == 0 || http2->grpc_status == GRPC_CODE_UNAVAILABLE;
+    if (j.leave && out_of_reach && slot->attempt_count < client->server_count)
         pause_ns = 0;
     enum tally_status end = judge_end(&j, slot->request.changes, slot->in_doubt, slot->was_sent);
     describe(slot, &j, end);

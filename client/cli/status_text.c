@@ -180,6 +180,33 @@ static void print_node(FILE *out, const json_t *document, uint64_t now_ns)
     text_row(out, "digest", text(document, "digest"));
 }
 
+/* The others, as this node sees them; a node that is alone has none. */
+static void print_members(FILE *out, const json_t *document)
+{
+    const json_t *members = json_object_get(document, "members");
+    size_t i;
+    json_t *member;
+    char name[32];
+    if (json_array_size(members) < 2)
+        return;
+    fputs("\nmembers, as this node sees them; \"tally status\" with several servers shows the "
+          "cluster\n",
+          out);
+    json_array_foreach(members, i, member)
+    {
+        snprintf(name, sizeof name, "node %" PRIu64, number(member, "node"));
+        row(out, name);
+        fprintf(out, "site %s, %s, %s%s%s", text(member, "site"), text(member, "kind"),
+                text(member, "vote"), is_true(member, "self") ? ", this one" : "",
+                is_true(member, "linked") ? "" : ", NOT LINKED");
+        if (number(member, "node") == number(document, "leader"))
+            fputs(", leads", out);
+        if (json_is_integer(json_object_get(member, "lag")) && number(member, "lag") != 0)
+            fprintf(out, ", %" PRIu64 " entries behind", number(member, "lag"));
+        fputs("\n", out);
+    }
+}
+
 static void print_log(FILE *out, const json_t *document)
 {
     const json_t *index = json_object_get(document, "index");
@@ -273,6 +300,7 @@ void status_text_print(const json_t *document, uint64_t now_ns, FILE *out)
         fprintf(out, "the node is %s and %s\n", phase, state);
     print_wrong(out, document);
     print_node(out, document, now_ns);
+    print_members(out, document);
     print_log(out, document);
     print_store(out, document);
     print_contents(out, document);

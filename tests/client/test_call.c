@@ -647,6 +647,26 @@ Test(call, waiting_ends_with_its_timeout, .timeout = 20)
     fake_stop(fake);
 }
 
+/* A server that cannot serve now says when it may; another one is asked at once all the same. (One
+ * server under two names.) */
+Test(call, hint_of_one_server_does_not_hold_up_the_next, .timeout = 60)
+{
+    struct fake *fake = fake_start(
+        (const struct step[]){
+            {.code = GRPC_UNAVAILABLE, .outcome = "NOT_ACCEPTED", .retry_ms = "30000"},
+            {.code = GRPC_OK}},
+        2);
+    char servers[64];
+    uint8_t results[3];
+    snprintf(servers, sizeof servers, "127.0.0.1:%u,localhost:%u", fake->port, fake->port);
+    struct tally_client *client = connect_to(fake, servers, 1);
+    struct tally_call call = new_call(5000);
+    cr_expect_eq(tally_create_transfers(client, &call, transfers, 3, results), TALLY_OK, "%s",
+                 call.error.text);
+    tally_client_destroy(client);
+    fake_stop(fake);
+}
+
 /* A question may say how old a state it will do with; a request that changes something may not. */
 Test(call, greatest_age_goes_with_questions_only, .timeout = 60)
 {

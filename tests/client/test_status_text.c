@@ -129,3 +129,25 @@ Test(status_text, what_is_missing_is_left_out)
     assert_contains(text, "does NOT take requests");
     free(text);
 }
+
+/* One of a cluster: who the others are, in a line each; alone there is no such group. */
+Test(status_text, a_node_of_a_cluster_names_the_others)
+{
+    char *text =
+        printed("{\"phase\": \"serving\", \"ready\": true, \"node\": 2, \"leader\": 1,"
+                " \"index\": {}, \"members\": ["
+                "{\"node\": 1, \"site\": \"A\", \"kind\": \"data\", \"vote\": \"voter\","
+                " \"linked\": true, \"lag\": null},"
+                "{\"node\": 2, \"site\": \"B\", \"kind\": \"data\", \"vote\": \"voter\","
+                " \"linked\": true, \"self\": true, \"lag\": 7},"
+                "{\"node\": 3, \"site\": \"W\", \"kind\": \"witness\", \"vote\": \"voter\","
+                " \"linked\": false}]}");
+    assert_contains(text, "node 1         site A, data, voter, leads\n");
+    assert_contains(text, "node 2         site B, data, voter, this one, 7 entries behind\n");
+    assert_contains(text, "node 3         site W, witness, voter, NOT LINKED\n");
+    free(text);
+    text = printed("{\"phase\": \"serving\", \"ready\": true, \"node\": 2, \"index\": {},"
+                   " \"members\": [{\"node\": 2}]}");
+    cr_assert_null(strstr(text, "members"), "%s", text);
+    free(text);
+}
