@@ -16,7 +16,6 @@
 #include "storage/journal.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Without the zero byte. */
@@ -95,18 +94,32 @@ static bool id_is_valid(uint64_t node_id)
     return node_id >= 1 && node_id <= INT64_MAX;
 }
 
+static char *put_text(char *out, const char *text)
+{
+    size_t size = strlen(text);
+    memcpy(out, text, size);
+    return out + size;
+}
+
+/* By hand: records are read and printed in each turn of a loop. */
 enum status member_print(const struct member *member, char out_text[MEMBER_TEXT_SIZE])
 {
+    static const char digits[] = "0123456789abcdef";
     if (!id_is_valid(member->node_id) || !site_is_valid(member->site) ||
         !address_is_valid(member->address) ||
         (member->kind != MEMBER_DATA && member->kind != MEMBER_WITNESS))
         return STATUS_INVALID;
-    char incarnation[33];
-    for (size_t i = 0; i < sizeof member->incarnation; i++)
-        snprintf(incarnation + 2 * i, 3, "%02x", member->incarnation[i]);
-    int size = snprintf(out_text, MEMBER_TEXT_SIZE, "%s %s %s %s", member->site,
-                        kind_names[member->kind], incarnation, member->address);
-    invariant_values(size > 0 && size < MEMBER_TEXT_SIZE, size, MEMBER_TEXT_SIZE);
+    char *out = put_text(out_text, member->site);
+    *out++ = ' ';
+    out = put_text(out, kind_names[member->kind]);
+    *out++ = ' ';
+    for (size_t i = 0; i < sizeof member->incarnation; i++) {
+        *out++ = digits[member->incarnation[i] >> 4];
+        *out++ = digits[member->incarnation[i] & 15];
+    }
+    *out++ = ' ';
+    out = put_text(out, member->address);
+    *out = 0;
     return STATUS_OK;
 }
 
