@@ -20,6 +20,11 @@
 #include <stddef.h>
 #include <string.h>
 
+#define NS_PER_MS 1000000ull
+
+/* News come with every entry, changes of the members hardly ever: looked at this often. */
+#define MEMBERS_MS 50
+
 /* ---- who leads: what it means for requests ---- */
 
 /* As a leader in another term than before, or none: what was in flight is uncertain. Ready in a new
@@ -236,8 +241,9 @@ void node_process_role(struct node *node)
     count_changes(node, &consensus);
     follow_lead(node, &consensus);
     begin_serving(node, &consensus);
-    if (node->news) {
+    if (node->news && node->turned_ns >= node->members_ns) {
         node->news = false;
+        node->members_ns = node->turned_ns + MEMBERS_MS * NS_PER_MS;
         tell_members(node);
     }
 }

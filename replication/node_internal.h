@@ -104,7 +104,8 @@ struct node {
     uint64_t led_term; /* the term in which we lead, or 0 */
     bool may_propose;  /* its barrier is applied */
     bool transport_started;
-    bool news; /* of consensus: members may have changed */
+    uint64_t members_ns; /* the transport is not told of them before */
+    bool news;           /* of consensus: members may have changed */
     bool opening_read_waits, opening_read_ok;
     struct node_read opening_read; /* the first confirmed index of a follower */
     uint64_t candidate_term, seen_leader_id;

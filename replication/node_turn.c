@@ -248,6 +248,8 @@ uint64_t node_wait_ms(const struct node *node)
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
+    if (node->news)
+        wait = earlier(wait, until_ms(node->members_ns, now));
     bool retries =
         (node->may_propose && node->proposer.waiting_count > 0) || node->phase == NODE_DRAINING;
     return retries ? earlier(wait, WAIT_MS_RETRY) : wait;

@@ -371,6 +371,35 @@ Test(node_cluster, without_a_majority_every_request_ends_by_its_deadline)
     cluster_deinit(&cluster);
 }
 
+/* A leader that is cut off proposes four entries; the others go on with fewer. Back among them, it
+ * finds its entries gone, and sends their requests to the next leader at once instead of waiting
+ * for those indexes to come. */
+Test(node_cluster, what_a_cut_off_leader_proposed_is_answered_by_the_next)
+{
+    set_up(3);
+    uint64_t leader = cluster_leader(&cluster), other = cluster_follower(&cluster);
+    loopback_isolate(&cluster.net, leader, true);
+    struct test_request *requests[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        requests[i] = request_transfers(i * 100, 10);
+        cr_assert_eq(request_propose(cluster_pump(&cluster, leader), requests[i]), STATUS_OK);
+        cluster_turn_ms(&cluster, 2);
+    }
+    cr_assert_eq(pump_status(cluster_pump(&cluster, leader)).in_flight_entries, 4);
+    cr_assert(cluster_until(&cluster, is_leading, cluster_pump(&cluster, other)));
+    loopback_isolate(&cluster.net, leader, false);
+    uint64_t begun = cluster.now_ms;
+    for (uint64_t i = 0; i < 4; i++) {
+        cr_assert(cluster_until(&cluster, request_is_done, requests[i]));
+        cr_assert_eq(requests[i]->status, STATUS_OK, "%s", status_text(requests[i]->status));
+        request_destroy(requests[i]);
+    }
+    cr_assert_lt(cluster.now_ms - begun, 2000);
+    cluster_converge(&cluster);
+    cr_assert_eq(read_at(other).transfers, 40);
+    cluster_deinit(&cluster);
+}
+
 /* The way between follower and leader is cut, both still reach the witness: requests in flight at
  * the leader are not lost, and none is executed twice. */
 Test(node_cluster, a_cut_between_the_sites_loses_and_doubles_nothing)
