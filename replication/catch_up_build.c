@@ -235,8 +235,25 @@ enum status catch_up_build_journal_begin(struct catch_up_build *build,
     return tell(build, status, "the new journal cannot be made");
 }
 
+/* Segments begun from now on carry the members, as in a journal that consensus writes: when those
+ * before are pruned, nothing else says who they are. What is copied is committed. Known a batch too
+ * early does no harm: the entry itself is in the journal. */
+static void keep_configuration(struct catch_up_build *build, uint32_t count)
+{
+    uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct journal_entry *entry = &build->entries[i];
+        if (entry->type != JOURNAL_CONFIGURATION || entry->size > sizeof bytes - 8)
+            continue;
+        memcpy(bytes, &entry->index, 8);
+        memcpy(bytes + 8, entry->payload, entry->size);
+        journal_set_configuration(journal_fill_journal(build->fill), bytes, 8 + entry->size);
+    }
+}
+
 static enum status append(struct catch_up_build *build, uint32_t count)
 {
+    keep_configuration(build, count);
     enum status status = journal_fill_append(build->fill, build->entries, count);
     if (status != STATUS_INVALID || count == 1)
         return status;
