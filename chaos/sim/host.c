@@ -535,10 +535,11 @@ void host_start(struct host *host)
         plant_guard_off(node->consensus, host->guard_off);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + 5 * NS_PER_MS);
     host->disk.cost_ns = 0;
-    if (status != STATUS_OK) {
-        host_kill(host, false);
+    check_halted(host);
+    if (host->node != NULL && status != STATUS_OK)
+        collect_failed(host);
+    if (host->node == NULL)
         return;
-    }
     check_halted(host);
     if (host->node == NULL)
         return;
