@@ -323,6 +323,10 @@ static void write_node(FILE *page, const struct probe *probe)
     struct node_cluster cluster;
     node_cluster(probe->node, &cluster);
     probe_cluster_metrics(page, &cluster, &s, uv_hrtime());
+    if (probe->peers)
+        metrics_counter(page, "tally_peers_refused_total",
+                        "Connections between nodes that were refused here.",
+                        peers_refused_count(probe->peers));
     const struct machine *machine = node_machine(probe->node);
     if (!machine)
         return; /* a witness has no state */

@@ -142,9 +142,27 @@ struct named {
     char path[4096];
 };
 
-static bool is_path(char c)
+/* Where the value begins that `at` is in: behind the quote that is open there, else behind the last
+ * space of the line. NULL in a comment. */
+static const char *value_begin(const char *text, const char *at)
 {
-    return c != '"' && c != '\'' && c != '\n' && c != ' ' && c != '\0';
+    const char *begin = at;
+    char quote = '\0';
+    while (begin > text && begin[-1] != '\n')
+        begin--;
+    const char *line = begin;
+    for (const char *c = line; c < at; c++) {
+        if (quote == '\0' && *c == '#' && (c == line || c[-1] == ' '))
+            return NULL;
+        if (quote == '\0' && (*c == '"' || *c == '\''))
+            quote = *c;
+        else if (*c == quote)
+            quote = '\0';
+        else if (quote != '\0' || *c != ' ')
+            continue;
+        begin = c + 1;
+    }
+    return begin;
 }
 
 static bool find_named(const char *text, const char *yaml, uint64_t id, const char *suffix,
@@ -153,13 +171,11 @@ static bool find_named(const char *text, const char *yaml, uint64_t id, const ch
     char name[64];
     snprintf(name, sizeof name, "node-%" PRIu64 "%s", id, suffix);
     for (const char *at = text; (at = strstr(at, name)) != NULL; at++) {
-        const char *begin = at;
-        while (begin > text && is_path(begin[-1]))
-            begin--;
-        bool ends = !is_path(at[strlen(name)]);
+        const char *begin = value_begin(text, at);
+        bool ends = strchr("\"'\n\r ", at[strlen(name)]) != NULL; /* the text's end as well */
         bool begins = at == begin || at[-1] == '/';
         const char *slash = strrchr(yaml, '/');
-        if (!ends || !begins)
+        if (begin == NULL || !ends || !begins)
             continue;
         out->at = (size_t)(at - text);
         out->size = strlen(name);
