@@ -103,7 +103,7 @@ static void hand_over(struct consensus_raft *c, const char *event, const char *t
 {
     c->handover_ns = consensus_now_ns(c);
     consensus_event(c, event, text, a, c->raft.current_term);
-    (void)consensus_members_transfer(c, 0); /* tried again, or given up, by the caller */
+    (void)consensus_members_hand_over(c, 0); /* tried again, or given up, by the caller */
 }
 
 static void watch_disk(struct consensus_raft *c)

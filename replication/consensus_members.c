@@ -476,15 +476,15 @@ static void transferred(void *context)
     c->news = true;
 }
 
-enum status consensus_members_transfer(struct consensus_raft *c, uint64_t to)
+enum status consensus_members_hand_over(struct consensus_raft *c, uint64_t to)
 {
     if (!consensus_leads(c))
         return STATUS_NOT_READY;
-    if (consensus_is_transferring(c) || c->change_runs)
+    if (consensus_is_transferring(c))
         return STATUS_BUSY;
     if (to == 0)
         to = consensus_best_successor(c);
-    if (to == 0 || to == c->options.self.node_id || raft_layout_role(&c->raft, to) != RAFT_VOTER)
+    if (to == 0)
         return STATUS_NOT_FOUND;
     int code = raft_guard_transfer(&c->guard, to, transferred, c);
     if (code != 0)
@@ -493,6 +493,13 @@ enum status consensus_members_transfer(struct consensus_raft *c, uint64_t to)
     consensus_event(c, "leader_transfer", "leadership is handed over", to, c->raft.current_term);
     consensus_tick(c, true);
     return STATUS_OK;
+}
+
+enum status consensus_members_transfer(struct consensus_raft *c, uint64_t to)
+{
+    if (consensus_leads(c) && c->change_runs)
+        return STATUS_BUSY;
+    return consensus_members_hand_over(c, to);
 }
 
 /* ---- turn ---- */

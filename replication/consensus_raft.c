@@ -1,25 +1,20 @@
 /*
- * Consensus by libraft: its life, proposals, and the pull of what is committed.
+ * Consensus by libraft: its life, the order of a turn, what libraft and the guard see of us.
  *
  *     node ──propose──► raft_apply ──► guard ──► raft_io ──► journal, peers
  *     node ◄──next───── the log in libraft's memory, up to min(commit, own synced index)
  *
  * libraft applies nothing: fsm->apply only counts. What is committed is pulled by the node, at its
- * pace, straight out of the log in memory, which therefore begins at or below what the store holds
- * (raft_io_trim.c). So libraft's last_applied runs ahead of the ledger; nothing here mistakes it
- * for what is applied.
+ * pace, straight out of the log in memory (consensus_log.c), which therefore begins at or below
+ * what the store holds (raft_io_trim.c). So libraft's last_applied runs ahead of the ledger;
+ * nothing here mistakes it for what is applied.
  *
- * An entry of this node's own is never given to the node before this node's journal has synced it,
- * also where a majority of others has: what was applied must be there again after a restart.
- *
- * Not here: see consensus_raft_internal.h for the files. Everything happens on the loop thread;
- * libraft is entered from receive(), process(), propose() and the like, never from within itself.
+ * The other files: consensus_raft_internal.h. Everything happens on the loop thread; libraft is
+ * entered from receive(), process(), propose() and the like, never from within itself.
  */
 #include "replication/consensus_raft_internal.h"
 
-#include "core/bounds.h"
 #include "core/invariant.h"
-#include "core/planted_fault.h"
 #include "replication/raft_layout.h"
 #include "replication/raft_layout_drive.h"
 
@@ -29,9 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* One mark per so much time: the age of the oldest uncommitted entry is known that well. */
-#define MARK_NS (10 * NS_PER_MS)
 
 static struct consensus_raft *raft_of(struct consensus *consensus)
 {
@@ -237,132 +229,6 @@ static void wire(struct consensus_raft *c)
     raft_guard_init(&c->guard, &options);
 }
 
-/* ---- after every event ---- */
-
-/* What libraft wanted to send and had no room for. */
-static void settle_cuts(struct consensus_raft *c)
-{
-    for (uint32_t i = 0; i < c->peer_count; i++) {
-        struct consensus_raft_peer *peer = &c->peers[i];
-        if (!peer->cut)
-            continue;
-        peer->cut = false;
-        if (c->raft.state == RAFT_LEADER && raft_layout_peer(&c->raft, peer->id).pipelines &&
-            peer->cut_at <= consensus_last_index(c) + 1)
-            raft_layout_probe_from(&c->raft, peer->id, peer->cut_at);
-    }
-}
-
-static uint64_t payload_between(const struct consensus_raft *c, uint64_t above, uint64_t last)
-{
-    uint64_t bytes = 0;
-    for (uint64_t i = above + 1; i <= last; i++) {
-        const struct raft_entry *entry = raft_layout_entry(&c->raft, i);
-        if (entry != NULL)
-            bytes += raft_io_payload_size(entry);
-    }
-    return bytes;
-}
-
-/* Bytes and ages of what is proposed and not committed; as a leader only. */
-static void settle_uncommitted(struct consensus_raft *c)
-{
-    if (c->raft.state != RAFT_LEADER)
-        return;
-    const uint64_t commit = c->raft.commit_index;
-    if (c->counted_term != c->raft.current_term) {
-        c->counted_term = c->raft.current_term;
-        c->uncommitted_bytes = payload_between(c, commit, consensus_last_index(c));
-        c->mark_count = 0;
-        if (consensus_last_index(c) > commit) {
-            c->marks[c->mark_first] =
-                (struct propose_mark){.index = consensus_last_index(c), .ns = consensus_now_ns(c)};
-            c->mark_count = 1;
-        }
-    } else if (commit > c->counted_commit) {
-        uint64_t bytes = payload_between(c, c->counted_commit, commit);
-        c->uncommitted_bytes -= bytes < c->uncommitted_bytes ? bytes : c->uncommitted_bytes;
-    }
-    c->counted_commit = commit;
-    while (c->mark_count > 0 && c->marks[c->mark_first].index <= commit) {
-        c->mark_first = (c->mark_first + 1) % (sizeof c->marks / sizeof c->marks[0]);
-        c->mark_count--;
-    }
-}
-
-static void settle_role(struct consensus_raft *c)
-{
-    if (c->raft.state != RAFT_LEADER) {
-        c->led_term = 0;
-        return;
-    }
-    if (c->led_term == c->raft.current_term)
-        return;
-    c->led_term = c->raft.current_term;
-    c->handover_tries = 0;
-    for (uint32_t i = 0; i < c->peer_count; i++) {
-        struct consensus_raft_peer *peer = &c->peers[i];
-        peer->told_commit = 0;
-        peer->behind = false;
-        peer->round_seen = 0;
-        peer->clock_known = false;
-    }
-    consensus_event(c, "leader_elected", "this node leads now", c->raft.current_term,
-                    consensus_last_index(c));
-}
-
-static bool is_ready(const struct consensus_raft *c)
-{
-    return c->started && c->failure == STATUS_OK && raft_guard_ready(&c->guard) &&
-           c->consumed_term == c->raft.current_term;
-}
-
-static uint64_t leader_of(const struct consensus_raft *c)
-{
-    if (!c->started)
-        return 0;
-    return c->raft.state == RAFT_LEADER ? c->options.self.node_id : raft_layout_leader(&c->raft);
-}
-
-static void settle_news(struct consensus_raft *c)
-{
-    const bool ready = is_ready(c);
-    const uint64_t leader = leader_of(c);
-    const uint64_t configuration = raft_layout_committed_configuration(&c->raft) +
-                                   raft_layout_uncommitted_configuration(&c->raft);
-    if (c->told_commit == c->raft.commit_index && c->told_term == c->raft.current_term &&
-        c->told_state == c->raft.state && c->told_leader == leader && c->told_ready == ready &&
-        c->told_configuration == configuration &&
-        c->told_transferring == consensus_is_transferring(c))
-        return;
-    c->told_commit = c->raft.commit_index;
-    c->told_term = c->raft.current_term;
-    c->told_state = c->raft.state;
-    c->told_leader = leader;
-    c->told_ready = ready;
-    c->told_configuration = configuration;
-    c->told_transferring = consensus_is_transferring(c);
-    c->news = true;
-}
-
-void consensus_settle(struct consensus_raft *c)
-{
-    if (!c->started || c->failure != STATUS_OK)
-        return;
-    do {
-        raft_io_complete_sends(c);
-        raft_io_complete_snapshots(c);
-    } while (c->send_count > 0 || c->put != NULL || c->get_count > 0);
-    if (c->failure != STATUS_OK)
-        return;
-    settle_role(c);
-    settle_cuts(c);
-    settle_uncommitted(c);
-    consensus_publish_configuration(c);
-    raft_io_note_durable(c);
-    settle_news(c);
-}
-
 /* ---- time ---- */
 
 void consensus_tick(struct consensus_raft *c, bool wanted)
@@ -436,124 +302,27 @@ static void receive(struct consensus *consensus, uint64_t from, const void *byte
     tell_news(c);
 }
 
-/* ---- proposals ---- */
-
-struct proposed {
-    struct raft_apply apply;
-};
-
-static void proposed_cb(struct raft_apply *apply, int status, void *result)
-{
-    (void)status; /* the node looks at what it pulls */
-    (void)result;
-    free((char *)apply - offsetof(struct proposed, apply));
-}
-
-static enum status may_propose(struct consensus_raft *c)
-{
-    if (!consensus_is_live(c) || !is_ready(c) || !raft_guard_may_propose(&c->guard) ||
-        consensus_lead_disk_is_stuck(c))
-        return STATUS_NOT_READY;
-    if (journal_is_read_only(c->options.journal))
-        return STATUS_READ_ONLY;
-    if (c->waiting != NULL || consensus_lead_holds(c))
-        return STATUS_BUSY;
-    if (raft_io_log_is_full(c) && !raft_io_log_can_shrink(c))
-        return STATUS_BUSY;
-    return STATUS_OK;
-}
-
-static void mark(struct consensus_raft *c, uint64_t index)
-{
-    const uint32_t size = sizeof c->marks / sizeof c->marks[0];
-    const uint64_t now = consensus_now_ns(c);
-    struct propose_mark *last = &c->marks[(c->mark_first + c->mark_count + size - 1) % size];
-    if (c->mark_count > 0 && (now - last->ns < MARK_NS || c->mark_count == size)) {
-        last->index = index;
-        return;
-    }
-    c->marks[(c->mark_first + c->mark_count) % size] =
-        (struct propose_mark){.index = index, .ns = now};
-    c->mark_count++;
-}
+/* ---- the rest of the table ---- */
 
 static enum status raft_propose(struct consensus *consensus, struct consensus_proposal *proposal)
 {
-    struct consensus_raft *c = raft_of(consensus);
-    invariant_values(proposal->size <= ENTRY_SIZE_MAX, proposal->size, proposal->type);
-    invariant(proposal->type != JOURNAL_BARRIER && proposal->type != JOURNAL_CONFIGURATION);
-    enum status status = may_propose(c);
-    if (status != STATUS_OK)
-        return status;
-    struct proposed *proposed = calloc(1, sizeof *proposed);
-    struct raft_buffer buffer;
-    unsigned short type;
-    if (proposed == NULL ||
-        !raft_io_buffer(proposal->type, proposal->payload, proposal->size, &type, &buffer)) {
-        free(proposed);
-        return STATUS_NO_MEMORY;
-    }
-    int code = raft_apply(&c->raft, &proposed->apply, &buffer, 1, proposed_cb);
-    if (code != 0) {
-        raft_free(buffer.base);
-        free(proposed);
-        if (c->failure != STATUS_OK)
-            return c->failure;
-        return code == RAFT_NOMEM ? STATUS_NO_MEMORY : STATUS_NOT_READY;
-    }
-    proposal->index = consensus_last_index(c);
-    proposal->term = c->raft.current_term;
-    c->uncommitted_bytes += buffer.len;
-    mark(c, proposal->index);
-    consensus_settle(c);
-    return STATUS_OK;
-}
-
-/* ---- the pull ---- */
-
-/* The last entry that may be pulled once it is synced here. */
-static uint64_t pull_limit(const struct consensus_raft *c)
-{
-    if (planted(PLANTED_REPLY_BEFORE_COMMIT) && c->raft.state == RAFT_LEADER)
-        return UINT64_MAX;
-    return c->raft.commit_index;
+    return consensus_log_propose(raft_of(consensus), proposal);
 }
 
 static const struct journal_entry *raft_next(struct consensus *consensus)
 {
-    struct consensus_raft *c = raft_of(consensus);
-    if (!c->started || c->failure != STATUS_OK)
-        return NULL;
-    const uint64_t index = c->consumed_index + 1;
-    if (index > pull_limit(c) || index > c->synced_index)
-        return NULL;
-    const struct raft_entry *entry = raft_layout_entry(&c->raft, index);
-    invariant_values(entry != NULL, index, raft_layout_first_index(&c->raft));
-    raft_io_entry(entry, index, &c->next_entry);
-    return &c->next_entry;
+    return consensus_log_next(raft_of(consensus));
 }
 
 static void raft_consumed(struct consensus *consensus)
 {
-    struct consensus_raft *c = raft_of(consensus);
-    const uint64_t index = c->consumed_index + 1;
-    invariant_values(index <= pull_limit(c), index, c->raft.commit_index);
-    invariant_values(index <= c->synced_index, index, c->synced_index);
-    c->consumed_term = raft_layout_term_at(&c->raft, index);
-    c->consumed_index = index;
+    consensus_log_consumed(raft_of(consensus));
 }
 
 static void raft_durable(struct consensus *consensus, uint64_t index)
 {
-    struct consensus_raft *c = raft_of(consensus);
-    invariant_values(index <= c->consumed_index, index, c->consumed_index);
-    invariant_values(index >= c->durable_index, index, c->durable_index);
-    c->durable_index = index;
-    if (c->started && c->failure == STATUS_OK)
-        raft_io_note_durable(c);
+    consensus_log_durable(raft_of(consensus), index);
 }
-
-/* ---- the rest of the table ---- */
 
 static void raft_confirm(struct consensus *consensus, struct consensus_confirmation *confirmation)
 {
@@ -617,13 +386,13 @@ static void raft_status(const struct consensus *consensus, struct consensus_stat
     const struct consensus_raft *c = raft_of_const(consensus);
     *out = (struct consensus_status){
         .term = c->started ? c->raft.current_term : c->hard_state.term,
-        .leader_id = leader_of(c),
+        .leader_id = consensus_leader(c),
         .commit_index = c->started ? c->raft.commit_index : 0,
         .consumed_index = c->consumed_index,
         .log_first_index = c->started ? raft_layout_first_index(&c->raft) : 0,
         .log_bytes = c->payload_bytes,
         .role = role_of(c),
-        .ready = is_ready(c),
+        .ready = consensus_is_ready(c),
         .leads = consensus_leads(c),
         .heard_ns = c->heard_leader_ns,
         .changing = c->started && c->raft.state == RAFT_LEADER ? raft_layout_changing(&c->raft)
@@ -649,7 +418,7 @@ static enum status raft_begin(struct consensus *consensus)
     raft_set_heartbeat_timeout(&c->raft, c->options.heartbeat_ms);
     raft_set_install_snapshot_timeout(&c->raft, 3600 * 1000);
     raft_set_max_catch_up_rounds(&c->raft, 1000);
-    raft_set_max_catch_up_round_duration(&c->raft, 60 * 1000);
+    raft_set_max_catch_up_round_duration(&c->raft, 10 * 1000);
     raft_set_snapshot_threshold(&c->raft, UINT_MAX);
     raft_set_pre_vote(&c->raft, true);
     if (raft_start(&c->raft) != 0) {

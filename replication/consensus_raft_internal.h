@@ -1,7 +1,9 @@
 /*
  * Between the files of consensus_raft; nobody else includes it.
  *
- *     node, transport ──► consensus_raft.c        life, propose, pull, status, the order of a turn
+ *     node, transport ──► consensus_raft.c        life, status, the order of a turn
+ *                         consensus_settle.c      what follows each event
+ *                         consensus_log.c         propose, pull
  *                         consensus_receive.c     messages in: decoding, admission
  *                         consensus_read.c        read rounds, clock offsets
  *                         consensus_members.c     change, peers, transfer, watermark, falls behind
@@ -210,8 +212,6 @@ bool consensus_leads(const struct consensus_raft *c);
 bool consensus_is_transferring(const struct consensus_raft *c);
 /* The first one is kept; sink.failed hears of it from process(). */
 void consensus_fail(struct consensus_raft *c, enum status status, const char *text);
-/* After every event, outside of libraft: what became due inside. */
-void consensus_settle(struct consensus_raft *c);
 /* One tick of libraft, if there is something for it to do or `wanted`. */
 void consensus_tick(struct consensus_raft *c, bool wanted);
 /* Copies what options.configuration is about. STATUS_NO_MEMORY. */
@@ -219,6 +219,20 @@ enum status consensus_keep_configuration(struct consensus_raft *c, const void *b
 void consensus_event(const struct consensus_raft *c, const char *name, const char *text, uint64_t a,
                      uint64_t b);
 uint64_t consensus_random(const struct consensus_raft *c, uint64_t below);
+
+/* ---- consensus_settle.c ---- */
+/* After every event, outside of libraft: what became due inside. */
+void consensus_settle(struct consensus_raft *c);
+/* Leads, and has pulled an entry of its term. */
+bool consensus_is_ready(const struct consensus_raft *c);
+/* Who leads as far as this node knows, itself included; 0: nobody. */
+uint64_t consensus_leader(const struct consensus_raft *c);
+
+/* ---- consensus_log.c: as in consensus.h ---- */
+enum status consensus_log_propose(struct consensus_raft *c, struct consensus_proposal *proposal);
+const struct journal_entry *consensus_log_next(struct consensus_raft *c);
+void consensus_log_consumed(struct consensus_raft *c);
+void consensus_log_durable(struct consensus_raft *c, uint64_t index);
 
 /* ---- raft_io_heap.c ---- */
 /* libraft's memory is cleared when it is handed out; once per process. */
@@ -309,6 +323,8 @@ enum status consensus_members_change(struct consensus_raft *c,
                                      const struct consensus_change *change, consensus_change_cb cb,
                                      void *context);
 enum status consensus_members_transfer(struct consensus_raft *c, uint64_t to);
+/* The same, whatever else is under way; 0: the best successor. */
+enum status consensus_members_hand_over(struct consensus_raft *c, uint64_t to);
 uint32_t consensus_members_peers(const struct consensus_raft *c, struct consensus_peer *out,
                                  uint32_t capacity);
 /* Whom leadership would best go to; 0: nobody. `other_than` is left out. */

@@ -100,6 +100,7 @@ static enum status net_send(struct transport *transport, uint64_t to, enum trans
     *cluster->messages_end = message;
     cluster->messages_end = &message->next;
     cluster->message_count++;
+    cluster->byte_count += size;
     return STATUS_OK;
 }
 

@@ -73,7 +73,7 @@ struct cluster {
     struct cluster_message *messages, **messages_end;
     uint64_t queued_bytes[CLUSTER_NODES_MAX][CLUSTER_NODES_MAX];
     struct cluster_pulled pulled[CLUSTER_PULLED_MAX]; /* by index - 1; type 0: nobody yet */
-    uint64_t message_count;
+    uint64_t message_count, byte_count;               /* sent so far */
     /* for the options of nodes started from now on */
     uint64_t log_bytes_max, tail_bytes;
 };

@@ -327,6 +327,12 @@ Test(consensus_raft, leadership_is_handed_over)
     cr_assert_eq(consensus_transfer(consensus, 9), STATUS_NOT_FOUND);
     uint32_t follower = leader == 0 ? 1 : 0;
     cr_assert_eq(consensus_transfer(cluster->nodes[follower].consensus, 0), STATUS_NOT_READY);
+    if (leader != 2) {
+        cr_assert_eq(consensus_transfer(consensus, 3), STATUS_OK);
+        cluster_run(cluster, 100);
+        cr_assert_eq(cluster_leader(cluster), 2);
+        cluster_commit(cluster, 100);
+    }
     for (int round = 0; round < 4; round++) {
         leader = cluster_leader(cluster);
         const uint64_t began = cluster->now_ns;
@@ -561,6 +567,32 @@ Test(consensus_raft, a_follower_behind_is_told_of_and_goes_on_when_caught_up)
     cluster_commit(cluster, 100);
     cluster_run(cluster, 3000);
     cr_assert_eq(cluster->nodes[leader].behind_count[away], before);
+    cluster_destroy(cluster);
+}
+
+/* A follower comes back 40 MB behind, all of it in the leader's memory, on a link with some way: it
+ * is brought up by about so many bytes and in a few turns, while others go on proposing. */
+Test(consensus_raft, a_follower_that_lags_is_sent_everything_once)
+{
+    struct cluster *cluster = started(3);
+    cluster_commit(cluster, 100);
+    uint32_t leader = cluster_leader(cluster), away = 1 - leader;
+    cluster_crash(cluster, away);
+    uint64_t last = 0;
+    for (int i = 0; i < 80; i++)
+        last = cluster_commit(cluster, 500000);
+    cluster->delay_ns = 10 * CLUSTER_MS;
+    cluster_start(cluster, away);
+    const uint64_t bytes = cluster->byte_count, began = cluster->now_ns;
+    uint64_t index = 0;
+    while (cluster->nodes[away].pulled < last) {
+        (void)cluster_propose(cluster, leader, 100, &index);
+        cluster_run(cluster, 1);
+        cr_assert_lt(cluster->now_ns - began, 2000 * CLUSTER_MS);
+    }
+    cr_assert_lt(cluster->byte_count - bytes, 60ull * 1000 * 1000, "%lu bytes",
+                 cluster->byte_count - bytes);
+    cluster_expect_pulled(cluster, index);
     cluster_destroy(cluster);
 }
 
