@@ -7,6 +7,7 @@ wait is bounded. What clusters survive is tested in tests/e2e; here it is the co
 """
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,9 +23,16 @@ SITES = {1: ("A", "data"), 2: ("B", "data"), 3: ("W", "witness"), 4: ("A", "data
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that the system takes for outgoing connections: a node that is killed and
+    started again must find its port free."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randrange(12000, 32000)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Cluster:
