@@ -430,6 +430,42 @@ Test(node_cluster, a_cut_between_the_sites_loses_and_doubles_nothing)
     cluster_deinit(&cluster);
 }
 
+/* The leader's disk hangs with requests of both nodes in flight: another node leads soon, what was
+ * asked at it is answered, also what the old leader had; the old one takes nothing new as long as
+ * it hangs, and when the disk answers again it follows. */
+Test(node_cluster, a_leader_whose_disk_hangs_is_left)
+{
+    set_up(3);
+    uint64_t leader = cluster_leader(&cluster), other = cluster_follower(&cluster);
+    struct pump *stuck = cluster_pump(&cluster, leader);
+    stuck->hold_writer = true;
+    struct test_request *requests[8];
+    for (uint64_t i = 0; i < 8; i++) {
+        requests[i] = request_transfers(i * 100, 10);
+        cr_assert_eq(request_propose(cluster_pump(&cluster, i % 2 ? leader : other), requests[i]),
+                     STATUS_OK);
+        cluster_turn_ms(&cluster, 2);
+    }
+    uint64_t begun = cluster.now_ms;
+    cr_assert(cluster_until(&cluster, is_leading, cluster_pump(&cluster, other)));
+    cr_assert_lt(cluster.now_ms - begun, 3500);
+    for (uint64_t i = 0; i < 8; i++) {
+        cr_assert(cluster_until(&cluster, request_is_done, requests[i]), "%lu hangs", i);
+        cr_assert_eq(requests[i]->status, STATUS_OK, "%lu: %s", i,
+                     status_text(requests[i]->status));
+        request_destroy(requests[i]);
+    }
+    stuck->hold_writer = false;
+    if (pump_status(stuck).phase == NODE_FAILED) {
+        pump_close(stuck);
+        cluster_start(&cluster, leader);
+    }
+    (void)cluster_settle(&cluster);
+    cluster_converge(&cluster);
+    cr_assert_eq(read_at(other).transfers, 80);
+    cluster_deinit(&cluster);
+}
+
 /* A node that stops in good order hands leadership over first: the next write needs no election. */
 Test(node_cluster, a_leader_that_is_stopped_hands_over)
 {
