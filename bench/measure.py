@@ -30,6 +30,7 @@ class Scratch:
     """A directory for nodes' files on the disk to be measured, gone at the end."""
 
     def __init__(self, parent):
+        cluster.end_on_terminate()
         if parent:
             os.makedirs(parent, exist_ok=True)
         self.path = tempfile.mkdtemp(prefix="tally-measure-", dir=parent or "/var/tmp")

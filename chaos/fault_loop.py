@@ -299,6 +299,7 @@ def verdict(arguments, loop):
 
 def main():
     arguments = parse()
+    cluster.end_on_terminate()
     print("seed %d, commit %s; to repeat this plan: scripts/fault-loop.sh --seed %d --faults %d "
           "--topology %s%s" % (arguments.seed, commit(), arguments.seed, arguments.faults,
                                arguments.topology,

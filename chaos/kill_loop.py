@@ -256,6 +256,7 @@ def parse():
 
 def main():
     arguments = parse()
+    cluster.end_on_terminate()
     print("seed %d" % arguments.seed, flush=True)
     scratch = tempfile.mkdtemp(prefix="tally-kill-loop-")
     status, loop = 2, None

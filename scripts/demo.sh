@@ -74,8 +74,15 @@ mkdir "$data"
 # run COMMAND...: shows a command, then runs it.
 run()
 {
+    local word
     printf '\n$'
-    printf ' %q' "$@"
+    for word in "$@"; do
+        if [[ $word =~ ^[A-Za-z0-9_.,:/=-]+$ ]]; then
+            printf ' %s' "$word"
+        else
+            printf ' %q' "$word"
+        fi
+    done
     echo
     "$@"
 }
@@ -292,7 +299,7 @@ for _ in 1 2 3 4 5; do
     fi
     sleep 1 # an entry came in between
 done
-pr -m -t -w 160 "$data/told-a.txt" "$data/told-b.txt"
+pr -m -t -w 160 "$data/told-a.txt" "$data/told-b.txt" | expand
 if ! $same; then
     echo "error: the sites differ" >&2
     exit 1

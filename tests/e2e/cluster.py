@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -43,6 +44,12 @@ NODE_URI = "spiffe://tallystick/node/%d"
 
 class Failure(Exception):
     """A node did not do what was asked of it in time."""
+
+
+def end_on_terminate():
+    """SIGTERM (a timeout's, say) ends this program by the way of its finally clauses, which end the
+    processes that it started."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def free_port():

@@ -228,6 +228,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the scratch directory")
     arguments = parser.parse_args()
 
+    cluster.end_on_terminate()
     tests = load(arguments.k, arguments.skip)
     if arguments.list:
         print("\n".join(name for _, name, _ in tests))
