@@ -122,6 +122,8 @@ void consensus_publish_configuration(struct consensus_raft *c)
                                                    sizeof bytes - sizeof index);
     invariant_values(size > 0, index, c->guard.committed.n);
     journal_set_configuration(c->options.journal, bytes, sizeof index + size);
+    if (c->is_witness && !raft_io_note_witness(c, index))
+        return; /* again after the next event */
     c->published_configuration = index;
     c->news = true;
 }

@@ -178,6 +178,7 @@ struct consensus_raft {
 
     /* Membership. */
     uint64_t published_configuration; /* index of what the journal's anchors carry */
+    uint64_t noted_index, noted_term; /* a witness's note */
     struct raft_change change;
     bool change_runs;
     consensus_change_cb change_cb;
@@ -253,8 +254,9 @@ bool raft_io_buffer(uint16_t type, const void *payload, uint32_t size, unsigned 
 uint64_t raft_io_payload_size(const struct raft_entry *entry);
 
 /* ---- raft_io_witness.c ---- */
-/* Before memory is trimmed up to `index`, which is committed. */
-void raft_io_note_witness(struct consensus_raft *c, uint64_t index);
+/* Notes that everything up to `index` is committed, and the newest committed configuration. False:
+ * it could not be written, the note before is still there. */
+bool raft_io_note_witness(struct consensus_raft *c, uint64_t index);
 /* A witness's durable index, its term and the configuration: the note's, or the journal's anchor.
  * STATUS_NO_MEMORY, or what the journal says. */
 enum status raft_io_recall_witness(struct consensus_raft *c);

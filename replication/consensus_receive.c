@@ -5,17 +5,10 @@
  * are let in only while the log in memory has room and the journal keeps up; otherwise the message
  * goes on without its entries: it is a heartbeat still, the leader learns that nothing was taken,
  * and sends again (raft_io_send.c sends less then).
- *
- * Two repairs that libraft needs around a message belong here because they are about when to listen
- * at all:
- *  - To a peer whose snapshot "is on its way" libraft sends heartbeats that begin at its last
- * entry. The peer rejects them, and a rejection of just the snapshot's index would mean to libraft
- * that the snapshot failed. It is delivered as the rejection of another index: a sign of life.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
 #include "replication/raft_layout.h"
-#include "replication/raft_layout_drive.h"
 
 #include <string.h>
 
@@ -107,11 +100,6 @@ static void receive_append_result(struct consensus_raft *c, uint64_t from,
         .rejected = view->append_result.rejected,
         .last_log_index = view->append_result.last_index,
     };
-    if (consensus_leads(c)) {
-        const struct raft_layout_peer peer = raft_layout_peer(&c->raft, from);
-        if (peer.snapshots && result->rejected == peer.snapshot_index)
-            result->rejected++;
-    }
     deliver(c, &message);
 }
 

@@ -179,8 +179,9 @@ void raft_io_complete_snapshots(struct consensus_raft *c)
     if (c->put != NULL) {
         struct raft_io_snapshot_put *put = c->put;
         c->put = NULL;
+        /* Where that cannot be written more is read at the next start. */
         if (c->is_witness)
-            raft_io_note_witness(c, c->put_trim_index);
+            (void)raft_io_note_witness(c, c->put_trim_index);
         /* Now libraft drops the entries. */
         forget(c, raft_layout_first_index(&c->raft), c->put_trim_index);
         put->cb(put, 0);

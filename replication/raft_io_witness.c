@@ -11,8 +11,11 @@
  *     0 magic "TLYWITN1"   8 index   16 term   24 configuration size u64   32 configuration: u64
  *     index, libraft's encoding   ... SHA-256 of all before
  *
- * The note is only a way to remember less: one that is missing, damaged or of another journal is as
- * good as none.
+ * It also notes each committed configuration, before anything is pruned: the anchor of a segment
+ * that was begun while a configuration was not committed yet has the one before, and when the
+ * segment with the new one's entry is pruned nothing else would know it.
+ *
+ * The index is only a way to remember less: one that does not fit the journal is as good as none.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
@@ -42,12 +45,17 @@ static void digest_of(const struct note *note, uint8_t out[HASH_SIZE])
     hash_parts(&part, 1, out);
 }
 
-void raft_io_note_witness(struct consensus_raft *c, uint64_t index)
+bool raft_io_note_witness(struct consensus_raft *c, uint64_t index)
 {
-    struct note note = {.index = index};
+    const uint64_t term = raft_layout_term_at(&c->raft, index);
+    if (term != 0 && index > c->noted_index) {
+        c->noted_index = index;
+        c->noted_term = term;
+    }
+    if (c->noted_index == 0)
+        return true;
+    struct note note = {.index = c->noted_index, .term = c->noted_term};
     memcpy(note.magic, MAGIC, sizeof note.magic);
-    note.term = raft_layout_term_at(&c->raft, index);
-    invariant_values(note.term > 0, index, c->consumed_index);
     const uint64_t configuration_index = c->guard.committed_index;
     memcpy(note.configuration, &configuration_index, sizeof configuration_index);
     note.configuration_size =
@@ -56,8 +64,7 @@ void raft_io_note_witness(struct consensus_raft *c, uint64_t index)
                                          note.configuration + sizeof configuration_index,
                                          sizeof note.configuration - sizeof configuration_index);
     digest_of(&note, note.digest);
-    /* A note that cannot be written leaves the one before: more is read at the next start. */
-    (void)files_replace(c->options.files, FILE_NAME, &note, sizeof note);
+    return files_replace(c->options.files, FILE_NAME, &note, sizeof note) == STATUS_OK;
 }
 
 static bool read_note(const struct files *files, struct note *out)
@@ -78,26 +85,37 @@ static bool read_note(const struct files *files, struct note *out)
            out->configuration_size <= sizeof out->configuration;
 }
 
+static uint64_t configuration_index(const uint8_t *bytes, uint64_t size)
+{
+    uint64_t index = 0;
+    if (size > sizeof index)
+        memcpy(&index, bytes, sizeof index);
+    return index;
+}
+
 enum status raft_io_recall_witness(struct consensus_raft *c)
 {
     struct journal_position position;
     journal_position(c->options.journal, &position);
-    struct note note = {0};
-    uint64_t term = 0;
+    c->options.durable_index = position.anchor_index;
+    c->options.durable_term = position.anchor_term;
+    uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
     size_t size = 0;
-    if (read_note(c->options.files, &note) && note.index > position.anchor_index &&
-        note.index <= position.synced_index &&
+    enum status status = journal_configuration(c->options.journal, bytes, sizeof bytes, &size);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    struct note note = {0};
+    if (!read_note(c->options.files, &note))
+        return consensus_keep_configuration(c, bytes, size);
+    uint64_t term = 0;
+    if (note.index > position.anchor_index && note.index <= position.synced_index &&
         journal_term(c->options.journal, note.index, &term) == STATUS_OK && term == note.term) {
-        size = (size_t)note.configuration_size;
-    } else {
-        note.index = position.anchor_index;
-        note.term = position.anchor_term;
-        enum status status = journal_configuration(c->options.journal, note.configuration,
-                                                   sizeof note.configuration, &size);
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-            return status;
+        c->options.durable_index = c->noted_index = note.index;
+        c->options.durable_term = c->noted_term = note.term;
     }
-    c->options.durable_index = note.index;
-    c->options.durable_term = note.term;
-    return consensus_keep_configuration(c, note.configuration, size);
+    /* Both were committed when they were written: the later one counts. */
+    if (configuration_index(note.configuration, note.configuration_size) >
+        configuration_index(bytes, size))
+        return consensus_keep_configuration(c, note.configuration, (size_t)note.configuration_size);
+    return consensus_keep_configuration(c, bytes, size);
 }

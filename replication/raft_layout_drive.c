@@ -90,7 +90,6 @@ struct raft_layout_peer raft_layout_peer(const struct raft *raft, raft_id id)
         .snapshots = progress->state == SNAPSHOT,
         .match = progress->match_index,
         .next = progress->next_index,
-        .snapshot_index = progress->snapshot_index,
     };
 }
 

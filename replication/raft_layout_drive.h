@@ -31,7 +31,6 @@ struct raft_layout_peer {
     bool pipelines; /* new entries are sent at once */
     bool snapshots; /* libraft believes that a snapshot is on its way */
     raft_index match, next;
-    raft_index snapshot_index;
 };
 struct raft_layout_peer raft_layout_peer(const struct raft *raft, raft_id id);
 

@@ -19,6 +19,35 @@ static struct cluster *started(uint32_t count)
     return cluster;
 }
 
+static void change_cb(void *context, enum status status)
+{
+    *(enum status *)context = status;
+}
+
+static enum status change(struct cluster *cluster, enum consensus_change_kind kind, uint32_t place)
+{
+    enum status status = STATUS_BUSY;
+    const struct consensus_change step = {.kind = kind, .member = cluster->nodes[place].member};
+    for (int i = 0; i < 100 && status == STATUS_BUSY; i++) {
+        uint32_t leader = cluster_leader(cluster);
+        status = consensus_change(cluster->nodes[leader].consensus, &step, change_cb, &status);
+        if (status == STATUS_OK) {
+            status = STATUS_DEADLINE;
+            for (int j = 0; j < 100 && status == STATUS_DEADLINE; j++)
+                cluster_run(cluster, 20);
+            return status;
+        }
+        cluster_run(cluster, 20);
+    }
+    return status;
+}
+
+static uint32_t member_count(struct cluster *cluster, uint32_t place)
+{
+    struct consensus_peer peers[MEMBERS_MAX];
+    return consensus_peers(cluster->nodes[place].consensus, peers, MEMBERS_MAX);
+}
+
 /* A cluster of one: it leads without asking anybody, and what its own journal synced is committed.
  */
 Test(consensus_raft, one_node_leads_and_commits_alone)
@@ -424,35 +453,6 @@ Test(consensus_raft, the_watermark_is_what_every_site_holds)
 
 /* ---- members ---- */
 
-static void change_cb(void *context, enum status status)
-{
-    *(enum status *)context = status;
-}
-
-static enum status change(struct cluster *cluster, enum consensus_change_kind kind, uint32_t place)
-{
-    enum status status = STATUS_BUSY;
-    const struct consensus_change step = {.kind = kind, .member = cluster->nodes[place].member};
-    for (int i = 0; i < 100 && status == STATUS_BUSY; i++) {
-        uint32_t leader = cluster_leader(cluster);
-        status = consensus_change(cluster->nodes[leader].consensus, &step, change_cb, &status);
-        if (status == STATUS_OK) {
-            status = STATUS_DEADLINE;
-            for (int j = 0; j < 100 && status == STATUS_DEADLINE; j++)
-                cluster_run(cluster, 20);
-            return status;
-        }
-        cluster_run(cluster, 20);
-    }
-    return status;
-}
-
-static uint32_t member_count(struct cluster *cluster, uint32_t place)
-{
-    struct consensus_peer peers[MEMBERS_MAX];
-    return consensus_peers(cluster->nodes[place].consensus, peers, MEMBERS_MAX);
-}
-
 /* A cluster of one grows to three and loses its founder. */
 Test(consensus_raft, a_cluster_grows_from_one_and_loses_its_founder)
 {
@@ -663,6 +663,38 @@ Test(consensus_raft, a_witness_without_its_note_remembers_more)
     cr_assert_eq(remove(path), 0);
     cluster_start(cluster, 2);
     cr_assert_eq(cluster_status(cluster, 2).log_first_index, 1);
+    cluster_commit(cluster, 100);
+    cluster_destroy(cluster);
+}
+
+/* A segment that was begun before a change of members was committed carries the members before.
+ * When the entry of the change is pruned, the witness still starts with the new ones. */
+Test(consensus_raft, a_witness_knows_its_members_though_their_entry_is_pruned)
+{
+    struct cluster *cluster = cluster_create(4, 3, false);
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_start(cluster, i);
+    cluster_commit(cluster, 100);
+    struct journal *journal = cluster->nodes[2].journal;
+    uint8_t before[JOURNAL_CONFIGURATION_SIZE_MAX];
+    size_t size;
+    cr_assert_eq(journal_configuration(journal, before, sizeof before, &size), STATUS_OK);
+    cr_assert_eq(change(cluster, CONSENSUS_ADD, 3), STATUS_OK);
+    cluster_commit(cluster, 100);
+    cr_assert_eq(member_count(cluster, 2), 4);
+    journal_set_configuration(journal, before, size);
+    for (int i = 0; i < 20; i++)
+        cluster_commit(cluster, 1000000);
+    struct journal_position position;
+    cr_assert_eq(journal_prune_prefix(journal, cluster->nodes[2].pulled - 4), STATUS_OK);
+    cluster_run(cluster, 50); /* the files go */
+    cluster_isolate(cluster, 2, true);
+    cluster_crash(cluster, 2);
+    cluster_start(cluster, 2);
+    journal_position(cluster->nodes[2].journal, &position);
+    cr_assert_gt(position.first_index, 10);
+    cr_assert_eq(member_count(cluster, 2), 4);
+    cluster_isolate(cluster, 2, false);
     cluster_commit(cluster, 100);
     cluster_destroy(cluster);
 }
