@@ -81,6 +81,18 @@ enum job_state catch_up_job_step(struct catch_up *c, uint64_t *out_wait_ns)
 
 /* ---- the leader's first and last word ---- */
 
+/* libraft goes on behind an entry whose term it knows: one in memory. (Of the entry before the
+ * first it knows none, and entry 1 it never sends behind a snapshot, even with it in memory: an
+ * empty journal is always behind.) Nothing in memory: the last one is what its snapshot stands for.
+ */
+uint64_t catch_up_needed_index(const struct catch_up *c, const struct catch_up_facts *facts)
+{
+    struct journal_position position;
+    journal_position(c->options.journal, &position);
+    const uint64_t first = facts->log_first_index > 0 ? facts->log_first_index : 1;
+    return first <= position.last_index ? first : position.last_index;
+}
+
 void catch_up_offer(struct catch_up *c, uint64_t peer)
 {
     struct catch_up_facts facts;
@@ -94,16 +106,12 @@ void catch_up_offer(struct catch_up *c, uint64_t peer)
         checkpoint_stats(c->options.store, &stats);
     struct catch_up_offer offer = {
         .term = facts.term,
-        .log_index = facts.log_first_index > 0 ? facts.log_first_index - 1 : 0,
+        .log_index = catch_up_needed_index(c, &facts),
         .durable_index = stats.durable_index,
     };
     /* The log in memory may reach back further than the journal. */
     if (offer.log_index < position.anchor_index)
         offer.log_index = position.anchor_index;
-    /* Behind its snapshot libraft never sends entry 1, even with it in memory (replication.c,
-     * next_index == 1): an empty journal is always behind. */
-    if (offer.log_index == 0)
-        offer.log_index = 1;
     if (journal_term(c->options.journal, offer.log_index, &offer.log_term) != STATUS_OK)
         return; /* not in the journal yet; consensus asks again */
     uint8_t message[CATCH_UP_MESSAGE_SIZE];

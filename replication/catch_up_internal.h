@@ -182,6 +182,8 @@ struct catch_up {
 };
 
 uint64_t catch_up_now_ns(const struct catch_up *c);
+/* The entry that a peer must have at least, for us to go on from memory as its leader. */
+uint64_t catch_up_needed_index(const struct catch_up *c, const struct catch_up_facts *facts);
 void catch_up_event(struct catch_up *c, const char *name, const char *text, uint64_t a, uint64_t b);
 enum status catch_up_send(struct catch_up *c, uint64_t to, enum transport_lane lane,
                           const void *bytes, size_t size);

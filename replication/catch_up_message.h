@@ -19,7 +19,7 @@
 #define CATCH_UP_CHECK_SIZE   32
 #define CATCH_UP_MESSAGE_SIZE 4096 /* all but DATA fit */
 
-/* Leader: from log_index + 1 on the log is in memory; log_term is that entry's. */
+/* Leader: whoever has entry log_index, of log_term, gets all that follows from memory. */
 struct catch_up_offer {
     uint64_t term;
     uint64_t log_index, log_term;
@@ -81,7 +81,7 @@ struct catch_up_data {
     uint64_t position;
     uint8_t check[CATCH_UP_CHECK_SIZE];
     uint64_t commit_index; /* the server's, now */
-    uint64_t needed_index; /* below this its log in memory does not reach */
+    uint64_t needed_index; /* behind this entry its log in memory goes on */
     uint32_t at_end;       /* there was nothing more when this was read */
 };
 

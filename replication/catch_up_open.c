@@ -104,16 +104,27 @@ void fetch_reopen(struct catch_up *c)
 
 /* ---- offers ---- */
 
+/* *out_index: what we have for certain, as far as we know. */
 static bool has_entry(const struct catch_up *c, const struct catch_up_offer *offer,
                       uint64_t *out_index)
 {
+    struct catch_up_facts facts;
     struct journal_position position;
     uint64_t term;
+    c->options.facts(c->options.context, &facts);
     journal_position(c->options.journal, &position);
     *out_index = offer->log_index;
+    /* What is committed the leader has, too: it need not begin further back. */
+    if (*out_index < facts.commit_index)
+        *out_index = facts.commit_index;
+    if (*out_index < c->installed.index)
+        *out_index = c->installed.index;
+    if (*out_index > position.synced_index)
+        *out_index = position.synced_index;
     if (position.anchor_index >= offer->log_index && position.anchor_index > 0) {
-        *out_index = position.anchor_index; /* all before it is committed, and was the same */
-        return true;
+        if (*out_index < position.anchor_index)
+            *out_index = position.anchor_index;
+        return true; /* all before the anchor is committed, and was the same */
     }
     return offer->log_index <= position.synced_index &&
            journal_term(c->options.journal, offer->log_index, &term) == STATUS_OK &&

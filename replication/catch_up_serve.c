@@ -350,7 +350,7 @@ static void serve_go(struct serve_session *session)
         facts.commit_index < position.synced_index ? facts.commit_index : position.synced_index;
     session->data = (struct catch_up_data){
         .commit_index = facts.commit_index,
-        .needed_index = facts.log_first_index > 0 ? facts.log_first_index - 1 : 0,
+        .needed_index = catch_up_needed_index(c, &facts),
     };
     add_work(session, SERVE_WORK_READ);
 }

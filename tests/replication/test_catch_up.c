@@ -229,7 +229,8 @@ Test(catch_up, another_leader_goes_on_or_begins_anew)
     }
 }
 
-/* It has the entry that the leader's log in memory begins behind: that is all it says. */
+/* It has the entry that the leader's log in memory begins with: that is all it says, and how far it
+ * knows to agree. The entry before that is not enough: libraft does not know its term. */
 Test(catch_up, a_peer_that_is_not_behind_says_so)
 {
     rig_init(&rig, 7);
@@ -237,12 +238,22 @@ Test(catch_up, a_peer_that_is_not_behind_says_so)
     struct rig_side *leader = make_leader(0, maker, 0);
     struct rig_side *peer = rig_make(&rig, 1, false);
     rig_open(peer);
-    rig_append(peer, 2400);
+    rig_append(peer, 2410);
+    peer->facts.commit_index = 2405;
     cr_assert_not(rig_until_ready(&rig, leader, peer, 2000));
-    cr_assert_eq(leader->caught_up[2], 2400);
+    cr_assert_eq(leader->caught_up[2], 2405);
     struct catch_up_progress progress;
     catch_up_own(peer->catch_up, &progress);
     cr_assert_not(progress.active);
+    rig_unmake(peer);
+    rig_connect_all(&rig);
+
+    peer = rig_make(&rig, 1, false);
+    rig_open(peer);
+    rig_append(peer, 2400);
+    cr_assert(rig_until_ready(&rig, leader, peer, 20000), "%s", peer->last_failure);
+    cr_assert(rig_install(peer));
+    rig_assert_same(peer, leader, 2500);
     forget_all(maker);
 }
 
