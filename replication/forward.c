@@ -61,7 +61,7 @@ void forward_deinit(struct forward *forward)
 
 static bool is_linked(const struct forward *forward, uint64_t peer)
 {
-    for (int i = 0; i < MEMBERS_MAX; i++)
+    for (int i = 0; i < FORWARD_LINKS_MAX; i++)
         if (forward->linked[i] && forward->linked_ids[i] == peer)
             return true;
     return false;
@@ -112,7 +112,7 @@ bool forward_reaches_leader(const struct forward *forward)
 void forward_link(struct forward *forward, uint64_t peer, bool up)
 {
     int place = -1;
-    for (int i = 0; i < MEMBERS_MAX; i++) {
+    for (int i = 0; i < FORWARD_LINKS_MAX; i++) {
         if (forward->linked[i] && forward->linked_ids[i] == peer) {
             place = i;
             break;
@@ -121,7 +121,7 @@ void forward_link(struct forward *forward, uint64_t peer, bool up)
             place = i;
     }
     if (place < 0)
-        return; /* more peers than members: the table of members is about to change */
+        return; /* more peers than the transport lets in */
     forward->linked[place] = up;
     forward->linked_ids[place] = peer;
     if (peer == forward->leader_id)

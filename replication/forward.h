@@ -22,6 +22,8 @@
 /* Requests that we have of others, and their bytes; more are refused as busy. */
 #define FORWARD_SERVED_MAX       4096
 #define FORWARD_SERVED_BYTES_MAX (32ull << 20)
+/* Peers whose link is known: the members, and as many that are not (yet, or any more). */
+#define FORWARD_LINKS_MAX (2 * MEMBERS_MAX)
 /* Pause after the leader refused, before anything is sent again. */
 #define FORWARD_PAUSE_MS 20
 
@@ -39,8 +41,8 @@ struct forward {
     struct forward_options options;
     /* as the sender */
     uint64_t leader_id, term; /* whom `sent` were sent to; 0 = nobody */
-    bool linked[MEMBERS_MAX];
-    uint64_t linked_ids[MEMBERS_MAX];
+    bool linked[FORWARD_LINKS_MAX];
+    uint64_t linked_ids[FORWARD_LINKS_MAX];
     struct node_request *sent[FORWARD_SENT_MAX]; /* by sequence modulo the size */
     uint32_t sent_count;
     uint64_t next_sequence; /* begins at random: answers to an earlier process are not ours */

@@ -54,9 +54,22 @@ static void follow_lead(struct node *node, const struct consensus_status *consen
 
 /* ---- from the transport ---- */
 
-/* Whether a request of another node may be proposed here. */
-static enum forward_status judge_forward(const struct node *node)
+static bool is_member(const struct node *node, uint64_t id)
 {
+    for (uint32_t i = 0; i < node->member_count; i++)
+        if (node->member_ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Whether a request of another node may be proposed here. The transport lets in whoever has a
+ * certificate of the cluster, since raft has to hear nodes that it does not know; but a request
+ * says itself for which principal it is, so only those that the cluster counts among its members
+ * are believed. */
+static enum forward_status judge_forward(const struct node *node, uint64_t from)
+{
+    if (!is_member(node, from))
+        return FORWARD_NOT_LEADER;
     if (node->phase != NODE_SERVING || node_is_witness(node))
         return FORWARD_NOT_LEADER;
     if (disk_guard_read_only(&node->guard))
@@ -73,7 +86,7 @@ static void receive_forward(struct node *node, uint64_t from, const void *bytes,
     /* The role may have changed since the last turn: what came for an earlier term goes back first.
      */
     follow_lead(node, &consensus);
-    enum forward_status verdict = consensus.leads ? judge_forward(node) : FORWARD_NOT_LEADER;
+    enum forward_status verdict = consensus.leads ? judge_forward(node, from) : FORWARD_NOT_LEADER;
     forward_receive(&node->forward, from, bytes, size, consensus.term, (uint8_t)verdict);
 }
 
@@ -140,8 +153,10 @@ static void tell_members(struct node *node)
     uint32_t count = find_peers(node, peers);
     bool listed = false;
     memset(members, 0, sizeof members);
+    node->member_count = count;
     for (uint32_t i = 0; i < count; i++) {
         members[i] = peers[i].member;
+        node->member_ids[i] = members[i].node_id;
         listed |= members[i].node_id == node->identity.node_id &&
                   memcmp(members[i].incarnation, node->identity.incarnation,
                          sizeof members[i].incarnation) == 0;

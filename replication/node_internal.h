@@ -104,6 +104,8 @@ struct node {
     uint64_t led_term; /* the term in which we lead, or 0 */
     bool may_propose;  /* its barrier is applied */
     bool transport_started;
+    uint64_t member_ids[MEMBERS_MAX]; /* as the transport was told last */
+    uint32_t member_count;
     uint64_t members_ns; /* the transport is not told of them before */
     bool news;           /* of consensus: members may have changed */
     bool opening_read_waits, opening_read_ok;

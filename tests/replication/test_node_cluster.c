@@ -1,7 +1,8 @@
 /* Three nodes in one process: whoever is asked, the answer is the cluster's; whoever dies, nobody
  * is told anything false and nobody waits for ever. */
+#include "replication/forward_message.h"
 #include "replication/node_internal.h"
-#include "tests/replication/cluster.h"
+#include "tests/replication/cluster_client.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -9,91 +10,6 @@
 TestSuite(node_cluster, .timeout = 240);
 
 #define NS_PER_MS 1000000ull
-
-static struct cluster cluster;
-
-/* ---- requests and reads ---- */
-
-static void run_at(uint64_t id, struct test_request *request)
-{
-    struct pump *pump = cluster_pump(&cluster, id);
-    enum status status = request_propose(pump, request);
-    cr_assert_eq(status, STATUS_OK, "propose at %lu: %s", id, status_text(status));
-    cr_assert(cluster_until(&cluster, request_is_done, request), "no end at %lu", id);
-}
-
-static void run_well_at(uint64_t id, struct test_request *request)
-{
-    run_at(id, request);
-    cr_assert_eq(request->status, STATUS_OK, "at %lu: %s", id, status_text(request->status));
-}
-
-/* What create_ledger_and_accounts does, asked of node `id`. */
-static void create_accounts_at(uint64_t id)
-{
-    struct test_request *requests[2];
-    request_ledger_and_accounts(requests);
-    for (int i = 0; i < 2; i++) {
-        run_well_at(id, requests[i]);
-        cr_assert_eq(requests[i]->results[0], RESULT_OK);
-        request_destroy(requests[i]);
-    }
-}
-
-static void set_up(uint32_t count)
-{
-    cluster_init(&cluster, count);
-    create_accounts_at(cluster_leader(&cluster));
-}
-
-static void assert_same_answer(const struct test_request *a, const struct test_request *b)
-{
-    cr_assert_eq(a->answer.index, b->answer.index);
-    cr_assert_eq(a->answer.stamp, b->answer.stamp);
-    cr_assert_eq(a->answer.outcome, b->answer.outcome);
-    cr_assert_eq(a->answer.operation, b->answer.operation);
-    cr_assert_eq(a->answer.encoding, b->answer.encoding);
-    cr_assert_eq(a->answer.event_count, b->answer.event_count);
-    cr_assert_arr_eq(a->results, b->results, a->answer.event_count);
-}
-
-struct seen_read {
-    struct node_read node; /* first */
-    struct pump *pump;
-    bool done;
-    enum status status;
-    uint64_t transfers;
-};
-
-static void read_cb(struct node_read *node, enum status status)
-{
-    struct seen_read *read = (struct seen_read *)node;
-    cr_assert_not(read->done);
-    read->done = true;
-    read->status = status;
-    if (status == STATUS_OK)
-        read->transfers = machine_transfer_count(node_machine(read->pump->node));
-}
-
-static bool read_is_done(void *context)
-{
-    return ((struct seen_read *)context)->done;
-}
-
-static void begin_read(struct seen_read *read, uint64_t id, uint64_t max_age_ms)
-{
-    *read = (struct seen_read){.node = {.cb = read_cb, .max_age_ns = max_age_ms * NS_PER_MS},
-                               .pump = cluster_pump(&cluster, id)};
-    cr_assert_eq(node_read(read->pump->node, &read->node), STATUS_OK);
-}
-
-static struct seen_read read_at(uint64_t id)
-{
-    static struct seen_read read;
-    begin_read(&read, id, 0);
-    cr_assert(cluster_until(&cluster, read_is_done, &read), "no end at %lu", id);
-    return read;
-}
 
 /* ---- the way of a request ---- */
 
@@ -123,7 +39,7 @@ Test(node_cluster, a_write_at_a_follower_is_answered_as_at_the_leader)
     }
     struct node_cluster view;
     node_cluster(cluster_pump(&cluster, follower)->node, &view);
-    cr_assert_eq(view.forwarded_total, 6);
+    cr_assert_geq(view.forwarded_total, 6);
     cr_assert_eq(view.peer_count, 3);
     cr_assert_str_eq(view.rule, "majority");
     cr_assert_str_empty(view.write_refusal);
@@ -148,6 +64,77 @@ Test(node_cluster, a_batch_of_8190_transfers_is_forwarded_whole)
     cluster_deinit(&cluster);
 }
 
+/* ---- who may forward ---- */
+
+struct stranger {
+    enum forward_status status;
+    bool linked, answered;
+};
+
+static void stranger_message(void *context, uint64_t from, enum transport_lane lane,
+                             const void *bytes, size_t size)
+{
+    (void)from;
+    struct stranger *stranger = context;
+    static uint8_t results[REQUEST_EVENTS_MAX];
+    uint64_t sequence;
+    struct answer answer;
+    if (lane != TRANSPORT_CALLS || forward_result_decode(bytes, size, &sequence, &stranger->status,
+                                                         &answer, results) != STATUS_OK)
+        return;
+    cr_assert_eq(sequence, 4711);
+    stranger->answered = true;
+}
+
+static void stranger_link(void *context, uint64_t peer, enum transport_lane lane, bool up)
+{
+    (void)peer, (void)lane;
+    ((struct stranger *)context)->linked = up;
+}
+
+static void stranger_writable(void *context, uint64_t peer, enum transport_lane lane)
+{
+    (void)context, (void)peer, (void)lane;
+}
+
+/* A node with a good certificate that is no member (removed, say) is let in by the transport. It
+ * sends a good request for somebody's principal: refused, and nothing is executed. */
+Test(node_cluster, a_request_from_a_node_that_is_no_member_is_refused)
+{
+    set_up(3);
+    uint64_t leader = cluster_leader(&cluster);
+    struct pump *pump = cluster_pump(&cluster, leader);
+    struct node_status status = pump_status(pump);
+    struct transport *transport = loopback_transport(&cluster.net, 8);
+    struct transport_self self = {.node_id = 8};
+    memcpy(self.cluster_id, status.cluster_id, sizeof self.cluster_id);
+    struct stranger stranger = {0};
+    const struct transport_sink sink = {.context = &stranger,
+                                        .message = stranger_message,
+                                        .link = stranger_link,
+                                        .writable = stranger_writable};
+    cr_assert_eq(transport_start(transport, &self, &sink), STATUS_OK);
+    cluster_turn_ms(&cluster, 2);
+    cr_assert(stranger.linked);
+    struct test_request *request = request_transfers(0, 1);
+    const struct forward_head head = {
+        .message = {.type = MESSAGE_FORWARD, .size = (uint32_t)sizeof head + request->header->size},
+        .sequence = 4711,
+        .term = status.term,
+        .remaining_ms = 1000,
+    };
+    const struct transport_part parts[] = {{&head, sizeof head},
+                                           {request->header, request->header->size}};
+    cr_assert_eq(transport_send(transport, leader, TRANSPORT_CALLS, parts, 2), STATUS_OK);
+    cluster_turn_ms(&cluster, 100);
+    cr_assert(stranger.answered);
+    cr_assert_eq(stranger.status, FORWARD_NOT_LEADER);
+    cr_assert_eq(read_at(leader).transfers, 0);
+    request_destroy(request);
+    transport_stop(transport);
+    cluster_deinit(&cluster);
+}
+
 /* A witness holds no ledger and takes nothing, and says so. */
 Test(node_cluster, a_witness_serves_no_client)
 {
@@ -159,7 +146,7 @@ Test(node_cluster, a_witness_serves_no_client)
     struct test_request *request = request_transfers(0, 1);
     cr_assert_eq(request_propose(witness, request), STATUS_NOT_READY);
     request_destroy(request);
-    struct node_read read = {.cb = read_cb};
+    struct node_read read = {.cb = seen_read_cb};
     cr_assert_eq(node_read(witness->node, &read), STATUS_NOT_READY);
     struct node_cluster view;
     node_cluster(witness->node, &view);
@@ -482,217 +469,5 @@ Test(node_cluster, a_leader_that_is_stopped_hands_over)
     cr_assert_eq(pump_status(cluster_pump(&cluster, follower)).term, term + 1, "one election");
     cluster_start(&cluster, leader);
     (void)cluster_settle(&cluster);
-    cluster_deinit(&cluster);
-}
-
-/* ---- copies ---- */
-
-/* Entries of a batch each, on `id`, until its store has been written `epochs` times more. */
-static uint64_t fill_epochs(uint64_t id, uint64_t first, uint64_t epochs)
-{
-    struct pump *pump = cluster_pump(&cluster, id);
-    uint64_t until = pump_event_count(pump, "checkpoint_done") + epochs;
-    for (; pump_event_count(pump, "checkpoint_done") < until; first++) {
-        struct test_request *request =
-            request_transfers(first * REQUEST_EVENTS_MAX, REQUEST_EVENTS_MAX);
-        run_well_at(id, request);
-        request_destroy(request);
-    }
-    return first;
-}
-
-struct reopening {
-    struct pump *pump;
-    uint64_t before;
-};
-
-static bool has_reopened(void *context)
-{
-    const struct reopening *reopening = context;
-    struct node_status status = pump_status(reopening->pump);
-    return status.reopened_total > reopening->before && status.phase == NODE_SERVING;
-}
-
-/* The tail of the log in memory is short, and a follower is away for three epochs: what it needs is
- * only in the leader's files. It is brought a copy, opens it inside the same process, under load,
- * serves, and has the same state; requests that were asked of it meanwhile are answered. */
-static void copy_to_one_left_behind(uint64_t id)
-{
-    for (uint64_t other = 1; other <= cluster.count; other++) {
-        struct pump *pump = cluster_pump(&cluster, other);
-        pump->options.journal_keep_entries = 1;
-        pump->options.log_tail_bytes = 1u << 20;
-    }
-    /* The options count at the next start. */
-    for (uint64_t other = 1; other <= cluster.count; other++) {
-        cluster_kill(&cluster, other);
-        cluster_start(&cluster, other);
-        (void)cluster_settle(&cluster);
-    }
-    uint64_t next = fill_epochs(cluster_leader(&cluster), 0, 2);
-    cluster_kill(&cluster, id);
-    next = fill_epochs(cluster_settle(&cluster), next, 3);
-    cluster_start(&cluster, id);
-    struct reopening reopening = {.pump = cluster_pump(&cluster, id)};
-    for (int ms = 0; ms < 20000 && !has_reopened(&reopening); ms++) {
-        cluster_turn(&cluster);
-        if (ms % 50 != 0)
-            continue;
-        struct test_request *request = request_transfers((1ull << 40) + (uint64_t)ms, 1);
-        run_well_at(cluster_settle_majority(&cluster), request);
-        request_destroy(request);
-    }
-    cr_assert(has_reopened(&reopening), "phase %d: %s", pump_status(reopening.pump).phase,
-              pump_status(reopening.pump).error.text);
-    cr_assert_geq(pump_event_count(reopening.pump, "node_reinstalling"), 1);
-    (void)cluster_settle(&cluster);
-    cluster_converge(&cluster);
-}
-
-Test(node_cluster, a_follower_far_behind_is_brought_a_copy_and_opens_it)
-{
-    set_up(3);
-    uint64_t id = cluster_follower(&cluster);
-    copy_to_one_left_behind(id);
-    struct test_request *request = request_transfers(1ull << 50, 10);
-    run_well_at(id, request);
-    request_destroy(request);
-    cr_assert_eq(read_at(id).status, STATUS_OK);
-    /* And what it has now is what it starts with. */
-    cluster_kill(&cluster, id);
-    cluster_start(&cluster, id);
-    (void)cluster_settle(&cluster);
-    cluster_converge(&cluster);
-    cluster_deinit(&cluster);
-}
-
-/* The same for the witness: it needs the journal only, and forgets what both sites hold. */
-Test(node_cluster, a_witness_far_behind_is_brought_a_journal)
-{
-    set_up(3);
-    copy_to_one_left_behind(3);
-    struct node_status status = pump_status(cluster_pump(&cluster, 3));
-    cr_assert_eq(status.kind, MEMBER_WITNESS);
-    cr_assert_null(node_machine(cluster_pump(&cluster, 3)->node));
-    (void)fill_epochs(cluster_leader(&cluster), 1000, 2);
-    cluster_turn_ms(&cluster, 5000);
-    status = pump_status(cluster_pump(&cluster, 3));
-    cr_assert_gt(status.durable_index, 0);
-    cr_assert_leq(status.journal.first_index, status.durable_index + 1);
-    cr_assert_geq(status.journal.first_index, status.durable_index - 2, "pruned to the watermark");
-    cluster_deinit(&cluster);
-}
-
-/* Requests that a node took before it changed over to a copy are answered after it. */
-Test(node_cluster, requests_outlive_the_change_over_to_a_copy)
-{
-    set_up(3);
-    uint64_t id = cluster_follower(&cluster);
-    struct pump *pump = cluster_pump(&cluster, id);
-    struct test_request *requests[4];
-    for (uint64_t i = 0; i < 4; i++) {
-        requests[i] = request_transfers(i * 100, 10);
-        cr_assert_eq(request_propose(pump, requests[i]), STATUS_OK);
-        if (i == 1)
-            cluster_turn_ms(&cluster, 1); /* the first two are on their way */
-    }
-    /* There is no copy: what is in use is left and opened again, which is all but the exchange. */
-    node_begin_reinstall(pump->node);
-    cr_assert_eq(pump_status(pump).phase, NODE_REINSTALLING);
-    struct test_request *late = request_transfers(1000, 10);
-    cr_assert_eq(request_propose(pump, late), STATUS_OK);
-    struct node_read read = {.cb = read_cb};
-    cr_assert_eq(node_read(pump->node, &read), STATUS_NOT_READY);
-    for (uint64_t i = 0; i < 4; i++) {
-        cr_assert(cluster_until(&cluster, request_is_done, requests[i]));
-        cr_assert_eq(requests[i]->status, STATUS_OK, "%s", status_text(requests[i]->status));
-        request_destroy(requests[i]);
-    }
-    cr_assert(cluster_until(&cluster, request_is_done, late));
-    cr_assert_eq(late->status, STATUS_OK);
-    request_destroy(late);
-    cr_assert_eq(pump_status(pump).reopened_total, 1);
-    (void)cluster_settle(&cluster);
-    cluster_converge(&cluster);
-    cr_assert_eq(read_at(id).transfers, 50);
-    cluster_deinit(&cluster);
-}
-
-/* ---- two sites and a witness ---- */
-
-/* 2+2+1, and the leader's whole site dies: the other site goes on, with everything that was
- * answered; the survivors say that losing one more site would be the end; then the dead come back.
- */
-Test(node_cluster, the_loss_of_the_leader_s_site_is_survived)
-{
-    static const uint64_t data[] = {1, 2, 4, 5};
-    set_up(5);
-    uint64_t leader = cluster_leader(&cluster);
-    struct test_request *requests[IN_FLIGHT];
-    for (uint64_t i = 0; i < IN_FLIGHT; i++) {
-        requests[i] = request_transfers(i * 100, 20);
-        cr_assert_eq(request_propose(cluster_pump(&cluster, data[i % 4]), requests[i]), STATUS_OK);
-        if (i % 5 == 0)
-            cluster_turn_ms(&cluster, 1);
-    }
-    uint64_t first = leader == 1 || leader == 4 ? 1 : 2;
-    cluster_kill(&cluster, first);
-    cluster_kill(&cluster, first + 3);
-    uint64_t next = cluster_settle(&cluster);
-    cr_assert_neq(next, 3, "the witness hands over");
-    uint64_t answered = 0;
-    for (uint64_t i = 0; i < IN_FLIGHT; i++) {
-        cr_assert(cluster_until(&cluster, request_is_done, requests[i]), "%lu hangs", i);
-        if (data[i % 4] % 3 != first % 3)
-            cr_assert_eq(requests[i]->status, STATUS_OK, "%s", status_text(requests[i]->status));
-        if (requests[i]->status == STATUS_OK) {
-            answered++;
-            cr_assert(transfers_exist(cluster_pump(&cluster, next), i * 100, 20), "%lu is lost", i);
-        }
-        request_destroy(requests[i]);
-    }
-    cr_assert_geq(answered, IN_FLIGHT / 2);
-    struct node_cluster view;
-    node_cluster(cluster_pump(&cluster, next)->node, &view);
-    for (uint32_t i = 0; i < view.site_count; i++) {
-        bool dead = view.sites[i].site[0] == (first == 1 ? 'A' : 'B');
-        cr_assert_eq(view.sites[i].survives_loss, dead, "%s", view.sites[i].site);
-    }
-    cluster_start(&cluster, first);
-    cluster_start(&cluster, first + 3);
-    (void)cluster_settle(&cluster);
-    cluster_converge(&cluster);
-    cluster_deinit(&cluster);
-}
-
-/* ---- digests ---- */
-
-static bool follower_has_failed(void *context)
-{
-    return pump_status(context).phase == NODE_FAILED;
-}
-
-/* One bit of the follower's digest is turned over: it quarantines itself when the leader's comes,
- * and the others go on. */
-Test(node_cluster, a_replica_that_differs_quarantines_itself)
-{
-    set_up(3);
-    uint64_t follower = cluster_follower(&cluster);
-    struct pump *pump = cluster_pump(&cluster, follower);
-    uint64_t number = 0;
-    while (pump->node->digests.newest == 0) {
-        struct test_request *request = request_transfers(number++, 1);
-        run_well_at(follower, request);
-        request_destroy(request);
-        pump->node->digests.noted[1].digest[3] ^= 1;
-    }
-    cr_assert(cluster_until(&cluster, follower_has_failed, pump));
-    cr_assert_eq(pump_status(pump).error.status, STATUS_CORRUPT);
-    cr_assert_eq(pump_event_count(pump, "quarantined"), 1);
-    pump_close(pump);
-    cr_assert_eq(pump_open(pump), STATUS_CORRUPT);
-    struct test_request *request = request_transfers(number++, 1);
-    run_well_at(cluster_settle(&cluster), request);
-    request_destroy(request);
     cluster_deinit(&cluster);
 }
