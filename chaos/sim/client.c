@@ -42,7 +42,7 @@ static void attempt_begin(void *context, uint64_t number, uint64_t round);
 
 static uint64_t client_wall_ns(const struct clients *clients)
 {
-    return 1790000000ull * NS_PER_S + clients->world->now_ns;
+    return WORLD_WALL_NS + clients->world->now_ns;
 }
 
 /* ---- attempts ---- */

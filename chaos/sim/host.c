@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCH_WALL_NS      (1790000000ull * NS_PER_S) /* when the simulated world begins */
 #define TURN_NS            (5 * NS_PER_US)
 #define RESTART_MIN_NS     (100 * NS_PER_MS)
 #define RESTART_MAX_NS     (1500 * NS_PER_MS)
@@ -41,7 +40,7 @@ uint64_t host_monotonic_ns(const struct host *host)
 uint64_t host_wall_ns(const struct host *host)
 {
     const int64_t now = (int64_t)(host->world->now_ns + host->disk.cost_ns);
-    return (uint64_t)((int64_t)EPOCH_WALL_NS + now + now / 1000000 * host->wall_drift_ppm +
+    return (uint64_t)((int64_t)WORLD_WALL_NS + now + now / 1000000 * host->wall_drift_ppm +
                       host->wall_offset_ns);
 }
 

@@ -18,6 +18,9 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 
+/* What clocks that are right say when a simulation begins: ns since 1970. */
+#define WORLD_WALL_NS (1790000000ull * NS_PER_S)
+
 typedef void (*world_run)(void *context, uint64_t a, uint64_t b);
 
 struct world_event {

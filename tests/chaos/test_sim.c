@@ -135,10 +135,10 @@ Test(sim, finds_that_requests_are_forgotten)
 }
 
 /* Repairs of the guard that random faults do find (the others have schedules of their own in
- * tests/replication): without them clusters stand still. */
+ * tests/replication): without them clusters stand still or die. */
 Test(sim, finds_repairs_of_the_guard_that_are_off)
 {
-    static const char *const names[] = {"LEADER", "BARRIER", "HAND_OVER"};
+    static const char *const names[] = {"LEADER", "BARRIER", "S12"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         assert_found("1+1+1", PLANT_NONE, names[i]);
 }
