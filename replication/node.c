@@ -1,7 +1,7 @@
 /*
  * The life of a node; its turn of the loop is in node_turn.c, its orderly end in node_drain.c.
  *
- *                 node_start            replayed, barrier of the term applied
+ *                 node_start            a recent index is applied (node_cluster.c)
  *     OPENING ──────────────> REPLAYING ──────────────────────────> SERVING
  *        │                     │     │                               │   │
  *        │ (never started:     │     └──────────node_drain──────┬────┘   │
