@@ -180,7 +180,9 @@ class Striker:
         """Brings a data node far behind, and strikes when it is seen catching up."""
         leader = self.leader()
         late = draw.choice([m for m in self.sites.data() if m is not leader])
-        reached = late.status()["index"]["last"]
+        # It may just have been started, after the fault before.
+        status = self.until(late.brief, "node %d to answer" % late.node_id)
+        reached = status["index"]["last"]
         late.kill()
         self.until(lambda: self.log_begins(self.sites.leader_now()) > reached + 1,
                    "the leader's memory to leave node %d behind" % late.node_id)
@@ -211,11 +213,13 @@ class Striker:
 
     @staticmethod
     def until(question, text, needed=True):
+        """The first answer that is true; without `needed` None when there was none in time."""
         end = time.monotonic() + CATCH_UP_SECONDS
         while time.monotonic() < end:
-            if question():
-                return True
+            answer = question()
+            if answer:
+                return answer
             time.sleep(0.005)
         if needed:
             raise LoopFailure("waited %d s for %s" % (CATCH_UP_SECONDS, text))
-        return False
+        return None
