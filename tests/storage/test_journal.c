@@ -425,3 +425,46 @@ Test(journal, random_lives_match_the_model)
         rig_deinit(&rig);
     }
 }
+
+struct sizes {
+    uint64_t of[512]; /* by index */
+};
+
+static bool note_size(void *context, const struct journal_entry *entry)
+{
+    ((struct sizes *)context)->of[entry->index] = journal_record_size(entry->type, entry->size);
+    return true;
+}
+
+/* A tail of so many bytes begins where the records between there and its end are no more, and not
+ * much later than it could; over several segments, before and after pruning. */
+Test(journal, a_tail_reaches_as_far_back_as_its_bytes)
+{
+    static struct sizes sizes;
+    rig_init(&rig, 5, 64 * KIB, 3000);
+    rig_start(&rig);
+    rig_fill(&rig, 200);
+    cr_assert_eq(journal_read(rig.journal, 1, 200, note_size, &sizes), STATUS_OK);
+    for (int round = 0; round < 2; round++) {
+        const uint64_t oldest = position().first_index;
+        for (uint64_t index = oldest; index <= 200; index += 7) {
+            cr_assert_eq(journal_tail(rig.journal, index, UINT64_MAX), oldest);
+            cr_assert_eq(journal_tail(rig.journal, index, 0), index);
+            for (uint64_t bytes = 1000; bytes < 600 * KIB; bytes = bytes * 3 / 2) {
+                const uint64_t first = journal_tail(rig.journal, index, bytes);
+                cr_assert_leq(first, index);
+                cr_assert_geq(first, oldest);
+                uint64_t taken = 0;
+                for (uint64_t i = first; i < index; i++)
+                    taken += sizes.of[i];
+                cr_assert_leq(taken, bytes);
+                /* Ends of segments count as well. */
+                if (first > oldest)
+                    cr_assert_gt(taken + sizes.of[first - 1] + 5000 * (1 + bytes / (60 * KIB)),
+                                 bytes);
+            }
+        }
+        cr_assert_eq(journal_tail(rig.journal, 300, 1000), 301);
+        cr_assert_eq(rig_prune(&rig, 100), STATUS_OK);
+    }
+}
