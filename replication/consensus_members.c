@@ -31,7 +31,8 @@
 /* A peer that was heard within this time can be handed the leadership. */
 #define HEARD_NS (500 * NS_PER_MS)
 /* A peer whose catch-up gave up is offered another one after this pause. */
-#define RESUME_NS (3000 * NS_PER_MS)
+#define RESUME_NS       (3000 * NS_PER_MS)
+#define BEHIND_EVENT_NS (10000 * NS_PER_MS)
 
 /* ---- peers ---- */
 
@@ -130,18 +131,22 @@ void consensus_publish_configuration(struct consensus_raft *c)
 
 /* ---- behind ---- */
 
-/* From send(), inside libraft. */
+/* From send(), inside libraft. A peer that falls behind again and again is not told of more often.
+ */
 void consensus_members_fell_behind(struct consensus_raft *c, uint64_t id)
 {
     struct consensus_raft_peer *peer = consensus_peer(c, id);
-    if (!peer->behind) {
-        peer->behind = true;
-        peer->offered_ns = 0;
-        consensus_event(c, "peer_behind",
-                        "a member needs entries that are not in memory any more: it is caught up "
-                        "from journal and store",
-                        id, match_of(c, id));
-    }
+    const uint64_t now = consensus_now_ns(c);
+    if (peer->behind)
+        return;
+    peer->behind = true;
+    if (peer->behind_told_ns != 0 && now - peer->behind_told_ns < BEHIND_EVENT_NS)
+        return;
+    peer->behind_told_ns = now;
+    consensus_event(c, "peer_behind",
+                    "a member needs entries that are not in memory any more: it is caught up from "
+                    "journal and store",
+                    id, match_of(c, id));
 }
 
 void consensus_members_caught_up(struct consensus_raft *c, uint64_t id, uint64_t index)

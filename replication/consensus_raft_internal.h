@@ -60,6 +60,7 @@ struct consensus_raft_peer {
     uint64_t round_seen;           /* newest round it answered */
     bool behind;                   /* needs what only journal and store have */
     uint64_t offered_ns;           /* when that was last said */
+    uint64_t behind_told_ns;       /* when the log heard of it */
     uint64_t resume_ns;            /* not before: it gave up */
     /* ---- its wall clock ---- */
     bool clock_known;
