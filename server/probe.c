@@ -251,7 +251,7 @@ char *probe_status_json(const struct probe *probe)
         struct node_cluster cluster;
         node_cluster(probe->node, &cluster);
         add_node(root, probe, &status);
-        probe_cluster_json(root, &cluster, &status, uv_hrtime());
+        probe_cluster_json(root, &cluster, node_change_step(probe->node), &status, uv_hrtime());
         if (probe->peers)
             add_links(root, probe->peers);
         json_object_set_new(root, "index", indexes(&status));

@@ -160,7 +160,7 @@ static json_t *counters(const struct node_cluster *cluster)
     return object;
 }
 
-void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
+void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const char *change_step,
                         const struct node_status *status, uint64_t now_ns)
 {
     const struct consensus_status *consensus = &cluster->consensus;
@@ -170,6 +170,7 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
     json_object_set_new(root, "rule", json_string(cluster->rule ? cluster->rule : "majority"));
     json_object_set_new(root, "leads", json_boolean(consensus->leads));
     json_object_set_new(root, "changing_members", json_boolean(consensus->changing));
+    json_object_set_new(root, "change_step", json_string(change_step));
     json_object_set_new(root, "transferring", json_boolean(consensus->transferring));
     json_object_set_new(root, "leader_heard_ms",
                         consensus->leads ? number(0)

@@ -16,8 +16,8 @@
 /* Longest time without a leader that an election explains: until then a node counts as ready. */
 #define PROBE_LEADERLESS_MS 2000
 
-/* Adds the cluster's fields to the status document. */
-void probe_cluster_json(json_t *root, const struct node_cluster *cluster,
+/* Adds the cluster's fields to the status document. `change_step`: node_change_step(). */
+void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const char *change_step,
                         const struct node_status *status, uint64_t now_ns);
 /* Adds "links": every lane to every peer, and why one is down. */
 void probe_links_json(json_t *root, const struct peers_status *links, uint32_t count,

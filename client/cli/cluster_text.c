@@ -248,9 +248,10 @@ static void judge(const struct cluster_answer *answers, size_t count, const stru
     if (is_true(best, "leads"))
         json_array_foreach(json_object_get(best, "members"), i, member)
             judge_member(best, member, to);
-    if (is_true(best, "changing_members"))
+    const char *step = text(best, "change_step");
+    if (*step != '\0' || is_true(best, "changing_members"))
         wrong(to, "repeat the command that began it if it was interrupted",
-              "a change of members is under way");
+              "a change of members is under way%s%s", *step != '\0' ? ": " : "", step);
 }
 
 /* ---- for people ---- */

@@ -105,6 +105,11 @@ void node_cluster(const struct node *node, struct node_cluster *out)
     *out = node->cluster;
 }
 
+const char *node_change_step(const struct node *node)
+{
+    return node->change ? "catching up" : "";
+}
+
 static enum status refuse(struct node *node, struct node_error *out_error)
 {
     out_error->status = node->change_status;

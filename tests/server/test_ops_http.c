@@ -229,6 +229,7 @@ Test(ops_http, cluster_is_told_as_this_node_sees_it)
     json_t *root = json_loads(get("/status")->body, 0, NULL);
     cr_assert_not_null(root);
     cr_expect_str_eq(json_string_value(json_object_get(root, "rule")), "majority");
+    cr_expect_str_eq(json_string_value(json_object_get(root, "change_step")), "");
     json_t *members = json_object_get(root, "members"), *first = json_array_get(members, 0);
     cr_assert_eq(json_array_size(members), 3);
     cr_expect_eq(json_integer_value(json_object_get(first, "node")), 6);
