@@ -69,6 +69,10 @@ static void check_applied(struct invariants *invariants, const struct host *host
     const struct node *node = host->node;
     const uint64_t applied = machine_applied_index(node->machine);
     uint64_t *seen = &invariants->applied_seen[host->number];
+    uint64_t *reopened = &invariants->reopened_seen[host->number];
+    if (*reopened != node->reopened_total)
+        *seen = 0; /* on a copy's files, which end somewhere else */
+    *reopened = node->reopened_total;
     if (applied == *seen)
         return;
     if (applied < *seen)
@@ -123,4 +127,5 @@ void invariants_check(struct invariants *invariants, const struct host *host)
 void invariants_forget(struct invariants *invariants, const struct host *host)
 {
     invariants->applied_seen[host->number] = 0;
+    invariants->reopened_seen[host->number] = 0;
 }

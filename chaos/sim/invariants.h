@@ -22,6 +22,7 @@ struct invariants {
     uint64_t election_total;
     uint64_t commit_index; /* highest anywhere */
     uint64_t applied_seen[HOSTS_MAX];
+    uint64_t reopened_seen[HOSTS_MAX];
     uint64_t log_bytes_max;
 };
 

@@ -51,6 +51,21 @@ static void kill_many(struct nemesis *nemesis, bool power_loss)
             host_kill(&nemesis->hosts[i], power_loss);
 }
 
+/* Everybody is asked; only who leads takes it. */
+static void hand_over(struct nemesis *nemesis)
+{
+    const struct host *to = any_host(nemesis);
+    const bool anybody = draw_chance(&nemesis->draw, 1, 3);
+    for (uint32_t i = 0; i < nemesis->host_count; i++) {
+        struct host *host = &nemesis->hosts[i];
+        struct node_error error;
+        if (!host_is_up(host) || host->busy_until_ns > now(nemesis))
+            continue;
+        (void)node_transfer_leadership(host->node, anybody ? 0 : to->node_id, &error);
+        host_left(host);
+    }
+}
+
 /* ---- disks ---- */
 
 static void make_stuck(struct nemesis *nemesis, struct host *host)
@@ -217,6 +232,7 @@ static const struct {
     [NEMESIS_FLAP] = {"flap", 4, true},
     [NEMESIS_RESET] = {"reset", 4, true},
     [NEMESIS_SLOW_NET] = {"slow_net", 3, true},
+    [NEMESIS_TRANSFER] = {"transfer", 3, true},
     [NEMESIS_WIPE] = {"wipe", 2, true},
 };
 
@@ -310,6 +326,9 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         break;
     case NEMESIS_SLOW_NET:
         slow_net(nemesis);
+        break;
+    case NEMESIS_TRANSFER:
+        hand_over(nemesis);
         break;
     case NEMESIS_WIPE:
         (void)members_replace(nemesis->members,

@@ -27,6 +27,7 @@ enum nemesis_kind {
     NEMESIS_FLAP,     /* a link comes and goes */
     NEMESIS_RESET,    /* connections break */
     NEMESIS_SLOW_NET, /* latency rises */
+    NEMESIS_TRANSFER, /* leadership is handed to somebody */
     NEMESIS_WIPE,     /* a disk is lost; the node comes back under a new id */
     NEMESIS_KIND_COUNT,
 };

@@ -55,7 +55,13 @@ static void host_died(void *context, struct host *host)
 static void add_host(struct sim *sim, const char *site, enum member_kind kind)
 {
     static const uint64_t intervals_ms[] = {300, 2000, 10000};
+    /* Of the log in memory: little of it makes followers fall behind all the time. */
+    static const struct {
+        uint64_t tail, bound; /* 0: as in production */
+    } memories[] = {
+        {0, 0}, {8u << 10, 0}, {64u << 10, 0}, {8u << 10, 256u << 10}, {64u << 10, 1u << 20}};
     struct draw draw = draw_stream(sim->options.seed, 6000);
+    const uint64_t memory = draw_below(&draw, sizeof memories / sizeof memories[0]);
     struct host *host = &sim->hosts[sim->host_count];
     *host = (struct host){
         .world = &sim->world,
@@ -77,6 +83,8 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
                 .waiting_requests_max = 256,
                 .waiting_bytes_max = 4u << 20,
                 .journal_keep_entries = draw_chance(&draw, 1, 2) ? 0 : 200,
+                .log_tail_bytes = memories[memory].tail,
+                .log_bytes_max = memories[memory].bound,
             },
     };
     sim->host_count++;
