@@ -483,6 +483,9 @@ static void fill_defaults(struct consensus_raft_options *options)
         options->log_bytes_max = CONSENSUS_LOG_BYTES_MAX;
     if (options->tail_bytes == 0)
         options->tail_bytes = CONSENSUS_TAIL_BYTES;
+    /* A tail that fills the bound would leave nothing to drop: the log would stay full for ever. */
+    if (options->tail_bytes > options->log_bytes_max / 2)
+        options->tail_bytes = options->log_bytes_max / 2;
 }
 
 enum status consensus_keep_configuration(struct consensus_raft *c, const void *bytes, size_t size)
