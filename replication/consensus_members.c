@@ -45,24 +45,29 @@ const struct consensus_raft_peer *consensus_find_peer(const struct consensus_raf
     return NULL;
 }
 
+/* Who makes place: nobody that is a member; rather one without a link, then who was silent longest.
+ */
+static bool goes_before(const struct consensus_raft_peer *a, const struct consensus_raft_peer *b)
+{
+    return a->linked != b->linked ? !a->linked : a->heard_ns < b->heard_ns;
+}
+
 struct consensus_raft_peer *consensus_peer(struct consensus_raft *c, uint64_t id)
 {
-    struct consensus_raft_peer *oldest = NULL;
+    struct consensus_raft_peer *place = NULL;
     for (uint32_t i = 0; i < c->peer_count; i++) {
         struct consensus_raft_peer *peer = &c->peers[i];
         if (peer->id == id)
             return peer;
-        bool stays = peer->linked || (c->started && raft_layout_knows(&c->raft, peer->id));
-        if (!stays && (oldest == NULL || peer->heard_ns < oldest->heard_ns))
-            oldest = peer;
+        bool is_member = c->started && raft_layout_knows(&c->raft, peer->id);
+        if (!is_member && (place == NULL || goes_before(peer, place)))
+            place = peer;
     }
     if (c->peer_count < CONSENSUS_PEERS_MAX)
-        oldest = &c->peers[c->peer_count++];
-    /* More links than members: one of a node that was removed makes place. */
-    if (oldest == NULL)
-        oldest = &c->peers[c->peer_count - 1];
-    *oldest = (struct consensus_raft_peer){.id = id};
-    return oldest;
+        place = &c->peers[c->peer_count++];
+    invariant_values(place != NULL, id, c->raft.configuration.n); /* more places than members */
+    *place = (struct consensus_raft_peer){.id = id};
+    return place;
 }
 
 bool consensus_member(const struct consensus_raft *c, unsigned i, struct member *out)

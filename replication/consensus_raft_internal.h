@@ -28,8 +28,9 @@
 
 #define NS_PER_MS ((uint64_t)1000000)
 
-/* Members, and who else talks to us: a new leader that our configuration does not know yet. */
-#define CONSENSUS_PEERS_MAX (MEMBERS_MAX + 7)
+/* Members, and who else talks to us: new members that our configuration does not know yet. The
+ * transport lets in as many strangers as there may be members. */
+#define CONSENSUS_PEERS_MAX (2 * MEMBERS_MAX + 2)
 /* Entries beyond which the log in memory is full, however small they are. */
 #define CONSENSUS_LOG_COUNT_MAX 262144u
 #define CONSENSUS_TAIL_COUNT    65536u

@@ -761,6 +761,22 @@ Test(consensus_raft, malformed_messages_are_dropped)
     cluster_destroy(cluster);
 }
 
+/* More strangers than there are places: those who are members stay known and linked. */
+Test(consensus_raft, strangers_take_no_members_place)
+{
+    struct cluster *cluster = started(3);
+    uint32_t leader = cluster_leader(cluster);
+    for (uint64_t id = 100; id < 200; id++)
+        consensus_linked(cluster->nodes[leader].consensus, id, true);
+    cluster_run(cluster, 100);
+    struct consensus_peer peers[MEMBERS_MAX];
+    cr_assert_eq(consensus_peers(cluster->nodes[leader].consensus, peers, MEMBERS_MAX), 3);
+    for (uint32_t i = 0; i < 3; i++)
+        cr_assert(peers[i].linked, "node %u", i + 1);
+    cluster_commit(cluster, 100);
+    cluster_destroy(cluster);
+}
+
 /* ---- everything at once ---- */
 
 static uint64_t next_random(uint64_t *state)
