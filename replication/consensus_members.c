@@ -166,11 +166,13 @@ void consensus_members_caught_up(struct consensus_raft *c, uint64_t id, uint64_t
     const struct raft_layout_peer progress = raft_layout_peer(&c->raft, id);
     if (!progress.known)
         return;
-    peer->behind = false;
     if (index > consensus_last_index(c))
         index = consensus_last_index(c);
     if (index < progress.match)
         index = progress.match;
+    if (raft_layout_term_at(&c->raft, index) == 0)
+        return; /* the log in memory has moved on since it was offered: it is behind once more */
+    peer->behind = false;
     raft_layout_probe_from(&c->raft, id, index + 1);
     raft_layout_wake_peer(&c->raft, id);
     c->tick_wanted = true;
