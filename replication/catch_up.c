@@ -42,6 +42,8 @@ enum status catch_up_create(const struct catch_up_options *options, struct catch
     if (c == NULL)
         return STATUS_NO_MEMORY;
     c->options = *options;
+    if (c->options.tail_bytes_max == 0)
+        c->options.tail_bytes_max = SERVE_TAIL_BYTES_MAX;
     c->job = (struct catch_up_job){
         .context = options->context,
         .wake_job = options->wake_job,

@@ -51,6 +51,8 @@ struct catch_up_options {
     struct journal *journal;
     struct checkpoint *store; /* NULL: a witness */
     uint64_t segment_size;
+    /* Entries above its own store that a data node gets from us without a new one; 0 = 128 MiB. */
+    uint64_t tail_bytes_max;
     uint8_t cluster_id[16];
     void *context;
     void (*wake_job)(void *context);  /* loop */

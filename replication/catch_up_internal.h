@@ -18,6 +18,8 @@
 #define SERVE_MARKS_MAX 16
 /* What all sessions together may read: a leader has other things to do. */
 #define SERVE_BYTES_PER_SECOND (96ull << 20)
+/* Entries above its own store that a data node gets without a new one. */
+#define SERVE_TAIL_BYTES_MAX (128ull << 20)
 /* After its end a session's journal is kept for so long: the peer opens itself again, and may be
  * behind once more. */
 #define SERVE_LINGER_NS (60000 * CATCH_UP_NS_PER_MS)

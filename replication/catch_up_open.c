@@ -66,11 +66,12 @@ static void fill_open(struct catch_up *c, struct catch_up_open *open)
         open->offset = fetch->bytes_done;
         memcpy(open->check, fetch->check, sizeof open->check);
     } else if (fetch->part == FETCH_PART_JOURNAL) {
-        open->index = fetch->index;
+        open->index = open->offset = fetch->index;
         open->term = fetch->term;
         memcpy(open->check, fetch->check, sizeof open->check);
     } else if (fetch->try != FETCH_TRY_WHOLE && choose_entry(c)) {
         open->index = fetch->own_index;
+        open->offset = fetch->hold_index; /* our base */
         open->term = fetch->own_term;
         memcpy(open->check, fetch->own_head, sizeof open->check);
     } else {

@@ -175,6 +175,14 @@ static uint64_t choose_hold(struct catch_up *c, const struct catch_up_open *open
     return stats.durable_index;
 }
 
+/* What lies above its store a node holds in memory once it runs again: with too much of it, a data
+ * node is better served with a copy of our store. open->offset is the index that its store has. */
+static bool is_too_far(const struct catch_up *c, const struct catch_up_open *open, uint64_t last)
+{
+    return open->want == CATCH_UP_FROM && open->kind == MEMBER_DATA && c->options.store != NULL &&
+           open->offset + 1 < journal_tail(c->options.journal, last, c->options.tail_bytes_max);
+}
+
 static void begin_session(struct serve_session *session, uint64_t from,
                           const struct catch_up_open *open)
 {
@@ -189,6 +197,12 @@ static void begin_session(struct serve_session *session, uint64_t from,
     }
     if (open->want == CATCH_UP_FROM && open->index > position.synced_index) {
         refuse(c, from, STATUS_BUSY); /* soon */
+        return;
+    }
+    if (is_too_far(c, open,
+                   facts.commit_index < position.synced_index ? facts.commit_index
+                                                              : position.synced_index)) {
+        refuse(c, from, STATUS_NOT_FOUND);
         return;
     }
     *session = (struct serve_session){

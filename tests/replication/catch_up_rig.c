@@ -383,6 +383,7 @@ void rig_open(struct rig_side *side)
         .journal = side->journal,
         .store = side->store,
         .segment_size = RIG_SEGMENT_SIZE,
+        .tail_bytes_max = side->tail_bytes_max,
         .context = side,
         .wake_job = no_wake,
         .wake_loop = no_wake,

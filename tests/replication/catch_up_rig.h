@@ -24,6 +24,7 @@ struct rig_side {
     uint64_t id; /* position + 1 */
     bool exists, open;
     bool witness;
+    uint64_t tail_bytes_max; /* before rig_open */
     char directory[RIG_PATH_MAX];
     struct faulty_disk disk;
     struct environment environment;

@@ -443,3 +443,29 @@ Test(catch_up, cuts_while_own_entries_are_copied)
     }
     forget_all(maker);
 }
+
+/* The journal would reach back, but it is too much to hold above the store: a new store comes. A
+ * witness has none, and gets the journal. */
+Test(catch_up, a_store_far_behind_is_replaced)
+{
+    rig_init(&rig, 15);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    rig_close(leader);
+    leader->tail_bytes_max = 9u << 20; /* less than all, more than what is above its epochs */
+    rig_open(leader);
+    leader->facts = (struct catch_up_facts){
+        .term = 9, .leads = true, .commit_index = 2500, .log_first_index = 2401};
+    for (int kind = 0; kind < 2; kind++) {
+        struct rig_side *peer = rig_make(&rig, 1, kind == 1);
+        rig_open(peer);
+        rig_append(peer, 55);
+        cr_assert(rig_until_ready(&rig, leader, peer, 20000), "%s", peer->last_failure);
+        cr_assert(rig_install(peer));
+        cr_assert_eq(peer->generation.store, kind == 1 ? 1 : 2);
+        rig_assert_same(peer, leader, 2500);
+        rig_unmake(peer);
+        rig_connect_all(&rig);
+    }
+    forget_all(maker);
+}
