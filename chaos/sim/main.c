@@ -293,6 +293,8 @@ static void add(struct report *report, const struct plan *plan, const struct rec
     sum->fail_stops += r->fail_stops;
     if (r->longest_ns > sum->longest_ns)
         sum->longest_ns = r->longest_ns;
+    if (r->settle_ns > sum->settle_ns)
+        sum->settle_ns = r->settle_ns;
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
         sum->faults[kind] += r->faults[kind];
     if (plan->hashes)
@@ -319,9 +321,9 @@ static void print_summary(const struct report *report, const struct plan *plan, 
            sum->fail_stops);
     printf("  %" PRIu64 " requests, %" PRIu64 " transfers, %" PRIu64 " answers (%" PRIu64
            " repeated), %" PRIu64 " unknown outcomes, %" PRIu64 " reads, %" PRIu64
-           " look-ups, slowest operation %.1f s\n",
+           " look-ups, slowest operation %.1f s, longest until settled %.1f s\n",
            sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
-           sum->lookups, (double)sum->longest_ns / 1e9);
+           sum->lookups, (double)sum->longest_ns / 1e9, (double)sum->settle_ns / 1e9);
     printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
            sum->turns, sum->messages);
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)

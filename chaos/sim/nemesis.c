@@ -187,24 +187,26 @@ static void flap(void *context, uint64_t pair, uint64_t round)
         world_post(nemesis->world, now(nemesis) + 2 * duration, flap, nemesis, pair, round);
 }
 
-static void end_slow_net(void *context, uint64_t factor, uint64_t round)
+static void set_latency(struct nemesis *nemesis, uint64_t factor)
 {
-    struct nemesis *nemesis = context;
-    if (round != nemesis->round)
-        return;
     for (uint32_t a = 0; a < nemesis->host_count; a++)
         for (uint32_t b = 0; b < nemesis->host_count; b++)
-            nemesis->network->latency_ns[a][b] /= factor;
+            nemesis->network->latency_ns[a][b] = factor * nemesis->latency_ns[a][b];
 }
 
+static void end_slow_net(void *context, uint64_t number, uint64_t round)
+{
+    struct nemesis *nemesis = context;
+    if (round == nemesis->round && number == nemesis->total[NEMESIS_SLOW_NET])
+        set_latency(nemesis, 1);
+}
+
+/* The newest counts: they do not multiply. */
 static void slow_net(struct nemesis *nemesis)
 {
-    const uint64_t factor = draw_between(&nemesis->draw, 2, 12);
-    for (uint32_t a = 0; a < nemesis->host_count; a++)
-        for (uint32_t b = 0; b < nemesis->host_count; b++)
-            nemesis->network->latency_ns[a][b] *= factor;
+    set_latency(nemesis, draw_between(&nemesis->draw, 2, 12));
     world_post(nemesis->world, now(nemesis) + draw_between(&nemesis->draw, NS_PER_S, 8 * NS_PER_S),
-               end_slow_net, nemesis, factor, nemesis->round);
+               end_slow_net, nemesis, nemesis->total[NEMESIS_SLOW_NET], nemesis->round);
 }
 
 /* ---- which ---- */

@@ -241,8 +241,10 @@ static bool settle(struct sim *sim)
     while (sim->world.now_ns < end) {
         if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
             return false;
-        if (is_settled(sim, why, sizeof why))
+        if (is_settled(sim, why, sizeof why)) {
+            sim->settle_ns = sim->world.now_ns + SETTLE_NS - end;
             return true;
+        }
     }
     describe(sim);
     world_violate(&sim->world, "stuck: %.0f s after the last fault %s", (double)SETTLE_NS / 1e9,
@@ -340,6 +342,7 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .unknown = sim->oracle.unknown_total,
         .transfers = sim->oracle.transfer_total,
         .longest_ns = sim->clients.longest_ns,
+        .settle_ns = sim->settle_ns,
     };
     memcpy(out->violation, sim->world.violation, sizeof out->violation);
     for (uint32_t i = 0; i < sim->host_count; i++) {

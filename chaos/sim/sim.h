@@ -44,6 +44,7 @@ struct sim_result {
     uint64_t commits, elections;
     uint64_t requests, answers, repeats, reads, lookups, fences, unknown, transfers;
     uint64_t longest_ns; /* of a client's operation */
+    uint64_t settle_ns;  /* from the end of faults and load until all is as it should be */
     uint64_t starts, kills, power_losses, fail_stops;
     uint64_t faults[NEMESIS_KIND_COUNT];
 };
@@ -59,6 +60,7 @@ struct sim {
     struct members members;
     struct nemesis nemesis;
     struct invariants invariants;
+    uint64_t settle_ns;
 };
 
 /* Runs one seed to its end or to its first violation. */
