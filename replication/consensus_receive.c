@@ -5,6 +5,11 @@
  * are let in only while the log in memory has room and the journal keeps up; otherwise the message
  * goes on without its entries: it is a heartbeat still, the leader learns that nothing was taken,
  * and sends again (raft_io_send.c sends less then).
+ *
+ * AppendEntries of the very term that we lead cannot be: two leaders of one term. libraft only
+ * asserts that, and its release writes a follower's fields over the leader's, pointers among them.
+ * Somebody lies, or voted twice because its hard state was put back to an older copy; it is dropped
+ * and told of, since one peer's bytes must not end another's process.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
@@ -24,6 +29,19 @@ static struct raft_message message_from(uint64_t from, unsigned short type)
 {
     /* libraft passes addresses on to send() and compares them; nobody else reads them. */
     return (struct raft_message){.type = type, .server_id = from, .server_address = ""};
+}
+
+static void note_malformed(struct consensus_raft *c, uint64_t from)
+{
+    const uint64_t now = consensus_now_ns(c);
+    c->malformed_count++;
+    if (c->malformed_told_ns != 0 && now - c->malformed_told_ns < MALFORMED_EVENT_NS)
+        return;
+    c->malformed_told_ns = now;
+    consensus_event(c, "peer_malformed",
+                    "a peer's message of consensus makes no sense and was dropped; are both sides "
+                    "of the same version?",
+                    from, c->malformed_count);
 }
 
 /* ---- entries ---- */
@@ -73,6 +91,10 @@ static void copy_entries(const struct raft_message_view *view, struct raft_appen
 static void receive_append_entries(struct consensus_raft *c, uint64_t from,
                                    const struct raft_message_view *view)
 {
+    if (c->raft.state == RAFT_LEADER && view->append.term == c->raft.current_term) {
+        note_malformed(c, from);
+        return;
+    }
     struct raft_message message = message_from(from, RAFT_IO_APPEND_ENTRIES);
     message.append_entries = (struct raft_append_entries){
         .term = view->append.term,
@@ -154,19 +176,6 @@ static void receive_watermark(struct consensus_raft *c, uint64_t from,
         return;
     c->watermark_index = view->watermark.index;
     c->news = true;
-}
-
-static void note_malformed(struct consensus_raft *c, uint64_t from)
-{
-    const uint64_t now = consensus_now_ns(c);
-    c->malformed_count++;
-    if (c->malformed_told_ns != 0 && now - c->malformed_told_ns < MALFORMED_EVENT_NS)
-        return;
-    c->malformed_told_ns = now;
-    consensus_event(c, "peer_malformed",
-                    "a peer's message of consensus makes no sense and was dropped; are both sides "
-                    "of the same version?",
-                    from, c->malformed_count);
 }
 
 static void dispatch(struct consensus_raft *c, uint64_t from, const struct raft_message_view *view)

@@ -777,6 +777,33 @@ Test(consensus_raft, strangers_take_no_members_place)
     cluster_destroy(cluster);
 }
 
+/* A peer that says to lead the very term that we lead: dropped. libraft would take it as a follower
+ * does, and write over what a leader keeps in the same place. */
+Test(consensus_raft, a_second_leader_of_a_term_is_not_listened_to)
+{
+    struct cluster *cluster = started(3);
+    uint32_t leader = cluster_leader(cluster), other = (leader + 1) % 3;
+    uint64_t last = cluster_commit(cluster, 100);
+    struct consensus_status before = cluster_status(cluster, leader);
+    const struct raft_message_view view = {
+        .type = MESSAGE_APPEND_ENTRIES,
+        .append = {.term = before.term,
+                   .previous_index = last,
+                   .previous_term = before.term,
+                   .commit = last},
+    };
+    uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
+    size_t size = raft_message_encode(&view, (uint8_t *)bytes);
+    consensus_receive(cluster->nodes[leader].consensus, other + 1, bytes, size);
+    struct consensus_status after = cluster_status(cluster, leader);
+    cr_assert(after.leads);
+    cr_assert_eq(after.term, before.term);
+    cr_assert_not(after.changing, "a follower's field lies where a leader keeps its change");
+    cluster_commit(cluster, 100);
+    cr_assert_eq(cluster_leader(cluster), leader);
+    cluster_destroy(cluster);
+}
+
 /* ---- everything at once ---- */
 
 static uint64_t next_random(uint64_t *state)
