@@ -272,7 +272,7 @@ void forward_receive_result(struct forward *forward, uint64_t from, const void *
         return; /* late: its time was up, or it was taken back */
     struct node_request *request = take_sent(forward, place);
     if (status == FORWARD_ANSWERED) {
-        request->cb(request, STATUS_OK, &answer);
+        proposer_answer(request, &answer);
         return;
     }
     enum status refusal = refusal_of(status);

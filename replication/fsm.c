@@ -45,7 +45,7 @@ static void answer_request(void *context, uint32_t position, const struct answer
         return; /* its time was up, or it was routed again: it has been told, or will be */
     answering->slot->requests = request->next;
     request->next = NULL;
-    request->cb(request, STATUS_OK, answer);
+    proposer_answer(request, answer);
 }
 
 static void apply_command(struct fsm *fsm, const struct journal_entry *entry,

@@ -13,7 +13,11 @@
  * A request ends in one of four ways: answered by its entry, refused while nothing of it can be in
  * the log, unknown when its time is up and something of it may be, or called back at the end of the
  * node. `uncertain` is the difference between the second and the third: it is set when an attempt
- * ended without telling (leadership or a connection lost), and never cleared.
+ * ended without telling (leadership or a connection lost), and never cleared. An answer to an
+ * uncertain request is that of whichever attempt took effect, because the ledger remembers it; all
+ * but two, which are given without looking there or after it was forgotten: NOT_PERMITTED (the role
+ * may have been taken away in between) and BEYOND_WINDOW. As the answer to an only attempt they say
+ * that nothing happened; as the answer to a later one they do not, and the outcome is unknown.
  *
  * Stamps: last_stamp counts every event of entries in flight, so the next entry is later even when
  * none of them is committed yet. When the log is ahead of the wall clock time goes on by one.
@@ -536,6 +540,16 @@ void proposer_release(struct proposer *proposer, struct entry_slot *slot)
     invariant(slot->requests == NULL);
     slot->next = proposer->free_first;
     proposer->free_first = slot;
+}
+
+void proposer_answer(struct node_request *request, const struct answer *answer)
+{
+    bool silent =
+        answer->outcome == OUTCOME_NOT_PERMITTED || answer->outcome == OUTCOME_BEYOND_WINDOW;
+    if (request->uncertain && silent)
+        request->cb(request, STATUS_UNKNOWN_OUTCOME, NULL);
+    else
+        request->cb(request, STATUS_OK, answer);
 }
 
 void proposer_answer_slot(struct entry_slot *slot, enum status status)

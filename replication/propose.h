@@ -128,6 +128,9 @@ bool proposer_is_holding(const struct proposer *proposer);
  * requests wait again. */
 struct entry_slot *proposer_take(struct proposer *proposer, uint64_t index, uint64_t term);
 void proposer_release(struct proposer *proposer, struct entry_slot *slot);
+/* Calls back with the ledger's answer to the newest attempt. STATUS_UNKNOWN_OUTCOME instead if an
+ * earlier attempt may have taken effect and this answer does not tell: see propose.c. */
+void proposer_answer(struct node_request *request, const struct answer *answer);
 /* Calls back the requests of a slot, still in flight or taken, with `status`. */
 void proposer_answer_slot(struct entry_slot *slot, enum status status);
 

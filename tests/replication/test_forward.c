@@ -292,7 +292,8 @@ static void call_cb(struct node_request *node, enum status status, const struct 
     if (answer == NULL)
         return;
     call->answer = *answer;
-    memcpy(call->results, answer->results, answer->event_count);
+    if (answer->event_count > 0)
+        memcpy(call->results, answer->results, answer->event_count);
 }
 
 static void call_add(struct call *call, uint32_t events, uint64_t deadline_ms)
@@ -442,6 +443,45 @@ Test(forward, a_refusal_is_told_only_while_nothing_can_be_in_a_log)
                 cr_assert_gt(follower.forward.pause_until_ns, follower.now_ns, "no spinning");
                 proposer_refuse_waiting(&follower.proposer, STATUS_BUSY);
             }
+            free(call.request);
+        }
+    }
+    tear_down();
+}
+
+/* Each outcome as the answer to an only attempt, and to one after an attempt of unknown end. Those
+ * that the ledger gives without looking for an earlier attempt do not tell what became of it. */
+Test(forward, an_outcome_that_does_not_tell_of_an_earlier_attempt_is_unknown)
+{
+    set_up();
+    for (uint8_t outcome = 0; outcome < OUTCOME_NOT_YET_SEEN; outcome++) {
+        bool silent = outcome == OUTCOME_NOT_PERMITTED || outcome == OUTCOME_BEYOND_WINDOW;
+        for (int uncertain = 0; uncertain < 2; uncertain++) {
+            struct call call = {0};
+            call_add(&call, 1, 0);
+            call.node.uncertain = uncertain != 0;
+            forward_process(&follower.forward);
+            carry();
+            proposer_process(&leader.proposer, false);
+            struct node_request *served = leader.proposer.in_flight_first->requests;
+            leader.proposer.in_flight_first->requests = NULL;
+            const uint8_t result = RESULT_OK;
+            const struct answer answer = {
+                .index = 1,
+                .stamp = 1,
+                .outcome = outcome,
+                .operation = OPERATION_CREATE_TRANSFERS,
+                .encoding = ANSWER_ENCODING,
+                .event_count = outcome == OUTCOME_EXECUTED ? 1 : 0,
+                .results = &result,
+            };
+            proposer_answer(served, &answer);
+            proposer_begin_term(&leader.proposer, 0);
+            carry();
+            cr_assert_eq(call.count, 1);
+            cr_assert_eq(call.status, silent && uncertain != 0 ? STATUS_UNKNOWN_OUTCOME : STATUS_OK,
+                         "outcome %d, uncertain %d: %s", outcome, uncertain,
+                         status_text(call.status));
             free(call.request);
         }
     }
