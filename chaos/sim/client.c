@@ -17,6 +17,7 @@
 #define RETRY_MIN_NS    (5 * NS_PER_MS)
 #define RETRY_MAX_NS    (150 * NS_PER_MS)
 #define READ_WAIT_NS    (2 * NS_PER_S)
+#define PATIENCE_NS     (200 * NS_PER_MS) /* with a node that takes no call */
 #define CALL_LATENCY_NS (300 * NS_PER_US)
 
 enum read_kind { READ_LINEARIZABLE, READ_MIN_INDEX, READ_BOUNDED };
@@ -248,6 +249,10 @@ static void attempt_begin(void *context, uint64_t number, uint64_t round)
         return;
     }
     const bool reads = client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP;
+    if (host->busy_until_ns > clients->world->now_ns + PATIENCE_NS) {
+        attempt_again(client); /* it does not even take the call */
+        return;
+    }
     if (host->busy_until_ns > clients->world->now_ns) { /* it reads no calls now */
         world_post(clients->world, host->busy_until_ns, attempt_begin, clients, number, round);
         return;

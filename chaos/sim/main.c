@@ -298,7 +298,8 @@ static void add(struct report *report, const struct plan *plan, const struct rec
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
         sum->faults[kind] += r->faults[kind];
     if (plan->hashes)
-        printf("seed %" PRIu64 " hash %016" PRIx64 "\n", record->seed, r->hash);
+        printf("seed %" PRIu64 " hash %016" PRIx64 " settled after %.1f s\n", record->seed, r->hash,
+               (double)r->settle_ns / 1e9);
     if (!r->violated)
         return;
     report->failed++;
