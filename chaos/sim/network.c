@@ -23,6 +23,7 @@
 #define PING_MIN_NS       (1000 * NS_PER_MS)
 #define PING_MAX_NS       (1500 * NS_PER_MS)
 #define RESEND_MAX_NS     (200 * NS_PER_MS)
+#define LOOK_AGAIN_NS     (50 * NS_PER_MS)
 #define NS_PER_BYTE       10 /* 100 MB/s */
 
 static struct network_host *host_of(struct transport *transport)
@@ -150,6 +151,15 @@ static void break_channel(struct channel *channel, bool told)
     }
 }
 
+/* When to look again at a host that is deaf: it may hear again sooner than it seems. */
+static uint64_t look_again(const struct network *network, uint64_t busy_until_ns)
+{
+    const uint64_t now = network->world->now_ns;
+    if (busy_until_ns < now + NS_PER_MS)
+        return busy_until_ns > now ? busy_until_ns : now + NS_PER_MS;
+    return busy_until_ns < now + LOOK_AGAIN_NS ? busy_until_ns : now + LOOK_AGAIN_NS;
+}
+
 /* Up for both at once: a lane that is up speaks in both directions. */
 static void bring_up(struct channel *channel)
 {
@@ -182,9 +192,8 @@ static void dialled(void *context, uint64_t generation, uint64_t unused)
         busy_until_ns = network->hosts[channel->to].busy_until_ns;
     if (network->world->now_ns < busy_until_ns || back->up) { /* deaf, or its end is not told yet */
         channel->dialing = true;
-        const uint64_t soon = network->world->now_ns + NS_PER_MS;
-        world_post(network->world, busy_until_ns > soon ? busy_until_ns : soon, dialled, channel,
-                   generation, 0);
+        world_post(network->world, look_again(network, busy_until_ns), dialled, channel, generation,
+                   0);
         return;
     }
     bring_up(channel);
@@ -268,7 +277,7 @@ static void deliver(void *context, uint64_t generation, uint64_t unused)
     if (message == NULL || network->cut[channel->from][channel->to] || to->silent || !to->running)
         return; /* kept until the cut heals or the channel breaks */
     if (network->world->now_ns < to->busy_until_ns) {
-        deliver_later(channel, to->busy_until_ns);
+        deliver_later(channel, look_again(network, to->busy_until_ns));
         return;
     }
     channel->first = message->next;
