@@ -62,6 +62,9 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
         {0, 0}, {8u << 10, 0}, {64u << 10, 0}, {8u << 10, 256u << 10}, {64u << 10, 1u << 20}};
     struct draw draw = draw_stream(sim->options.seed, 6000);
     const uint64_t memory = draw_below(&draw, sizeof memories / sizeof memories[0]);
+    uint64_t interval_ms = intervals_ms[draw_below(&draw, 3)];
+    if (memories[memory].bound > 0 && interval_ms > 2000)
+        interval_ms = 2000; /* a log that is full waits for a checkpoint */
     struct host *host = &sim->hosts[sim->host_count];
     *host = (struct host){
         .world = &sim->world,
@@ -77,7 +80,7 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
                 .account_count_max = 1024,
                 .bloom_bytes = 1u << 16,
                 .store_map_size_bytes = 1ull << 30,
-                .checkpoint_interval_ms = intervals_ms[draw_below(&draw, 3)],
+                .checkpoint_interval_ms = interval_ms,
                 .disk_watermark_bytes = 1u << 20,
                 .in_flight_entries_max = 4,
                 .waiting_requests_max = 256,
