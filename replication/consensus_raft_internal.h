@@ -177,6 +177,7 @@ struct consensus_raft {
     uint64_t told_watermark, watermark_told_ns;
     uint64_t malformed_count;
     uint64_t malformed_told_ns;
+    uint64_t lost_told_ns;
 
     /* Membership. */
     uint64_t published_configuration; /* index of what the journal's anchors carry */

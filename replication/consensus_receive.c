@@ -14,10 +14,12 @@
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
 #include "replication/raft_layout.h"
+#include "replication/raft_layout_drive.h"
 
 #include <string.h>
 
 #define MALFORMED_EVENT_NS 1000000000ull
+#define LOST_EVENT_NS      10000000000ull
 
 static void deliver(struct consensus_raft *c, struct raft_message *message)
 {
@@ -112,6 +114,28 @@ static void receive_append_entries(struct consensus_raft *c, uint64_t from,
     consensus_lead_heard(c);
 }
 
+/* Whom we count among those that hold an entry lacks it: its files were put back to an older copy,
+ * or its disk lost what it had said to be synced. libraft takes such a rejection for an old one
+ * that is late, but a lane is in order: what was acknowledged was acknowledged before. It stays
+ * without entries from us, and should stop: it may have lost votes that it gave as well. */
+static void note_lost_entries(struct consensus_raft *c, uint64_t from,
+                              const struct raft_append_entries_result *result)
+{
+    if (!consensus_leads(c) || result->term != c->raft.current_term || result->rejected == 0)
+        return;
+    const struct raft_layout_peer peer = raft_layout_peer(&c->raft, from);
+    const uint64_t now = consensus_now_ns(c);
+    if (!peer.known || result->rejected > peer.match ||
+        (c->lost_told_ns != 0 && now - c->lost_told_ns < LOST_EVENT_NS))
+        return;
+    c->lost_told_ns = now;
+    consensus_event(c, "peer_lost_entries",
+                    "a member lacks entries that it had acknowledged as durable: its files are an "
+                    "older copy, or its disk lost them; stop it now, and rebuild it under a new id "
+                    "with `tally node repair`",
+                    from, peer.match);
+}
+
 static void receive_append_result(struct consensus_raft *c, uint64_t from,
                                   const struct raft_message_view *view)
 {
@@ -122,6 +146,7 @@ static void receive_append_result(struct consensus_raft *c, uint64_t from,
         .rejected = view->append_result.rejected,
         .last_log_index = view->append_result.last_index,
     };
+    note_lost_entries(c, from, result);
     deliver(c, &message);
 }
 

@@ -212,6 +212,12 @@ static const struct event_row event_table[EVENT_COUNT] = {
          60,
          "A member needs entries that only journal and store have: it is caught up by copies.",
          {"peer", "match_index"}},
+    [EVENT_PEER_LOST_ENTRIES] =
+        {"peer_lost_entries",
+         LOG_LEVEL_ERROR,
+         6,
+         "A member lacks entries that it had acknowledged: stop it, rebuild it under a new id.",
+         {"peer", "match_index"}},
     [EVENT_PEER_MALFORMED] =
         {"peer_malformed",
          LOG_LEVEL_WARNING,

@@ -186,6 +186,7 @@ static void notify_event_cb(void *context, const char *name, const char *text, u
 {
     struct cluster_node *node = context;
     node->events++;
+    node->lost_told += strcmp(name, "peer_lost_entries") == 0;
     if (getenv("CLUSTER_TRACE") != NULL)
         fprintf(stderr, "%8.3f node %u: %s a=%lu b=%lu (%s)\n", (double)node->cluster->now_ns / 1e9,
                 node->place + 1, name, a, b, text);

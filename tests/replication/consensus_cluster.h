@@ -60,6 +60,7 @@ struct cluster_node {
     /* what happened */
     uint32_t behind_count[CLUSTER_NODES_MAX];
     uint32_t events, news;
+    uint32_t lost_told; /* that a peer lost what it had acknowledged */
 };
 
 struct cluster {
