@@ -195,7 +195,9 @@ int raft_io_append(struct raft_io *io, struct raft_io_append *request,
     }
     raft_io_log_grows(c, entries, count);
     add(c, operation);
-    return c->failure == STATUS_OK ? 0 : RAFT_IOERR;
+    /* It is ours now, whatever the journal says at once: as with what it says later, libraft hears
+     * of it when it is closed. An error here would make the caller free what we still hold. */
+    return 0;
 }
 
 int raft_io_truncate(struct raft_io *io, raft_index index)
