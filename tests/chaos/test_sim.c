@@ -82,6 +82,13 @@ Test(sim, a_term_that_cannot_be_written_is_an_end_in_words)
     assert_sound("1+1+1", 3001, 60);
 }
 
+/* The journal had failed when libraft appended: the refusal came while the append was held by both
+ * sides, and was freed by both. */
+Test(sim, a_journal_that_refuses_at_once_is_an_end_in_words)
+{
+    assert_sound("1+1+1", 40441, 60);
+}
+
 /* ---- planted faults ---- */
 
 /* A broken invariant ends a process, so each seed has one of its own. */
