@@ -173,6 +173,7 @@ struct consensus_raft {
     struct consensus_raft_peer peers[CONSENSUS_PEERS_MAX];
     uint32_t peer_count;
     uint64_t heard_leader_ns;
+    uint64_t followed_term, followed_leader; /* the newest term with a leader that we followed */
     uint64_t watermark_index, watermark_ns;
     uint64_t told_watermark, watermark_told_ns;
     uint64_t malformed_count;

@@ -6,10 +6,12 @@
  * goes on without its entries: it is a heartbeat still, the leader learns that nothing was taken,
  * and sends again (raft_io_send.c sends less then).
  *
- * AppendEntries of the very term that we lead cannot be: two leaders of one term. libraft only
- * asserts that, and its release writes a follower's fields over the leader's, pointers among them.
- * Somebody lies, or voted twice because its hard state was put back to an older copy; it is dropped
- * and told of, since one peer's bytes must not end another's process.
+ * AppendEntries of a second leader of one term cannot be: of a term that we lead, or that we heard
+ * another one lead. libraft only asserts the first, and its release writes a follower's fields over
+ * the leader's, pointers among them; in the second case it follows both in turn, whose entries of
+ * one index and term may differ. Somebody lies, or voted twice because its hard state was put back
+ * to an older copy; it is dropped and told of, since one peer's bytes must not end another's
+ * process.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
@@ -90,10 +92,16 @@ static void copy_entries(const struct raft_message_view *view, struct raft_appen
     out->n_entries = view->append.count;
 }
 
+static bool is_second_leader(const struct consensus_raft *c, uint64_t from, uint64_t term)
+{
+    return (c->raft.state == RAFT_LEADER && term == c->raft.current_term) ||
+           (term == c->followed_term && from != c->followed_leader);
+}
+
 static void receive_append_entries(struct consensus_raft *c, uint64_t from,
                                    const struct raft_message_view *view)
 {
-    if (c->raft.state == RAFT_LEADER && view->append.term == c->raft.current_term) {
+    if (is_second_leader(c, from, view->append.term)) {
         note_malformed(c, from);
         return;
     }
@@ -110,6 +118,8 @@ static void receive_append_entries(struct consensus_raft *c, uint64_t from,
     if (c->failure != STATUS_OK || c->raft.state != RAFT_FOLLOWER ||
         c->raft.current_term != view->append.term)
         return;
+    c->followed_term = view->append.term;
+    c->followed_leader = from;
     c->heard_leader_ns = consensus_now_ns(c);
     consensus_lead_heard(c);
 }
