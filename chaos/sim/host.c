@@ -426,6 +426,7 @@ void host_relieve(struct host *host)
     if (host->node == NULL)
         return;
     set_busy(host, host->world->now_ns);
+    network_host_relieved(host->network, host->number);
     host_wake(host);
     for (int job = 0; job < NODE_JOB_COUNT; job++)
         if (host->job_at_ns[job] != NEVER && host->job_at_ns[job] > host->world->now_ns)

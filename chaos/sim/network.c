@@ -276,6 +276,10 @@ static void deliver(void *context, uint64_t generation, uint64_t unused)
     struct message *message = channel->first;
     if (message == NULL || network->cut[channel->from][channel->to] || to->silent || !to->running)
         return; /* kept until the cut heals or the channel breaks */
+    if (network->world->now_ns < message->at_ns) {
+        deliver_later(channel, message->at_ns);
+        return;
+    }
     if (network->world->now_ns < to->busy_until_ns) {
         deliver_later(channel, look_again(network, to->busy_until_ns));
         return;
@@ -479,6 +483,23 @@ void network_host_down(struct network *network, uint32_t host, bool silent)
     network->hosts[host].silent = silent;
     if (network->hosts[host].running)
         transport_stop_virtual(&network->hosts[host].transport);
+}
+
+void network_host_relieved(struct network *network, uint32_t host)
+{
+    const uint64_t now = network->world->now_ns;
+    for (uint32_t to = 0; to < network->host_count; to++)
+        for (int lane = 0; lane < TRANSPORT_LANE_COUNT && to != host; lane++) {
+            struct channel *channel = &network->channels[host][to][lane];
+            const uint64_t at_ns = now + latency(network, host, to);
+            if (channel->free_ns > now)
+                channel->free_ns = now;
+            for (struct message *m = channel->first; m != NULL; m = m->next)
+                if (m->at_ns > at_ns)
+                    m->at_ns = at_ns;
+            if (channel->first != NULL)
+                deliver_later(channel, channel->first->at_ns);
+        }
 }
 
 void network_host_powered(struct network *network, uint32_t host)

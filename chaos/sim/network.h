@@ -76,6 +76,8 @@ void network_set_cut(struct network *network, uint32_t from, uint32_t to, bool c
 void network_reset(struct network *network, uint32_t a, uint32_t b);
 /* The process of `host` is gone; silent: with the power of the machine. */
 void network_host_down(struct network *network, uint32_t host, bool silent);
+/* A call of `host` that would have lasted long has ended: what it sent goes out now. */
+void network_host_relieved(struct network *network, uint32_t host);
 /* The machine runs: it answers, if only by refusing. */
 void network_host_powered(struct network *network, uint32_t host);
 

@@ -17,7 +17,7 @@
 
 #define BEGIN_NS  (30 * NS_PER_S)
 #define AFTER_NS  (3 * NS_PER_S) /* of load after the last fault */
-#define SETTLE_NS (60 * NS_PER_S)
+#define SETTLE_NS (30 * NS_PER_S)
 #define STEP_NS   (50 * NS_PER_MS)
 
 bool sim_topology(const char *text, struct sim_options *out)
@@ -248,6 +248,8 @@ static bool settle(struct sim *sim)
             sim->settle_ns = sim->world.now_ns + SETTLE_NS - end;
             return true;
         }
+        if (sim->world.now_ns % NS_PER_S < STEP_NS)
+            world_say(&sim->world, "not settled: %s", why);
     }
     describe(sim);
     world_violate(&sim->world, "stuck: %.0f s after the last fault %s", (double)SETTLE_NS / 1e9,
