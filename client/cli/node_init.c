@@ -87,6 +87,12 @@ static void check_together(const struct init_options *options, struct argp_state
         argp_error(state, "--join needs --cluster-id: \"tally status\" of the cluster shows it");
     if (options->join && options->peer_address == NULL)
         argp_error(state, "--join needs --peer-address: where the other members reach this node");
+    /* The defaults are the founder's: a joiner that took them would be refused as its twin or,
+     * worse, count at a site where it does not stand. */
+    if (options->join && options->node_id == 0)
+        argp_error(state, "--join needs --node-id: a number that no node of the cluster ever had");
+    if (options->join && options->site == NULL)
+        argp_error(state, "--join needs --site: where this node stands");
     if (options->join && options->principals != NULL)
         argp_error(state, "--principals: a node that joins gets the cluster's table of principals");
     if (!options->join && options->has_cluster_id)
@@ -515,8 +521,8 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         {"segment-bytes", KEY_SEGMENT, "N", 0, "Size of a journal segment (default 64 MiB)", 0},
         {"reserve-bytes", KEY_RESERVE, "N", 0,
          "Disk space kept back for the last checkpoint (default 256 MiB)", 0},
-        {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1)", 0},
-        {"site", KEY_SITE, "NAME", 0, "Where the node stands (default A)", 0},
+        {"node-id", KEY_NODE_ID, "N", 0, "Number of this node (default 1; needed with --join)", 0},
+        {"site", KEY_SITE, "NAME", 0, "Where the node stands (default A; needed with --join)", 0},
         {"kind", KEY_KIND, "data|witness", 0, "What the node is (default data)", 0},
         {"peer-address", KEY_PEER_ADDRESS, "HOST:PORT", 0,
          "Where the other members reach this node; without it, it is alone and stays so", 0},
@@ -545,10 +551,12 @@ int node_init_command(struct cli *cli, int argc, char **argv)
         .ops = "127.0.0.1:7401",
         .segment_bytes = SEGMENT_BYTES_DEFAULT,
         .reserve_bytes = RESERVE_BYTES_DEFAULT,
-        .node_id = 1,
-        .site = "A",
     };
     cli_parse(&argp, argc, argv, &options);
+    if (options.node_id == 0)
+        options.node_id = 1;
+    if (options.site == NULL)
+        options.site = "A";
     struct new_files *files = calloc(2, sizeof *files); /* the configuration; DIR/tls */
     if (files == NULL)
         return cli_error(EXIT_LOCAL, "out of memory");

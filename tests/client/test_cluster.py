@@ -212,6 +212,15 @@ class Members(Case):
         refused = self.tally("member", "add", *line.split(), role="site_operator", code=3)
         self.assertRegex(refused.stderr, r"incarnation|member 2|id")
 
+    # The founder's defaults (1, A) are another node's number and perhaps the wrong site: a node that
+    # joins says both itself.
+    def test_a_join_needs_its_number_and_its_site(self):
+        base = ("node", "init", os.path.join(CLUSTER.directory, "y"), "--pki", CLUSTER.pki, "--join",
+                "--cluster-id", "ab" * 16, "--peer-address", "a:1")
+        self.assertIn("--node-id", self.tally(*base, "--site", "B", code=2).stderr)
+        self.assertIn("--site", self.tally(*base, "--node-id", "2", code=2).stderr)
+        self.assertFalse(os.path.exists(os.path.join(CLUSTER.directory, "y")))
+
     def test_a_join_needs_its_cluster_and_its_address(self):
         base = ("node", "init", os.path.join(CLUSTER.directory, "x"), "--pki", CLUSTER.pki)
         self.assertIn("--cluster-id", self.tally(*base, "--join", "--peer-address", "a:1",
