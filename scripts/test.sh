@@ -70,7 +70,7 @@ build_and_test()
 
 units="core storage net replication server client"
 step "format" format_is_clean
-step "plain build, unit and end-to-end tests" build_and_test build "$units e2e"
+step "plain build, unit and end-to-end tests" build_and_test build "$units chaos e2e"
 if ! $quick; then
     step "address and undefined behaviour sanitizers" \
         build_and_test build-asan "$units" -Db_sanitize=address,undefined
