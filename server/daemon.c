@@ -275,14 +275,28 @@ void daemon_wake_cb(uv_async_t *wake)
 
 /* ---- signals ---- */
 
+/* What the start refuses a reload refuses too. Another node's certificate would do its harm long
+ * after: connections stay, and the next one to break never comes back. */
+static enum status check_reload(const struct daemon *daemon, struct config_error *out_error)
+{
+    struct member self;
+    enum status status = config_check_files(daemon->config, out_error);
+    if (status == STATUS_OK && daemon->peers && daemon_self(daemon->config, &self))
+        status = config_check_identity(daemon->config, self.node_id, out_error);
+    return status;
+}
+
 static void reload(struct daemon *daemon)
 {
+    struct config_error config_error = {.text = ""};
     struct grpc_error error = {.text = ""};
     if (!daemon->grpc)
         return;
     struct net_error peers_error = {.text = ""};
     const char *refused = NULL;
-    if (grpc_server_reload(daemon->grpc, &error) != STATUS_OK)
+    if (check_reload(daemon, &config_error) != STATUS_OK)
+        refused = config_error.text;
+    else if (grpc_server_reload(daemon->grpc, &error) != STATUS_OK)
         refused = error.text;
     else if (daemon->peers && peers_reload_tls(daemon->peers, &peers_error) != STATUS_OK)
         refused = peers_error.text;

@@ -247,6 +247,39 @@ class Leadership(Case):
                                               role="site_operator", code=3).stderr)
 
 
+class Certificates(Case):
+    # Two files mixed up by whoever renews them: certificate and key fit each other, and belong to
+    # another node. The one that is in use stays, so that the node is not lost to its peers.
+    def test_another_nodes_certificate_is_not_reloaded(self):
+        kept = {}
+        for name in ("pem", "key"):
+            own = os.path.join(CLUSTER.pki, f"node-2.{name}")
+            with open(own, encoding="ascii") as file:
+                kept[own] = file.read()
+            with open(os.path.join(CLUSTER.pki, f"node-4.{name}"), encoding="ascii") as file:
+                others = file.read()
+            with open(own, "w", encoding="ascii") as file:
+                file.write(others)
+        try:
+            self.reload(2, "event=certificates_refused")
+            self.assertIn("spiffe://tallystick/node/2 of this node", CLUSTER.log(2))
+        finally:
+            for path, content in kept.items():
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(content)
+        self.reload(2, "event=certificates_reloaded")
+
+    def reload(self, n, event):
+        before = CLUSTER.log(n).count("event=certificates_")
+        CLUSTER.running[n].send_signal(signal.SIGHUP)
+        end = time.monotonic() + 20
+        while CLUSTER.log(n).count("event=certificates_") == before:
+            self.assertLess(time.monotonic(), end, CLUSTER.log(n))
+            time.sleep(0.05)
+        lines = [line for line in CLUSTER.log(n).splitlines() if "event=certificates_" in line]
+        self.assertIn(event, lines[-1])
+
+
 class Status(Case):
     def test_the_cluster_is_shown_with_every_node(self):
         text = self.tally("status", role="auditor").stdout
