@@ -120,7 +120,21 @@ static void judge_leader(const struct cluster_answer *answers, size_t count, con
               leaders);
 }
 
-static void judge_node(const json_t *document, const struct attention *to)
+/* Whether the leader's table lacks a node: it was removed, or is not added yet. Only a leader's
+ * table counts: the others' may be older than the node. */
+static bool is_no_member(const json_t *best, uint64_t node)
+{
+    size_t i;
+    json_t *member;
+    json_array_foreach(json_object_get(best, "members"), i, member)
+    {
+        if (number(member, "node") == node)
+            return false;
+    }
+    return is_true(best, "leads");
+}
+
+static void judge_node(const json_t *document, const json_t *best, const struct attention *to)
 {
     const json_t *index = json_object_get(document, "index");
     const char *phase = text(document, "phase");
@@ -131,6 +145,11 @@ static void judge_node(const json_t *document, const struct attention *to)
     if (strcmp(phase, "failed") == 0)
         wrong(to, "its log has the cause; \"tally node repair\" if the files are damaged",
               "node %" PRIu64 " has failed: %s", node, text(document, "error"));
+    else if (is_no_member(best, node))
+        wrong(to,
+              "if it was removed, stop it for good and take it out of the profiles; if it is new, "
+              "\"tally member add\"",
+              "node %" PRIu64 " runs and is NO MEMBER of the cluster", node);
     else if (!is_true(document, "ready"))
         wrong(to, "it takes no requests; its /readyz has the reason",
               "node %" PRIu64 " is not ready: %s", node, phase);
@@ -244,7 +263,7 @@ static void judge(const struct cluster_answer *answers, size_t count, const stru
     judge_servers(answers, count, best, to);
     for (size_t k = 0; k < count; k++)
         if (answers[k].document != NULL)
-            judge_node(answers[k].document, to);
+            judge_node(answers[k].document, best, to);
     if (is_true(best, "leads"))
         json_array_foreach(json_object_get(best, "members"), i, member)
             judge_member(best, member, to);

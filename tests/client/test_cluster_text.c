@@ -139,6 +139,29 @@ Test(cluster_text, states_that_differ_are_told)
     forget();
 }
 
+/* A member that was removed while it ran: it hears nobody and does not know why, the leader's table
+ * does. A follower's table is no proof. */
+Test(cluster_text, a_node_that_is_no_member_any_more_is_told_of)
+{
+    static const char removed[] =
+        "{\"cluster\": \"c1\", \"node\": 9, \"term\": 4, \"leader\": 0, \"ready\": false,"
+        " \"phase\": \"serving\", \"members\": []}";
+    answer("a:1", removed);
+    answer("b:1", LEADER);
+    char *text = printed();
+    assert_has(text, "node 9 runs and is NO MEMBER of the cluster");
+    assert_lacks(text, "node 9 is not ready");
+    assert_lacks(text, "node 1 runs and is NO MEMBER");
+    free(text);
+    forget();
+    answer("a:1", removed);
+    answer("b:1", FOLLOWER("x", "d64"));
+    text = printed();
+    assert_lacks(text, "NO MEMBER");
+    free(text);
+    forget();
+}
+
 Test(cluster_text, no_leader_and_too_many_leaders_are_told_apart)
 {
     answer("a:1", "{\"cluster\": \"c1\", \"node\": 1, \"term\": 7, \"leader\": 0, \"ready\": false,"
