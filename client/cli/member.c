@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 _Static_assert(TALLY_MEMBERS_MAX >= MEMBERS_MAX, "all members fit");
 _Static_assert(TALLY_SITE_SIZE == MEMBER_SITE_SIZE_MAX + 1, "a site fits");
@@ -20,6 +21,8 @@ _Static_assert(TALLY_MEMBER_ADDRESS_SIZE == MEMBER_ADDRESS_SIZE_MAX + 1, "an add
 
 /* A new member has to catch up before it votes. */
 #define CHANGE_DEADLINE_MS 600000u
+/* How long the operator hears nothing of a change that waits. */
+#define TURN_MS 10000u
 
 struct member_options {
     struct cli *cli;
@@ -178,12 +181,6 @@ static void to_tally(const struct member *from, struct tally_member *out)
     memcpy(out->address, from->address, sizeof out->address);
 }
 
-static struct tally_call long_call(const struct cli *cli)
-{
-    uint32_t deadline_ms = cli->deadline_ms != 0 ? cli->deadline_ms : CHANGE_DEADLINE_MS;
-    return (struct tally_call){.deadline_ms = deadline_ms};
-}
-
 /* ---- list ---- */
 
 static const char *vote_name(uint8_t vote)
@@ -286,6 +283,56 @@ int member_list_command(struct cli *cli, int argc, char **argv)
 
 /* ---- changes ---- */
 
+struct change {
+    enum { CHANGE_ADD, CHANGE_REPLACE, CHANGE_REMOVE } kind;
+    uint64_t old_id; /* of the member that goes; not of ADD */
+    struct tally_member member;
+    bool force;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static enum tally_status change_once(const struct cli *cli, const struct change *change,
+                                     struct tally_call *call)
+{
+    switch (change->kind) {
+    case CHANGE_ADD:
+        return tally_add_member(cli->client, call, &change->member, change->force);
+    case CHANGE_REPLACE:
+        return tally_replace_member(cli->client, call, change->old_id, &change->member,
+                                    change->force);
+    default:
+        return tally_remove_member(cli->client, call, change->old_id, change->force);
+    }
+}
+
+/* A change may take minutes, or wait for a node that nobody has started. So it is asked for again
+ * and again in turns of some seconds, each of which ends with the leader's words on what it waits
+ * for; the same call goes on from what was committed. */
+static enum tally_status change_members(const struct cli *cli, const struct change *change,
+                                        struct tally_call *out_call)
+{
+    const uint64_t limit_ms = cli->deadline_ms != 0 ? cli->deadline_ms : CHANGE_DEADLINE_MS;
+    const uint64_t start_ms = now_ms();
+    for (;;) {
+        uint64_t spent_ms = now_ms() - start_ms;
+        uint64_t left_ms = limit_ms > spent_ms ? limit_ms - spent_ms : 1;
+        bool last = left_ms < 2 * TURN_MS;
+        *out_call = (struct tally_call){.deadline_ms = (uint32_t)(last ? left_ms : TURN_MS)};
+        enum tally_status status = change_once(cli, change, out_call);
+        const struct tally_error *error = &out_call->error;
+        if (status == TALLY_OK || last || (status != TALLY_NO_ANSWER && !error->retryable))
+            return status;
+        fprintf(stderr, "tally: still waiting, for %" PRIu64 " s: %.*s\n",
+                (now_ms() - start_ms) / 1000, (int)strcspn(error->text, ";"), error->text);
+    }
+}
+
 /* How a change ended: `verb` "added", `id` the member it is about. */
 static int report(const struct cli *cli, const struct tally_call *call, const char *verb,
                   uint64_t id)
@@ -315,16 +362,16 @@ int member_add_command(struct cli *cli, int argc, char **argv)
         NULL};
     struct member_options options = {.cli = cli, .takes_member = true};
     struct member member;
-    struct tally_member row;
     cli_parse(&argp, argc, argv, &options);
     int code = read_member(&options, &member);
     if (code == EXIT_OK)
         code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = long_call(cli);
-    to_tally(&member, &row);
-    (void)tally_add_member(cli->client, &call, &row, options.force); /* the status is in call */
+    struct change change = {.kind = CHANGE_ADD, .force = options.force};
+    to_tally(&member, &change.member);
+    struct tally_call call;
+    (void)change_members(cli, &change, &call); /* the status is in call */
     return report(cli, &call, "is a voting member", member.node_id);
 }
 
@@ -350,13 +397,13 @@ int member_replace_command(struct cli *cli, int argc, char **argv)
 
 int member_replace(struct cli *cli, uint64_t old_id, const struct member *member, bool force)
 {
-    struct tally_member row;
+    struct change change = {.kind = CHANGE_REPLACE, .old_id = old_id, .force = force};
     int code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = long_call(cli);
-    to_tally(member, &row);
-    (void)tally_replace_member(cli->client, &call, old_id, &row, force); /* status is in call */
+    to_tally(member, &change.member);
+    struct tally_call call;
+    (void)change_members(cli, &change, &call); /* the status is in call */
     return report(cli, &call, "is a voting member, the other one is removed", member->node_id);
 }
 
@@ -377,9 +424,10 @@ int member_remove_command(struct cli *cli, int argc, char **argv)
     int code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = long_call(cli);
-    enum tally_status status =
-        tally_remove_member(cli->client, &call, options.node_id, options.force);
+    const struct change change = {
+        .kind = CHANGE_REMOVE, .old_id = options.node_id, .force = options.force};
+    struct tally_call call;
+    enum tally_status status = change_members(cli, &change, &call);
     if (status == TALLY_REFUSED && call.error.grpc_code == GRPC_NOT_FOUND_CODE) {
         /* Said of an earlier attempt of ours as well: what was wanted is so. */
         call.error = (struct tally_error){.status = TALLY_OK};

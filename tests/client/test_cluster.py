@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -356,11 +357,27 @@ class Growth(Case):
 
     def test_members_come_and_go_while_transfers_are_posted(self):
         CLUSTER.init(4, "--join", "--cluster-id", CLUSTER.id)
-        CLUSTER.start(4)
         add = ("member", "add", "--member-file", CLUSTER.member_file(4))
         refused = self.tally(*add, role="site_operator", code=3)
         self.assertIn("--force", refused.stderr)  # 2+1+1: site A could not be lost
-        self.tally(*add, "--force", role="site_operator")
+        # Nobody has started node 4: whoever waits is told so, long before the deadline.
+        waiting = subprocess.Popen(
+            [TALLY, *add, "--force", "--profile",
+             os.path.join(CLUSTER.pki, "site_operator.profile")], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, encoding="utf-8")
+        try:
+            end = time.monotonic() + 60
+            line = ""
+            while "no connection to it at " + CLUSTER.peer[4] not in line:
+                self.assertLess(time.monotonic(), end)
+                self.assertTrue(select.select([waiting.stderr], [], [], 60)[0], "not a word")
+                line = waiting.stderr.readline()
+                self.assertIn("still waiting, for ", line)
+            CLUSTER.start(4)
+            self.assertEqual(waiting.communicate(timeout=60)[0], "member 4: is a voting member\n")
+        finally:
+            waiting.kill()
+            waiting.wait()
         CLUSTER.wait_ready(4)
         CLUSTER.join(5)
         listed = self.members()
