@@ -60,7 +60,7 @@ static void check_node(const struct probe *probe, struct probe_check *check)
     }
     node_status(probe->node, &status);
     check->passed = status.phase == NODE_SERVING;
-    if (status.phase == NODE_REPLAYING && status.replay_last != 0 &&
+    if (status.phase == NODE_REPLAYING && status.replay_first != 0 &&
         status.applied_index >= status.replay_last)
         snprintf(check->text, sizeof check->text,
                  "waiting for a leader to say that the state here is recent");

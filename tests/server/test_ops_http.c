@@ -292,7 +292,7 @@ Test(ops_http, links_say_why_they_are_down)
 }
 
 /* An empty journal behind the checkpoint must not divide by zero; when all of it is applied the
- * node still waits to hear that this is recent. */
+ * node still waits to hear that this is recent. A node that is to join has nothing to replay. */
 Test(ops_http, replay_percentage_at_its_ends)
 {
     static const struct {
@@ -301,7 +301,7 @@ Test(ops_http, replay_percentage_at_its_ends)
     } rows[] = {
         {5, 4, 4, "waiting for a leader"}, {5, 5, 4, "replaying 0 %"},
         {5, 5, 5, "waiting for a leader"}, {1, 3, 2, "replaying 66 %"},
-        {1, 1000, 999, "replaying 99 %"},
+        {1, 1000, 999, "replaying 99 %"},  {1, 0, 0, "waiting for a leader"},
     };
     probe.node = &node;
     node.phase = NODE_REPLAYING;
