@@ -108,6 +108,21 @@ static const struct command *find_command(char **words, int count, int *out_word
     return NULL;
 }
 
+/* Whoever typed the first of two words only, "member" or "member --help", is shown the second ones.
+ * Returns whether there are any. */
+static bool print_group(FILE *out, const char *word)
+{
+    size_t length = strlen(word);
+    bool any = false;
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strncmp(commands[i].name, word, length) != 0 || commands[i].name[length] != ' ')
+            continue;
+        fprintf(out, "  %-16s %s\n", commands[i].name, commands[i].summary);
+        any = true;
+    }
+    return any;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {0};
@@ -123,6 +138,11 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const struct command *command = find_command(argv + index, argc - index, &words);
+    bool asks = index + 1 < argc && strcmp(argv[index + 1], "--help") == 0;
+    if (command == NULL && asks && print_group(stdout, argv[index]))
+        return output_finish() ? EXIT_OK : EXIT_LOCAL;
+    if (command == NULL && index + 1 == argc && print_group(stderr, argv[index]))
+        return EXIT_USAGE;
     if (command == NULL) {
         return cli_error(EXIT_USAGE, "there is no command \"%s%s%s\"; \"tally --help\" lists them",
                          argv[index], index + 1 < argc ? " " : "",

@@ -232,6 +232,14 @@ class Members(Case):
         self.assertIn("witness", self.tally(*base, "--kind", "witness", code=2).stderr)
         self.assertFalse(os.path.exists(os.path.join(CLUSTER.directory, "x")))
 
+    def test_a_group_of_commands_tells_its_members(self):
+        told = self.tally("member", "--help").stdout
+        for command in ("list", "add", "replace", "remove"):
+            self.assertIn("member " + command, told)
+        self.assertNotIn("ledger", told)
+        self.assertIn("member add", self.tally("member", code=2).stderr)
+        self.assertIn("no command", self.tally("members", "--help", code=2).stderr)
+
 
 class Leadership(Case):
     def test_leadership_goes_where_it_is_sent(self):
