@@ -48,7 +48,10 @@ def test_deadline_leaves_a_findable_outcome(t):
         before = channel.posted(A)[0]
         body = channel.write_body("CreateTransfers", "transfers", [transfer(A, B, 3)], identity)
         answer = channel.raw("CreateTransfers", body, timeout=tenths * 0.0002)
-        t.true(answer.code.name in ("OK", "DEADLINE_EXCEEDED"), repr(answer))
+        # The server's own word may come just before the client's time is up: it says what is certain.
+        told = (answer.code.name == "UNAVAILABLE"
+                and answer.trailers.get("tally-outcome") in ("UNKNOWN", "NOT_ACCEPTED"))
+        t.true(told or answer.code.name in ("OK", "DEADLINE_EXCEEDED"), repr(answer))
         settle(t, channel, identity, body, 3, before)
 
 
