@@ -8,8 +8,6 @@
 
 struct cluster cluster;
 
-
-
 void run_at(uint64_t id, struct test_request *request)
 {
     struct pump *pump = cluster_pump(&cluster, id);
