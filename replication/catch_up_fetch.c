@@ -153,6 +153,9 @@ static void finished(struct catch_up *c)
         return;
     }
     fetch->phase = FETCH_READY;
+    /* [safety] Servers pass on committed entries only, and our own were compared with theirs. */
+    fetch->build.to.committed_index = fetch->index;
+    fetch->build.to.committed_term = fetch->term;
     fetch->install = (struct catch_up_install){
         .from = c->options.generation,
         .to = fetch->build.to,

@@ -500,6 +500,24 @@ enum status consensus_keep_configuration(struct consensus_raft *c, const void *b
     return STATUS_OK;
 }
 
+/* [safety] What was committed stays so: the word counts as long as the journal has that entry with
+ * that term. Where it has not (damage, another journal put in its place), only the store counts. */
+static void note_committed(struct consensus_raft *c)
+{
+    struct journal_position position;
+    uint64_t term = 0;
+    journal_position(c->options.journal, &position);
+    c->loaded_index = c->options.durable_index;
+    c->loaded_term = c->options.durable_term;
+    if (c->options.committed_index <= c->loaded_index ||
+        c->options.committed_index > position.synced_index ||
+        journal_term(c->options.journal, c->options.committed_index, &term) != STATUS_OK ||
+        term == 0 || term != c->options.committed_term)
+        return;
+    c->loaded_index = c->options.committed_index;
+    c->loaded_term = term;
+}
+
 enum status consensus_raft_create(const struct consensus_raft_options *options,
                                   struct consensus **out_consensus)
 {
@@ -531,6 +549,7 @@ enum status consensus_raft_create(const struct consensus_raft_options *options,
         return status;
     }
     c->durable_index = c->options.durable_index;
+    note_committed(c);
     c->consumed_index = c->durable_index;
     c->consumed_term = c->options.durable_term;
     c->reads.asked_sequence = consensus_random(c, UINT64_MAX / 4);

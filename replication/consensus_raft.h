@@ -28,6 +28,9 @@ struct consensus_raft_options {
      * says of the configuration: u64 index of its entry, then libraft's encoding. Copied. A witness
      * has no store: what it has noted itself, or its journal's anchor, is taken instead. */
     uint64_t durable_index, durable_term;
+    /* An entry known to be committed, and its term; 0 = none. Of use if it is above the durable one
+     * and the journal has it with that term. */
+    uint64_t committed_index, committed_term;
     const void *configuration;
     size_t configuration_size;
     struct transport *transport; /* NULL: nobody else is there. Started by its owner */

@@ -153,6 +153,8 @@ struct consensus_raft {
     uint64_t log_bytes;             /* entries in memory, with CONSENSUS_ENTRY_COST each */
     uint64_t payload_bytes;         /* the payloads alone */
     uint64_t durable_index;         /* the store's; a witness: what it may forget */
+    uint64_t loaded_index;          /* known to be committed at the start, and its term; ... */
+    uint64_t loaded_term;           /* ... at or above the durable index */
     uint64_t trim_index;            /* could be dropped up to here, ... */
     uint64_t trim_bytes, trim_step; /* ... which frees this much; and by how much it is worth it */
     uint64_t put_trim_index;        /* of the snapshot being put */

@@ -18,9 +18,11 @@
  * not a data directory. `current` is replaced by a node only, at the one moment when a finished
  * catch-up takes the place of the generation before it:
  *
- *     tallystick generation 1
+ *     tallystick generation 2
  *     journal 7
  *     store 6
+ *     committed 41000            known to be committed when the journal was installed, ...
+ *     term 9                     ... and the term of that entry; both 0: nothing was known
  *     checksum 4c5d...
  *
  * The parsers accept exactly what the writers write.
@@ -46,7 +48,7 @@
 #define IDENTITY_SIZE_MAX 1024
 #define IDENTITY_TITLE    "tallystick data directory "
 #define CURRENT_TITLE     "tallystick generation "
-#define CURRENT_FORMAT    1
+#define CURRENT_FORMAT    2
 
 /* ---- identity ---- */
 
@@ -273,8 +275,13 @@ void identity_member_line(const struct identity *identity, char out[IDENTITY_MEM
 static size_t current_print(const struct generation *generation, char out[IDENTITY_SIZE_MAX])
 {
     int size = snprintf(out, IDENTITY_SIZE_MAX,
-                        CURRENT_TITLE "%d\njournal %" PRIu64 "\nstore %" PRIu64 "\n",
-                        CURRENT_FORMAT, generation->journal, generation->store);
+                        CURRENT_TITLE "%d\n"
+                                      "journal %" PRIu64 "\n"
+                                      "store %" PRIu64 "\n"
+                                      "committed %" PRIu64 "\n"
+                                      "term %" PRIu64 "\n",
+                        CURRENT_FORMAT, generation->journal, generation->store,
+                        generation->committed_index, generation->committed_term);
     return print_checksum(out, size);
 }
 
@@ -302,8 +309,11 @@ enum status current_read(const struct files *files, struct generation *out)
     if (format != CURRENT_FORMAT)
         return STATUS_VERSION;
     if (!parse_number(take_line(&at, "journal "), &generation.journal) ||
-        !parse_number(take_line(&at, "store "), &generation.store) || generation.journal == 0 ||
-        generation.store == 0)
+        !parse_number(take_line(&at, "store "), &generation.store) ||
+        !parse_number(take_line(&at, "committed "), &generation.committed_index) ||
+        !parse_number(take_line(&at, "term "), &generation.committed_term) ||
+        generation.journal == 0 || generation.store == 0 ||
+        (generation.committed_index == 0) != (generation.committed_term == 0))
         return STATUS_CORRUPT;
     char expected[IDENTITY_SIZE_MAX];
     size_t expected_size = current_print(&generation, expected);

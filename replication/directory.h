@@ -58,10 +58,12 @@ void identity_member(const struct identity *identity, struct member *out);
 void identity_member_line(const struct identity *identity, char out[IDENTITY_MEMBER_LINE_SIZE]);
 
 /* The pair in use, by the numbers of its directories. They differ after a catch-up that had no need
- * of a new store. */
+ * of a new store. All entries up to `committed_index` were known to be committed when the journal
+ * was installed, the last of them of `committed_term`; both 0 where nothing was known. */
 struct generation {
     uint64_t journal;
     uint64_t store;
+    uint64_t committed_index, committed_term;
 };
 
 /* File "current", replaced durably or not at all. */

@@ -225,7 +225,8 @@ static enum status make_generation(struct making *making)
         status = make_store_directory(making);
     if (status != STATUS_OK)
         return status;
-    const struct generation first = {DIRECTORY_GENERATION_FIRST, DIRECTORY_GENERATION_FIRST};
+    const struct generation first = {.journal = DIRECTORY_GENERATION_FIRST,
+                                     .store = DIRECTORY_GENERATION_FIRST};
     status = current_write(&making->files, &first);
     return status == STATUS_OK ? STATUS_OK : refuse_disk(making, status, "the file current");
 }

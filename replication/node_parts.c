@@ -100,6 +100,8 @@ static enum status make_consensus(struct node *node, struct node_error *error)
         .journal = node->journal,
         .durable_index = node->meta.index,
         .durable_term = node->meta.term,
+        .committed_index = node->generation.committed_index,
+        .committed_term = node->generation.committed_term,
         .configuration = node->meta.configuration,
         .configuration_size = node->meta.configuration_size,
         .transport = node->options.transport,

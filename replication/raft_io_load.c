@@ -1,16 +1,18 @@
 /*
  * What libraft begins with: the hard state, and its log from the journal.
  *
- *                  tail          D                    last
- *     journal  ─────┼────────────┼─────────────────────┤
- *     memory        ├── kept ────┤── to be pulled ──────┤     snapshot = {D, its term, members}
+ *                  tail          D         C          last
+ *     journal  ─────┼────────────┼─────────┼───────────┤
+ *     memory        ├── kept ────┤── to be pulled ──────┤     snapshot = {C, its term, members}
  *
  * Everything above D (what the store holds durably) must be in memory, because it is pulled from
  * there; something below is kept for followers that are a little behind. A snapshot is a statement
- * about D and nothing else: no bytes belong to it.
+ * and nothing else, no bytes belong to it: that everything up to C is committed. C is D, or what a
+ * catch-up installed beyond it: all that is in a copy was committed, and a node that could not
+ * apply it before it heard its leader agree would fall behind once more, in an old state.
  *
  * The entries of the founder's journal begin with the configuration that founds the cluster; with
- * D = 0 there is no snapshot and libraft takes its members from there. A node that only joins has
+ * C = 0 there is no snapshot and libraft takes its members from there. A node that only joins has
  * neither entries nor snapshot, and knows nobody until a leader speaks to it.
  *
  * How libraft keeps an entry:
@@ -179,26 +181,41 @@ static int fail_members(struct consensus_raft *c)
     return RAFT_CORRUPT;
 }
 
-/* The statement about D. A configuration committed later than D may have been noted with it: it is
- * in force, and its entry is in the log above D and will say so again. */
-static int make_snapshot(struct consensus_raft *c, uint64_t index, uint64_t term,
+/* The members as of C: what the store noted, or a later entry between D and C. A configuration
+ * committed later than that may have been noted with D: it is in force, and its entry is in the log
+ * above and will say so again. False: none is known. */
+static bool find_members(const struct consensus_raft *c, const struct loading *loading,
+                         uint64_t first, uint64_t *out_index, struct raft_buffer *out)
+{
+    *out_index = 0;
+    if (c->options.configuration_size > sizeof *out_index) {
+        memcpy(out_index, c->loaded_configuration, sizeof *out_index);
+        out->base = c->loaded_configuration + sizeof *out_index;
+        out->len = c->options.configuration_size - sizeof *out_index;
+    }
+    for (size_t i = 0; i < loading->count && first + i <= c->loaded_index; i++) {
+        if (loading->entries[i].type != RAFT_CHANGE || first + i <= *out_index)
+            continue;
+        *out_index = first + i;
+        *out = loading->entries[i].buf;
+    }
+    return *out_index > 0;
+}
+
+/* The statement about C; entries from `first` on are loaded. */
+static int make_snapshot(struct consensus_raft *c, const struct loading *loading, uint64_t first,
                          struct raft_snapshot **out)
 {
-    uint64_t configuration_index = 0;
-    if (c->options.configuration_size <= sizeof configuration_index)
-        return fail_members(c);
-    memcpy(&configuration_index, c->loaded_configuration, sizeof configuration_index);
-    struct raft_buffer encoded = {
-        .base = c->loaded_configuration + sizeof configuration_index,
-        .len = c->options.configuration_size - sizeof configuration_index,
-    };
+    const uint64_t index = c->loaded_index;
+    uint64_t configuration_index;
+    struct raft_buffer encoded;
     struct member_table table;
-    if (configuration_index == 0 ||
+    if (!find_members(c, loading, first, &configuration_index, &encoded) ||
         member_table_decode(encoded.base, encoded.len, &table) != STATUS_OK)
         return fail_members(c);
     struct raft_snapshot *snapshot = raft_calloc(1, sizeof *snapshot);
     snapshot->index = index;
-    snapshot->term = term;
+    snapshot->term = c->loaded_term;
     snapshot->configuration_index = configuration_index < index ? configuration_index : index;
     raft_configuration_init(&snapshot->configuration);
     if (raft_layout_decode_configuration(&encoded, &snapshot->configuration) != 0) {
@@ -243,18 +260,18 @@ int raft_io_load(struct raft_io *io, raft_term *term, raft_id *vote,
         return RAFT_CORRUPT;
     }
     if (durable > 0) {
-        code = make_snapshot(c, durable, c->options.durable_term, snapshot);
         first = journal_tail(c->options.journal, durable < last ? durable : last,
                              c->options.tail_bytes);
         if (first > durable + 1)
             first = durable + 1;
     }
-    if (code == 0)
-        code = load_entries(&loading, first, last);
+    code = load_entries(&loading, first, last);
     if (code == 0 && durable == 0 && loading.count > 0 && loading.entries[0].type != RAFT_CHANGE) {
         free_entries(&loading);
         code = fail_members(c);
     }
+    if (code == 0 && c->loaded_index > 0)
+        code = make_snapshot(c, &loading, first, snapshot);
     if (code != 0) {
         free_entries(&loading);
         free_snapshot(*snapshot);

@@ -336,6 +336,8 @@ void cluster_start(struct cluster *cluster, uint32_t place)
         .self = node->member,
         .durable_index = node->durable_index,
         .durable_term = node->durable_term,
+        .committed_index = node->committed_index,
+        .committed_term = node->committed_term,
         .configuration = node->configuration,
         .configuration_size = node->configuration_size,
         .transport = cluster->count > 1 ? &node->transport : NULL,

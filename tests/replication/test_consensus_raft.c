@@ -107,6 +107,51 @@ Test(consensus_raft, a_restart_keeps_everything)
     cluster_destroy(cluster);
 }
 
+/* A node starts with nobody reachable. What its start says is committed it pulls, to the entry:
+ * with a store that is behind and with none, with the members changed by nobody; a word that does
+ * not fit the journal (another term, beyond its end) is none. With the others everything goes on.
+ */
+Test(consensus_raft, what_a_start_knows_to_be_committed_is_pulled_without_a_leader)
+{
+    for (uint32_t flushed = 0; flushed < 2; flushed++) {
+        struct cluster *cluster = started(3);
+        uint64_t last = 0;
+        for (int i = 0; i < 20; i++)
+            last = cluster_commit(cluster, 4000);
+        if (flushed == 1)
+            cluster_flush(cluster, 0);
+        for (int i = 0; i < 20; i++)
+            last = cluster_commit(cluster, 4000);
+        for (uint32_t i = 0; i < 3; i++)
+            cluster_stop(cluster, i);
+        struct cluster_node *node = &cluster->nodes[0];
+        const uint64_t term = cluster->pulled[last - 6].term;
+        const uint64_t alone = flushed == 1 ? node->durable_index : 1; /* the founding entry */
+        const struct cluster_known {
+            uint64_t index, term, pulled;
+        } known[] = {
+            {0, 0, alone},
+            {last - 5, term + 1, alone},
+            {last + 1, term, alone},
+            {last - 5, term, last - 5},
+        };
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+            node->committed_index = known[i].index;
+            node->committed_term = known[i].term;
+            cluster_start(cluster, 0);
+            cluster_run(cluster, 2000);
+            cr_assert_eq(node->pulled, known[i].pulled, "case %zu: %lu", i, node->pulled);
+            cluster_stop(cluster, 0);
+        }
+        for (uint32_t i = 0; i < 3; i++)
+            cluster_start(cluster, i);
+        cluster_expect_pulled(cluster, last);
+        cluster_flush(cluster, 0);
+        cluster_expect_pulled(cluster, cluster_commit(cluster, 4000));
+        cluster_destroy(cluster);
+    }
+}
+
 /* The store of nobody advances: the log in memory fills, proposals are refused and tell why. Once
  * the stores have caught up everything goes on, and memory has been given back. */
 Test(consensus_raft, a_full_log_in_memory_pushes_back_and_recovers)

@@ -134,11 +134,13 @@ Test(directory, the_generation_in_use_is_read_as_it_was_written, .init = set_up,
 {
     struct generation generation = {0};
     cr_assert_eq(current_read(&files, &generation), STATUS_NOT_FOUND);
-    cr_assert_eq(current_write(&files, &(struct generation){1, 1}), STATUS_OK);
-    cr_assert_eq(current_write(&files, &(struct generation){INT64_MAX, 3}), STATUS_OK);
+    cr_assert_eq(current_write(&files, &(struct generation){1, 1, 0, 0}), STATUS_OK);
+    cr_assert_eq(current_write(&files, &(struct generation){INT64_MAX, 3, 41, 9}), STATUS_OK);
     cr_assert_eq(current_read(&files, &generation), STATUS_OK);
     cr_assert_eq(generation.journal, INT64_MAX);
     cr_assert_eq(generation.store, 3);
+    cr_assert_eq(generation.committed_index, 41);
+    cr_assert_eq(generation.committed_term, 9);
 }
 
 /* One bit of the file flipped at a time: which generation is in use is never guessed. */
@@ -149,7 +151,7 @@ Test(directory, any_damage_to_the_name_of_the_generation_is_found, .init = set_u
     struct file *file;
     uint64_t size;
     char good[512], bad[512];
-    cr_assert_eq(current_write(&files, &(struct generation){42, 41}), STATUS_OK);
+    cr_assert_eq(current_write(&files, &(struct generation){42, 41, 1000, 7}), STATUS_OK);
     cr_assert_eq(files.open(files.context, DIRECTORY_CURRENT, FILE_WRITE, &file), STATUS_OK);
     cr_assert_eq(files.size(files.context, file, &size), STATUS_OK);
     cr_assert_lt(size, sizeof good);
