@@ -196,6 +196,7 @@ static void offer(struct consensus_raft *c)
             (peer->offered_ns != 0 && now - peer->offered_ns < CONSENSUS_OFFER_MS * NS_PER_MS))
             continue;
         peer->offered_ns = now;
+        c->behind_ns = now;
         if (c->options.sink.falls_behind != NULL)
             c->options.sink.falls_behind(c->options.sink.context, peer->id);
     }

@@ -41,7 +41,8 @@
 #define CONSENSUS_ROUNDS_MAX         64
 #define CONSENSUS_WATERMARK_MS       200
 #define CONSENSUS_WATERMARK_AGAIN_MS 2000
-#define CONSENSUS_OFFER_MS           1000 /* between two words about a peer that is behind */
+#define CONSENSUS_FEED_MS            30000 /* after the last offer */
+#define CONSENSUS_OFFER_MS           1000  /* between two words about a peer that is behind */
 #define CONSENSUS_CLOCK_ROUND_MS     1000
 #define CONSENSUS_COMMIT_WORD_NS     NS_PER_MS /* between two empty messages that tell a commit */
 
@@ -157,6 +158,7 @@ struct consensus_raft {
     uint64_t loaded_term;           /* ... at or above the durable index */
     uint64_t trim_index;            /* could be dropped up to here, ... */
     uint64_t trim_bytes, trim_step; /* ... which frees this much; and by how much it is worth it */
+    uint64_t behind_ns;             /* leader: when a member was last behind, 0 = never */
     uint64_t put_trim_index;        /* of the snapshot being put */
     bool shrink_wanted;             /* libraft is asked for a snapshot */
 

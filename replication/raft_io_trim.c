@@ -68,15 +68,27 @@ static uint64_t durable_index(const struct consensus_raft *c)
                                                                  : c->durable_index;
 }
 
+/* What is kept below D: more of it while a member catches up, and until it had the time to open
+ * itself again, so that the gap to our memory can be closed under load. Less than the bound: with
+ * entries above D it must not be full for ever. */
+static uint64_t tail_bytes(const struct consensus_raft *c)
+{
+    const bool feeds = c->raft.state == RAFT_LEADER && c->behind_ns != 0 &&
+                       consensus_now_ns(c) - c->behind_ns < CONSENSUS_FEED_MS * NS_PER_MS;
+    const uint64_t most = c->options.log_bytes_max / 4 * 3;
+    return feeds && most > c->options.tail_bytes ? most : c->options.tail_bytes;
+}
+
 void raft_io_note_durable(struct consensus_raft *c)
 {
+    const uint64_t tail = tail_bytes(c);
     const uint64_t durable = durable_index(c);
     const uint64_t last = consensus_last_index(c);
     while (c->trim_index < durable) {
         const struct raft_entry *entry = raft_layout_entry(&c->raft, c->trim_index + 1);
         if (entry == NULL)
             break;
-        bool tail_is_long = c->log_bytes - c->trim_bytes - cost(entry) >= c->options.tail_bytes ||
+        bool tail_is_long = c->log_bytes - c->trim_bytes - cost(entry) >= tail ||
                             last - c->trim_index > CONSENSUS_TAIL_COUNT;
         if (!tail_is_long)
             break;
