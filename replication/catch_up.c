@@ -44,6 +44,8 @@ enum status catch_up_create(const struct catch_up_options *options, struct catch
     c->options = *options;
     if (c->options.tail_bytes_max == 0)
         c->options.tail_bytes_max = SERVE_TAIL_BYTES_MAX;
+    if (c->options.ahead_bytes_max == 0)
+        c->options.ahead_bytes_max = FETCH_AHEAD_BYTES_MAX;
     c->job = (struct catch_up_job){
         .context = options->context,
         .wake_job = options->wake_job,

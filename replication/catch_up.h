@@ -37,6 +37,7 @@ struct catch_up_facts {
     uint64_t term;
     bool leads;
     uint64_t commit_index;
+    uint64_t applied_index;   /* 0 .. commit_index */
     uint64_t log_first_index; /* oldest entry in memory */
     uint64_t watermark_index; /* what a witness need not keep */
 };
@@ -51,8 +52,11 @@ struct catch_up_options {
     struct journal *journal;
     struct checkpoint *store; /* NULL: a witness */
     uint64_t segment_size;
-    /* Entries above its own store that a data node gets from us without a new one; 0 = 128 MiB. */
+    /* Entries above what it can apply by itself that a data node gets from us without a new store,
+     * if that is smaller; an eighth of it when it has no state at all; 0 = 1 GiB. */
     uint64_t tail_bytes_max;
+    /* Entries that one copy brings at most: they are in memory when it is installed. 0 = 512 MiB */
+    uint64_t ahead_bytes_max;
     uint8_t cluster_id[16];
     void *context;
     void (*wake_job)(void *context);  /* loop */

@@ -181,10 +181,42 @@ static enum status send_read(struct catch_up *c, enum catch_up_what what, uint64
     return catch_up_send(c, c->fetch.server, TRANSPORT_BULK, message, size);
 }
 
+/* What came is as much as is to be in memory at once. (A witness takes no state from it, and drops
+ * from memory what it noted as committed.) */
+static bool is_full(const struct fetch *fetch)
+{
+    return fetch->part == FETCH_PART_JOURNAL && fetch->owner->options.store != NULL &&
+           fetch->ahead_bytes >= fetch->owner->options.ahead_bytes_max;
+}
+
+/* The journal has all that is needed, or enough for one time. */
+static bool is_complete(const struct fetch *fetch)
+{
+    return fetch->phase == FETCH_JOURNAL && pieces_used(fetch) == 0 &&
+           (is_full(fetch) || (fetch->at_end && fetch->index >= fetch->needed_index));
+}
+
+/* Our state is not where it gets to by itself: what it has still to apply would have to be loaded
+ * once more, with what is new. (A new store takes its place as it is; a witness has none.) */
+static bool still_applies(struct catch_up *c)
+{
+    struct fetch *fetch = &c->fetch;
+    struct catch_up_facts facts;
+    if (c->options.store == NULL || fetch->try == FETCH_TRY_WHOLE)
+        return false;
+    c->options.facts(c->options.context, &facts);
+    if (facts.applied_index > fetch->applied_index)
+        fetch_headway(c);
+    fetch->applied_index = facts.applied_index;
+    return facts.applied_index < fetch->reach_index;
+}
+
 /* As many pieces as the window allows. */
 static void ask(struct catch_up *c)
 {
     struct fetch *fetch = &c->fetch;
+    if (is_full(fetch))
+        return;
     const uint32_t window = fetch->phase == FETCH_JOURNAL && fetch->at_end ? 1 : FETCH_WINDOW;
     while (fetch->connected && fetch->asked + pieces_used(fetch) < window) {
         enum status status;
@@ -278,8 +310,7 @@ void fetch_go_on(struct catch_up *c)
     if (fetch->phase == FETCH_STORE && fetch->bytes_done == fetch->bytes_total) {
         fetch->phase = FETCH_VERIFYING;
         fetch_add_control(c, FETCH_WORK_STORE_END);
-    } else if (fetch->phase == FETCH_JOURNAL && fetch->at_end &&
-               fetch->index >= fetch->needed_index && pieces_used(fetch) == 0) {
+    } else if (is_complete(fetch) && !still_applies(c)) {
         fetch->phase = FETCH_ENDING;
         fetch_add_control(c, FETCH_WORK_END);
     } else if (fetch->phase == FETCH_STORE || fetch->phase == FETCH_JOURNAL) {
@@ -311,6 +342,7 @@ static void piece_done(struct catch_up_task *task)
     } else {
         if (piece->last_index > fetch->index)
             fetch_headway(c);
+        fetch->ahead_bytes += data->size;
         fetch->index = piece->last_index;
         fetch->term = piece->last_term;
         if (fetch->needed_index < data->needed_index)
@@ -449,7 +481,9 @@ uint64_t fetch_next_ns(const struct catch_up *c)
         next = sooner(next, fetch->alive_ns);
     if (fetch->phase == FETCH_JOURNAL && fetch->connected && fetch->asked == 0 &&
         !fetch_disk_works(fetch))
-        next = sooner(next, fetch->at_end ? fetch->poll_ns : fetch->retry_ns);
+        next = sooner(next, is_full(fetch)  ? catch_up_now_ns(c) + FETCH_POLL_NS
+                            : fetch->at_end ? fetch->poll_ns
+                                            : fetch->retry_ns);
     if (fetch->phase == FETCH_STORE && fetch->connected && fetch->asked == 0 &&
         !fetch_disk_works(fetch))
         next = sooner(next, fetch->retry_ns);

@@ -18,8 +18,10 @@
 #define SERVE_MARKS_MAX 16
 /* What all sessions together may read: a leader has other things to do. */
 #define SERVE_BYTES_PER_SECOND (96ull << 20)
-/* Entries above its own store that a data node gets without a new one. */
-#define SERVE_TAIL_BYTES_MAX (128ull << 20)
+/* Entries above what its own state reaches that a data node gets without a new store, ... */
+#define SERVE_TAIL_BYTES_MAX (1ull << 30)
+/* ... and this part of it when it has no state; ... */
+#define SERVE_TAIL_SHARE_EMPTY 8
 /* After its end a session's journal is kept for so long: the peer opens itself again, and may be
  * behind once more. */
 #define SERVE_LINGER_NS (60000 * CATCH_UP_NS_PER_MS)
@@ -76,13 +78,15 @@ struct serve_session {
 
 /* ---- the side that copies ---- */
 
-#define FETCH_WINDOW      4
-#define FETCH_RETRY_NS    (500 * CATCH_UP_NS_PER_MS)  /* OPEN again when refused as busy */
-#define FETCH_REPLY_NS    (5000 * CATCH_UP_NS_PER_MS) /* OPEN again when there is no answer */
-#define FETCH_POLL_NS     (20 * CATCH_UP_NS_PER_MS)   /* nothing more in the journal for now */
-#define FETCH_ALIVE_NS    (5000 * CATCH_UP_NS_PER_MS) /* a word while nothing is read */
-#define FETCH_PROGRESS_NS (10000 * CATCH_UP_NS_PER_MS)
-#define FETCH_GIVE_UP_NS  (3000 * CATCH_UP_NS_PER_MS) /* half a store, and its server is away */
+/* ... and so much of them at a time. */
+#define FETCH_AHEAD_BYTES_MAX (512ull << 20)
+#define FETCH_WINDOW          4
+#define FETCH_RETRY_NS        (500 * CATCH_UP_NS_PER_MS)  /* OPEN again when refused as busy */
+#define FETCH_REPLY_NS        (5000 * CATCH_UP_NS_PER_MS) /* OPEN again when there is no answer */
+#define FETCH_POLL_NS         (20 * CATCH_UP_NS_PER_MS)   /* nothing more in the journal for now */
+#define FETCH_ALIVE_NS        (5000 * CATCH_UP_NS_PER_MS) /* a word while nothing is read */
+#define FETCH_PROGRESS_NS     (10000 * CATCH_UP_NS_PER_MS)
+#define FETCH_GIVE_UP_NS      (3000 * CATCH_UP_NS_PER_MS) /* half a store, and its server is away */
 
 /*
  *                             ┌──► LOCAL ─────────────────┐
@@ -144,13 +148,16 @@ struct fetch {
     enum fetch_try try;
     uint64_t own_index, own_term; /* the entry of our journal that was asked about */
     uint8_t own_head[JOURNAL_HASH_SIZE];
-    uint64_t hold_index; /* of our own journal, while it is read */
+    uint64_t hold_index;  /* of our own journal, while it is read */
+    uint64_t reach_index; /* known to be committed: our own state gets there with nobody's help */
     uint64_t asked_offset;
     uint32_t asked; /* pieces on their way */
     uint64_t needed_index;
     bool at_end;
     uint64_t bytes_done, bytes_total;
-    uint64_t index, term; /* the new journal's last */
+    uint64_t ahead_bytes;   /* of entries that came from servers */
+    uint64_t applied_index; /* by this node, when it was last looked at */
+    uint64_t index, term;   /* the new journal's last */
     uint8_t check[CATCH_UP_CHECK_SIZE];
     uint64_t started_ns, progress_ns, retry_ns, poll_ns, alive_ns, told_ns, lost_ns;
     struct catch_up_install install;

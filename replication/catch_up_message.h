@@ -35,7 +35,7 @@ struct catch_up_done {
 enum catch_up_want {
     CATCH_UP_WHOLE = 1,  /* a store (a witness: none) and the journal behind it */
     CATCH_UP_FROM = 2,   /* the journal behind (index, term, check = chain head); offset: where
-                          * the store stands that it will go with */
+                          * the member's state gets by itself */
     CATCH_UP_RESUME = 3, /* go on with `session` at `offset` of the store, check = chain there */
 };
 struct catch_up_open {

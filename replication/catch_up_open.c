@@ -51,6 +51,10 @@ static bool choose_entry(struct catch_up *c)
         index = base;
     fetch->own_index = index;
     fetch->hold_index = base;
+    fetch->reach_index =
+        facts.commit_index < position.synced_index ? facts.commit_index : position.synced_index;
+    if (fetch->reach_index < base)
+        fetch->reach_index = base;
     return journal_term(c->options.journal, index, &fetch->own_term) == STATUS_OK &&
            journal_head(c->options.journal, index, fetch->own_head) == STATUS_OK;
 }
@@ -71,7 +75,7 @@ static void fill_open(struct catch_up *c, struct catch_up_open *open)
         memcpy(open->check, fetch->check, sizeof open->check);
     } else if (fetch->try != FETCH_TRY_WHOLE && choose_entry(c)) {
         open->index = fetch->own_index;
-        open->offset = fetch->hold_index; /* our base */
+        open->offset = fetch->reach_index;
         open->term = fetch->own_term;
         memcpy(open->check, fetch->own_head, sizeof open->check);
     } else {
@@ -162,7 +166,7 @@ static void begin(struct catch_up *c, uint64_t from, const struct catch_up_offer
     fetch->offer_term = offer->term;
     fetch->needed_index = offer->log_index;
     fetch->try = FETCH_TRY_LAST;
-    fetch->bytes_done = fetch->bytes_total = 0;
+    fetch->bytes_done = fetch->bytes_total = fetch->ahead_bytes = 0;
     fetch->index = fetch->term = 0;
     fetch->discard_asked = false;
     memset(fetch->check, 0, sizeof fetch->check);

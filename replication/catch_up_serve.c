@@ -175,12 +175,20 @@ static uint64_t choose_hold(struct catch_up *c, const struct catch_up_open *open
     return stats.durable_index;
 }
 
-/* What lies above its store a node holds in memory once it runs again: with too much of it, a data
- * node is better served with a copy of our store. open->offset is the index that its store has. */
+/* A data node has to apply what it lacks: with more of it than there is in our store, it is better
+ * served with a copy of that, and one without any state sooner. open->offset is the index that it
+ * gets to by itself. */
 static bool is_too_far(const struct catch_up *c, const struct catch_up_open *open, uint64_t last)
 {
-    return open->want == CATCH_UP_FROM && open->kind == MEMBER_DATA && c->options.store != NULL &&
-           open->offset + 1 < journal_tail(c->options.journal, last, c->options.tail_bytes_max);
+    if (open->want != CATCH_UP_FROM || open->kind != MEMBER_DATA || c->options.store == NULL)
+        return false;
+    struct checkpoint_stats stats;
+    checkpoint_stats(c->options.store, &stats);
+    uint64_t most =
+        stats.bytes_used > c->options.tail_bytes_max ? stats.bytes_used : c->options.tail_bytes_max;
+    if (open->offset == 0)
+        most = c->options.tail_bytes_max / SERVE_TAIL_SHARE_EMPTY;
+    return open->offset + 1 < journal_tail(c->options.journal, last, most);
 }
 
 static void begin_session(struct serve_session *session, uint64_t from,

@@ -179,6 +179,7 @@ static void catch_up_ask(void *context, struct catch_up_facts *out)
         .term = consensus.term,
         .leads = consensus.leads,
         .commit_index = consensus.commit_index,
+        .applied_index = consensus.consumed_index,
         .log_first_index = consensus.log_first_index,
         .watermark_index = consensus.watermark_index,
     };

@@ -319,7 +319,10 @@ void rig_deinit(struct rig *rig)
 
 static void get_facts(void *context, struct catch_up_facts *out)
 {
-    *out = ((struct rig_side *)context)->facts;
+    const struct rig_side *side = context;
+    *out = side->facts;
+    if (!side->applies_later)
+        out->applied_index = out->commit_index;
 }
 
 static void note_caught_up(void *context, uint64_t peer, uint64_t index)
@@ -384,6 +387,7 @@ void rig_open(struct rig_side *side)
         .store = side->store,
         .segment_size = RIG_SEGMENT_SIZE,
         .tail_bytes_max = side->tail_bytes_max,
+        .ahead_bytes_max = side->ahead_bytes_max,
         .context = side,
         .wake_job = no_wake,
         .wake_loop = no_wake,

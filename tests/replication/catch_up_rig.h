@@ -37,7 +37,9 @@ struct rig_side {
     struct checkpoint *store;
     struct catch_up *catch_up;
     /* ---- what consensus would know ---- */
-    struct catch_up_facts facts;
+    struct catch_up_facts facts; /* applied_index counts where `applies_later`; else all is */
+    bool applies_later;
+    uint64_t ahead_bytes_max;
     /* ---- what came of it ---- */
     bool ready;
     uint64_t caught_up[RIG_SIDES + 1]; /* by peer: highest index told */

@@ -444,6 +444,85 @@ Test(catch_up, cuts_while_own_entries_are_copied)
     forget_all(maker);
 }
 
+/* A store that is far behind, but the journal above it is known to be committed, and is applied at
+ * the moment: what is new comes, and no store. The copy is ready when the state is where its own
+ * journal ended, however long that takes, as long as it goes on. */
+Test(catch_up, a_node_that_still_applies_its_last_copy_gets_no_other_store)
+{
+    rig_init(&rig, 16);
+    struct epoch_maker *maker = rig_maker();
+    struct epoch_maker *own = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    rig_close(leader);
+    leader->tail_bytes_max = 9u << 20; /* less than what is above the peer's store */
+    rig_open(leader);
+    struct rig_side *peer = rig_make(&rig, 1, false);
+    rig_open(peer);
+    rig_append(peer, 2000);
+    for (int i = 0; i < 5; i++)
+        rig_epoch(peer, own, 100);
+    peer->applies_later = true;
+    peer->facts = (struct catch_up_facts){.commit_index = 2000, .applied_index = 50};
+    for (int i = 0; i < 39; i++) {
+        cr_assert_not(rig_until_ready(&rig, leader, peer, 2000), "at %lu",
+                      peer->facts.applied_index);
+        cr_assert_eq(peer->failures, 0, "%s", peer->last_failure);
+        peer->facts.applied_index += 50;
+    }
+    cr_assert_eq(peer->facts.applied_index, 2000);
+    cr_assert(rig_until_ready(&rig, leader, peer, 2000), "%s", peer->last_failure);
+    cr_assert(rig_install(peer));
+    cr_assert_eq(peer->generation.store, 1);
+    cr_assert_eq(peer->generation.journal, 2);
+    cr_assert_eq(peer->generation.committed_index, 2500);
+    rig_assert_same(peer, leader, 2500);
+    epoch_maker_destroy(own);
+    forget_all(maker);
+}
+
+/* Its state stands still: the copy is given up, and nothing is replaced. */
+Test(catch_up, a_node_that_does_not_apply_its_journal_changes_nothing)
+{
+    rig_init(&rig, 17);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, 0);
+    struct rig_side *peer = rig_make(&rig, 1, false);
+    rig_open(peer);
+    rig_append(peer, 2000);
+    peer->applies_later = true;
+    peer->facts = (struct catch_up_facts){.commit_index = 2000, .applied_index = 50};
+    cr_assert_not(rig_until_ready(&rig, leader, peer, 40000));
+    cr_assert_eq(peer->failures, 1, "%u: %s", peer->failures, peer->last_failure);
+    cr_assert_eq(peer->generation.journal, 1);
+    forget_all(maker);
+}
+
+/* More is lacking than is to be in memory at once: it comes in several installs, each of which goes
+ * on from the journal of the one before; the store is copied once. */
+Test(catch_up, much_journal_comes_in_parts)
+{
+    rig_init(&rig, 18);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
+    struct rig_side *peer = rig_make(&rig, 1, false);
+    peer->ahead_bytes_max = 2u << 20;
+    rig_open(peer);
+    uint64_t last = 0;
+    uint32_t installs = 0;
+    while (last < 2500) {
+        cr_assert(rig_until_ready(&rig, leader, peer, 20000), "%s", peer->last_failure);
+        cr_assert(rig_install(peer));
+        installs++;
+        cr_assert_eq(peer->generation.store, 2, "after %u", installs);
+        cr_assert_gt(peer->generation.committed_index, last);
+        last = peer->generation.committed_index;
+        rig_assert_same(peer, leader, last);
+        peer->facts.commit_index = last;
+    }
+    cr_assert_gt(installs, 2);
+    forget_all(maker);
+}
+
 /* The journal would reach back, but it is too much to hold above the store: a new store comes. A
  * witness has none, and gets the journal. */
 Test(catch_up, a_store_far_behind_is_replaced)

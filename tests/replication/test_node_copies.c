@@ -41,12 +41,13 @@ static bool has_reopened(void *context)
 /* The tail of the log in memory is short, and a follower is away for three epochs: what it needs is
  * only in the leader's files. It is brought a copy, opens it inside the same process, under load,
  * serves, and has the same state; requests that were asked of it meanwhile are answered. */
-static void copy_to_one_left_behind(uint64_t id)
+static void shorten_memory(void)
 {
     for (uint64_t other = 1; other <= cluster.count; other++) {
         struct pump *pump = cluster_pump(&cluster, other);
         pump->options.journal_keep_entries = 1;
         pump->options.log_tail_bytes = 1u << 20;
+        pump->options.log_bytes_max = 12u << 20;
     }
     /* The options count at the next start. */
     for (uint64_t other = 1; other <= cluster.count; other++) {
@@ -54,6 +55,11 @@ static void copy_to_one_left_behind(uint64_t id)
         cluster_start(&cluster, other);
         (void)cluster_settle(&cluster);
     }
+}
+
+static void copy_to_one_left_behind(uint64_t id)
+{
+    shorten_memory();
     uint64_t next = fill_epochs(cluster_leader(&cluster), 0, 2);
     cluster_kill(&cluster, id);
     next = fill_epochs(cluster_settle(&cluster), next, 3);
@@ -105,6 +111,66 @@ Test(node_copies, a_witness_far_behind_is_brought_a_journal)
     cr_assert_gt(status.durable_index, 0);
     cr_assert_leq(status.journal.first_index, status.durable_index + 1);
     cr_assert_geq(status.journal.first_index, status.durable_index - 2, "pruned to the watermark");
+    cluster_deinit(&cluster);
+}
+
+static bool changes_over(void *context)
+{
+    const struct reopening *reopening = context;
+    return pump_event_count(reopening->pump, "node_reinstalling") > reopening->before;
+}
+
+static bool has_opened_copy(void *context)
+{
+    const struct reopening *reopening = context;
+    return pump_status(reopening->pump).reopened_total > reopening->before;
+}
+
+/* A follower gets a copy of the store and entries behind it, and is cut off from everybody in the
+ * moment when it changes over. It applies all that was brought, to the last entry. Meanwhile the
+ * others go on, beyond what they have in memory: the follower goes on from where its journal ends,
+ * with the store that it has. */
+Test(node_copies, what_a_copy_brought_is_applied_without_a_leader)
+{
+    set_up(3);
+    shorten_memory();
+    uint64_t id = cluster_follower(&cluster);
+    uint64_t next = fill_epochs(cluster_leader(&cluster), 0, 2);
+    cluster_kill(&cluster, id);
+    next = fill_epochs(cluster_settle(&cluster), next, 3);
+    for (int i = 0; i < 10; i++) { /* above the newest epoch */
+        struct test_request *request = request_transfers((1ull << 40) + (uint64_t)i, 1);
+        run_well_at(cluster_leader(&cluster), request);
+        request_destroy(request);
+    }
+    cluster_start(&cluster, id);
+    struct pump *pump = cluster_pump(&cluster, id);
+    struct reopening reopening = {.pump = pump};
+    cr_assert(cluster_until(&cluster, changes_over, &reopening));
+    loopback_isolate(&cluster.net, id, true);
+    cr_assert(cluster_until(&cluster, has_opened_copy, &reopening));
+    const uint64_t loaded = pump->node->meta.index;
+    struct node_status status = pump_status(pump);
+    cr_assert_gt(status.journal.last_index, loaded, "nothing to apply: the test is pointless");
+    cluster_turn_ms(&cluster, 1000);
+    status = pump_status(pump);
+    cr_assert_eq(status.applied_index, status.journal.last_index);
+    cr_assert_eq(pump->node->generation.committed_index, status.journal.last_index);
+
+    const struct generation first = pump->node->generation;
+    reopening.before = status.reopened_total;
+    struct consensus_status leads = {0};
+    for (int i = 0; i < 40 && leads.log_first_index <= status.journal.last_index + 1; i++) {
+        next = fill_epochs(cluster_leader(&cluster), next, 1);
+        consensus_status(cluster_pump(&cluster, cluster_leader(&cluster))->node->consensus, &leads);
+    }
+    cr_assert_gt(leads.log_first_index, status.journal.last_index + 1);
+    loopback_isolate(&cluster.net, id, false);
+    cr_assert(cluster_until(&cluster, has_opened_copy, &reopening));
+    (void)cluster_settle(&cluster);
+    cluster_converge(&cluster);
+    cr_assert_gt(pump->node->generation.journal, first.journal);
+    cr_assert_eq(pump->node->generation.store, first.store);
     cluster_deinit(&cluster);
 }
 
