@@ -66,6 +66,9 @@ struct consensus_sink {
     /* Leader: `peer` needs entries that only the journal and the store have (catch_up.h). Repeated
      * until consensus_caught_up(). May be NULL (a cluster of one). */
     void (*falls_behind)(void *context, uint64_t peer);
+    /* Before failed(), with the same text: our journal ends below `index`, which it acknowledged;
+     * these files must never be used again. May be NULL. */
+    void (*condemned)(void *context, uint64_t index, const char *text);
     /* Fail-stop: nothing more will be committed by this process. */
     void (*failed)(void *context, enum status status, const char *text);
 };

@@ -76,8 +76,12 @@ bool consensus_member(const struct consensus_raft *c, unsigned i, struct member 
     return member_parse(server->id, server->address, out) == STATUS_OK;
 }
 
+/* What it acknowledged, as far as it still has it. */
 static uint64_t match_of(const struct consensus_raft *c, uint64_t id)
 {
+    const struct consensus_raft_peer *peer = consensus_find_peer(c, id);
+    if (peer != NULL && peer->lost)
+        return 0;
     return c->raft.state == RAFT_LEADER ? raft_layout_match(&c->raft, id) : 0;
 }
 

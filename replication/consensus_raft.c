@@ -108,6 +108,8 @@ static void tell_failure(struct consensus_raft *c)
     if (c->failure == STATUS_OK || c->failure_told)
         return;
     c->failure_told = true;
+    if (c->condemned_index != 0 && c->options.sink.condemned != NULL)
+        c->options.sink.condemned(c->options.sink.context, c->condemned_index, c->failure_text);
     c->options.sink.failed(c->options.sink.context, c->failure, c->failure_text);
 }
 

@@ -64,6 +64,8 @@ struct consensus_raft_peer {
     uint64_t offered_ns;           /* when that was last said */
     uint64_t behind_told_ns;       /* when the log heard of it */
     uint64_t resume_ns;            /* not before: it gave up */
+    uint64_t acknowledged;         /* in its results of our term: its journal reached so far */
+    bool lost;                     /* and does not any more */
     /* ---- its wall clock ---- */
     bool clock_known;
     int64_t clock_offset_ns;
@@ -133,6 +135,7 @@ struct consensus_raft {
     /* Fail-stop. */
     enum status failure;
     bool failure_told;
+    uint64_t condemned_index; /* not 0: the failure is that we lack this acknowledged entry */
     char failure_text[320];
 
     /* Disk. */

@@ -12,12 +12,36 @@
  * one index and term may differ. Somebody lies, or voted twice because its hard state was put back
  * to an older copy; it is dropped and told of, since one peer's bytes must not end another's
  * process.
+ *
+ * A journal that ends below what it acknowledged lost entries that count as held by a majority, and
+ * perhaps votes. libraft takes such a node's rejections for old ones that are late; but a lane is
+ * in order, so a leader that gets one at or below what the peer acknowledged in this term tells the
+ * peer, and the peer, if it is true, stops and quarantines its files. This cannot be a false alarm.
+ * Say that P acknowledged index a to L, leader of term t. P had synced its log up to a, and it was
+ * equal to L's (the guard's S1). Now P, its term t still, follows L, and its journal ends below a
+ * with an entry of a term not above t. What shortens a journal?
+ *  - Truncation, by a leader whose entry differs. One of a later term raises P's term, and L's word
+ *    is of another one then. L itself never differs from its own log, which only grows; one of an
+ *    earlier term is not listened to any more, and what it truncated was gone before P answered
+ *    in t.
+ *  - A copy put in place by catch-up. It ends before P's journal only if its last entry, committed,
+ *    differs from P's at that index (fetch_may_replace). Had P's been acknowledged to L it would be
+ *    L's; and what is committed in a term up to t is in L's log. So the entry is of a later term
+ *    than t: that is excluded by the journal's last term.
+ *  - A restart: it brings back all that was synced. Memory is looked at as well, which is ahead of
+ *    the journal while entries are being written, and behind while a truncation waits for it.
+ *  - Another node under P's id: the handshake refuses its incarnation; and once the member is
+ *    another one, libraft's match begins at 0, and no more than that is said.
+ * A message that is late or comes twice is of an older term, or still true. Only L's own term is
+ * covered: what was acknowledged to earlier leaders nobody remembers.
  */
 #include "core/invariant.h"
 #include "replication/consensus_raft_internal.h"
 #include "replication/raft_layout.h"
 #include "replication/raft_layout_drive.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MALFORMED_EVENT_NS 1000000000ull
@@ -124,26 +148,60 @@ static void receive_append_entries(struct consensus_raft *c, uint64_t from,
     consensus_lead_heard(c);
 }
 
-/* Whom we count among those that hold an entry lacks it: its files were put back to an older copy,
- * or its disk lost what it had said to be synced. libraft takes such a rejection for an old one
- * that is late, but a lane is in order: what was acknowledged was acknowledged before. It stays
- * without entries from us, and should stop: it may have lost votes that it gave as well. */
+/* ---- what was acknowledged and is gone ---- */
+
 static void note_lost_entries(struct consensus_raft *c, uint64_t from,
                               const struct raft_append_entries_result *result)
 {
-    if (!consensus_leads(c) || result->term != c->raft.current_term || result->rejected == 0)
+    if (!consensus_leads(c) || result->term != c->raft.current_term)
         return;
-    const struct raft_layout_peer peer = raft_layout_peer(&c->raft, from);
+    struct consensus_raft_peer *peer = consensus_peer(c, from);
+    if (result->rejected == 0) {
+        peer->lost = false; /* it holds what we asked about */
+        if (result->last_log_index > peer->acknowledged)
+            peer->acknowledged = result->last_log_index;
+        return;
+    }
+    /* Nothing is known of who came under this id just now: the match is 0. */
+    const struct raft_layout_peer progress = raft_layout_peer(&c->raft, from);
+    const uint64_t index =
+        progress.match < peer->acknowledged ? progress.match : peer->acknowledged;
+    if (!progress.known || result->rejected > index)
+        return;
+    peer->lost = true;
+    const struct raft_message_view view = {
+        .type = MESSAGE_LOST_ENTRIES,
+        .lost_entries = {.term = c->raft.current_term, .index = index}};
+    raft_io_say(c, from, &view); /* once for each rejection */
     const uint64_t now = consensus_now_ns(c);
-    if (!peer.known || result->rejected > peer.match ||
-        (c->lost_told_ns != 0 && now - c->lost_told_ns < LOST_EVENT_NS))
+    if (c->lost_told_ns != 0 && now - c->lost_told_ns < LOST_EVENT_NS)
         return;
     c->lost_told_ns = now;
     consensus_event(c, "peer_lost_entries",
                     "a member lacks entries that it had acknowledged as durable: its files are an "
-                    "older copy, or its disk lost them; stop it now, and rebuild it under a new id "
-                    "with `tally node repair`",
-                    from, peer.match);
+                    "older copy, or its disk lost them; it stops when it hears of it; rebuild it "
+                    "under a new id with `tally node repair`",
+                    from, index);
+}
+
+static void receive_lost_entries(struct consensus_raft *c, uint64_t from,
+                                 const struct raft_message_view *view)
+{
+    const uint64_t term = view->lost_entries.term, index = view->lost_entries.index;
+    struct journal_position position;
+    journal_position(c->options.journal, &position);
+    if (c->raft.state != RAFT_FOLLOWER || term != c->raft.current_term ||
+        raft_layout_leader(&c->raft) != from || position.last_index >= index ||
+        position.last_term > term || consensus_last_index(c) >= index || c->failure != STATUS_OK)
+        return;
+    char text[sizeof c->failure_text];
+    snprintf(text, sizeof text,
+             "entry %" PRIu64 " was acknowledged to node %" PRIu64 " in term %" PRIu64
+             ", but the journal ends at %" PRIu64 ": an older copy of the files, or a disk that "
+             "lost entries; quarantined: keep a copy for an inquiry, then run `tally node repair`",
+             index, from, term, position.last_index);
+    c->condemned_index = index;
+    consensus_fail(c, STATUS_CORRUPT, text);
 }
 
 static void receive_append_result(struct consensus_raft *c, uint64_t from,
@@ -245,6 +303,9 @@ static void dispatch(struct consensus_raft *c, uint64_t from, const struct raft_
         break;
     case MESSAGE_WATERMARK:
         receive_watermark(c, from, view);
+        break;
+    case MESSAGE_LOST_ENTRIES:
+        receive_lost_entries(c, from, view);
         break;
     default:
         break;

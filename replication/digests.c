@@ -60,12 +60,8 @@ static void quarantine(struct digests *digests, const struct digest_entry *ours,
              "differ from the cluster's and are quarantined; keep a copy for an inquiry, then run "
              "`tally node repair`",
              agreed->index, own, other);
-    enum status status = files_replace(digests->files, QUARANTINE_FILE, text, strlen(text));
-    notify_event(digests->notify, "quarantined",
-                 status == STATUS_OK
-                     ? "the state differs from the leader's: this node stops for good"
-                     : "the state differs from the leader's, and that could not be written down",
-                 agreed->index, status);
+    quarantine_write(digests->files, digests->notify, "the state differs from the leader's",
+                     agreed->index, text);
     notify_fail(digests->notify, STATUS_CORRUPT, text);
 }
 
@@ -110,6 +106,17 @@ void digests_propose(struct digests *digests, struct consensus *consensus)
     if (status != STATUS_BUSY && status != STATUS_READ_ONLY && status != STATUS_NOT_READY &&
         status != STATUS_NO_MEMORY)
         notify_fail(digests->notify, status, "the journal refused an entry");
+}
+
+void quarantine_write(const struct files *files, const struct notify *notify, const char *what,
+                      uint64_t index, const char *text)
+{
+    enum status status = files_replace(files, QUARANTINE_FILE, text, strlen(text));
+    char told[160];
+    snprintf(told, sizeof told, "%s%s", what,
+             status == STATUS_OK ? ": this node stops for good"
+                                 : ", and that could not be written down");
+    notify_event(notify, "quarantined", told, index, status);
 }
 
 enum status quarantine_read(const struct files *files, char *out_text, size_t capacity)

@@ -15,7 +15,7 @@
 #define DIGEST_INTERVAL 256
 #define DIGESTS_KEPT    64
 
-/* In the data directory: it says that these files differ from the cluster's. Removed by repair. */
+/* In the data directory: it says why these files must not be used. Repair moves it aside. */
 #define QUARANTINE_FILE "quarantine"
 
 /* Payload of a JOURNAL_DIGEST entry. */
@@ -50,6 +50,10 @@ void digests_begin_term(struct digests *digests);
 /* The newest that was noted; NULL when none was. */
 const struct digest_entry *digests_newest(const struct digests *digests);
 
+/* Before a fail-stop: the directory is quarantined, durably, and that is told. `text`: why, and
+ * what to do, in one line; `what` is the same in short. */
+void quarantine_write(const struct files *files, const struct notify *notify, const char *what,
+                      uint64_t index, const char *text);
 /* STATUS_OK when the directory is quarantined; STATUS_NOT_FOUND when it is not. `out_text` holds
  * why, in one line. */
 enum status quarantine_read(const struct files *files, char *out_text, size_t capacity);

@@ -81,7 +81,7 @@ struct node_options {
      *   clock_behind             ns ahead of the clock    0
      *   entry_refused            bytes                    requests
      *   leader_changed           node that leads          term
-     *   quarantined              index compared           status of writing it down
+     *   quarantined              index compared or lost   status of writing it down
      *   leader_disk_stuck        status of the transfer   try
      *   clock_skew               ms from the median       status of the transfer
      *   node_reinstalling        applied index            0

@@ -85,6 +85,13 @@ static void consensus_falls_behind(void *context, uint64_t peer)
         catch_up_offer(node->catch_up, peer);
 }
 
+static void consensus_condemned(void *context, uint64_t index, const char *text)
+{
+    struct node *node = context;
+    quarantine_write(&node->files, &node->notify, "entries are lost that were acknowledged", index,
+                     text);
+}
+
 static void consensus_failed(void *context, enum status status, const char *text)
 {
     struct node *node = context;
@@ -108,6 +115,7 @@ static enum status make_consensus(struct node *node, struct node_error *error)
         .sink = {.context = node,
                  .news = consensus_news,
                  .falls_behind = consensus_falls_behind,
+                 .condemned = consensus_condemned,
                  .failed = consensus_failed},
         .election_ms = node->options.election_ms,
         .heartbeat_ms = node->options.heartbeat_ms,

@@ -13,6 +13,7 @@
  *   READ_INDEX             8 term  16 sequence                                          = 24
  *   READ_INDEX_RESULT      8 term  16 sequence  24 index  32 ready u8  33 zero[7]       = 40
  *   WATERMARK              8 term  16 index                                             = 24
+ *   LOST_ENTRIES           8 term  16 index, not 0                                      = 24
  *
  *   entry in a region      0 term  8 type u16  10 zero u16  12 size u32  16 payload, zeros to 8
  *
@@ -168,6 +169,7 @@ static size_t fixed_size(enum message_type type)
     case MESSAGE_PROBE:
     case MESSAGE_READ_INDEX:
     case MESSAGE_WATERMARK:
+    case MESSAGE_LOST_ENTRIES:
         return 24;
     default:
         return 0;
@@ -282,6 +284,12 @@ static enum status decode_body(const uint8_t *bytes, size_t size, struct raft_me
         out->watermark.term = get_u64(bytes + 8);
         out->watermark.index = get_u64(bytes + 16);
         return STATUS_OK;
+    case MESSAGE_LOST_ENTRIES:
+        out->lost_entries.term = get_u64(bytes + 8);
+        out->lost_entries.index = get_u64(bytes + 16);
+        return out->lost_entries.index > 0 && out->lost_entries.index <= UINT64_MAX / 2
+                   ? STATUS_OK
+                   : STATUS_INVALID;
     default:
         return STATUS_INVALID;
     }
@@ -367,6 +375,10 @@ size_t raft_message_encode(const struct raft_message_view *view,
     case MESSAGE_WATERMARK:
         put_u64(out + 8, view->watermark.term);
         put_u64(out + 16, view->watermark.index);
+        break;
+    case MESSAGE_LOST_ENTRIES:
+        put_u64(out + 8, view->lost_entries.term);
+        put_u64(out + 16, view->lost_entries.index);
         break;
     default:
         return 0;

@@ -77,6 +77,9 @@ struct raft_message_view {
         struct {
             uint64_t term, index;
         } watermark;
+        struct {
+            uint64_t term, index; /* acknowledged in this term */
+        } lost_entries;
     };
 };
 

@@ -216,7 +216,7 @@ static const struct event_row event_table[EVENT_COUNT] = {
         {"peer_lost_entries",
          LOG_LEVEL_ERROR,
          6,
-         "A member lacks entries that it had acknowledged: stop it, rebuild it under a new id.",
+         "A member lacks entries that it had acknowledged: it stops; rebuild it under a new id.",
          {"peer", "match_index"}},
     [EVENT_PEER_MALFORMED] =
         {"peer_malformed",
@@ -273,12 +273,13 @@ static const struct event_row event_table[EVENT_COUNT] = {
          6,
          "The files that were fetched could not be put in place; the old ones stay.",
          {"status", NULL}},
-    [EVENT_QUARANTINED] = {"quarantined",
-                           LOG_LEVEL_ERROR,
-                           0,
-                           "The state here differs from the leader's: the files are kept aside for "
-                           "inquiry, the process exits.",
-                           {"at_index", "status"}},
+    [EVENT_QUARANTINED] =
+        {"quarantined",
+         LOG_LEVEL_ERROR,
+         0,
+         "The state here differs from the leader's, or entries are gone that were "
+         "acknowledged: the files are kept aside for inquiry, the process exits.",
+         {"at_index", "status"}},
     [EVENT_PEER_UP] =
         {"peer_up", LOG_LEVEL_INFO, 60, "Connected to a member, both ways.", {"peer", "lane"}},
     [EVENT_PEER_DOWN] =

@@ -174,6 +174,12 @@ static void sink_falls_behind(void *context, uint64_t peer)
     ((struct cluster_node *)context)->behind_count[peer - 1]++;
 }
 
+static void sink_condemned(void *context, uint64_t index, const char *text)
+{
+    (void)text;
+    ((struct cluster_node *)context)->condemned = index;
+}
+
 static void sink_failed(void *context, enum status status, const char *text)
 {
     struct cluster_node *node = context;
@@ -344,6 +350,7 @@ void cluster_start(struct cluster *cluster, uint32_t place)
         .sink = {.context = node,
                  .news = sink_news,
                  .falls_behind = sink_falls_behind,
+                 .condemned = sink_condemned,
                  .failed = sink_failed},
         .log_bytes_max = cluster->log_bytes_max,
         .tail_bytes = cluster->tail_bytes,
@@ -354,6 +361,7 @@ void cluster_start(struct cluster *cluster, uint32_t place)
     cr_assert_eq(status, STATUS_OK, "%s", node->failure);
     node->alive = true;
     node->failed = false;
+    node->condemned = 0;
     struct consensus_status now;
     consensus_status(node->consensus, &now);
     node->pulled = now.consumed_index;

@@ -62,6 +62,7 @@ struct cluster_node {
     uint32_t behind_count[CLUSTER_NODES_MAX];
     uint32_t events, news;
     uint32_t lost_told; /* that a peer lost what it had acknowledged */
+    uint64_t condemned; /* index that this node lost itself */
 };
 
 struct cluster {

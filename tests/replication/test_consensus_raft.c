@@ -553,35 +553,81 @@ static void copy_files(const char *from, const char *to)
 }
 
 /* A follower comes back with an older copy of its files. The leader counts entries on it that it
- * does not have: that is told, within a heartbeat, and again. */
-Test(consensus_raft, a_member_that_lost_what_it_acknowledged_is_told_of)
+ * does not have: within a heartbeat that is told, and the follower stops, and stops again as often
+ * as it is started. */
+Test(consensus_raft, a_member_that_lost_what_it_acknowledged_stops)
 {
     char copy[] = "/tmp/consensus_copy_XXXXXX";
     cr_assert_not_null(mkdtemp(copy));
     struct cluster *cluster = started(3);
     uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    struct cluster_node *node = &cluster->nodes[other];
     cluster_commit(cluster, 100);
     cluster_stop(cluster, other);
-    copy_files(cluster->nodes[other].directory, copy);
+    copy_files(node->directory, copy);
     cluster_start(cluster, other);
     for (int i = 0; i < 20; i++)
         cluster_commit(cluster, 100);
     cluster_crash(cluster, other);
     cluster_start(cluster, other);
-    cluster_commit(cluster, 100);
+    const uint64_t acknowledged = cluster_commit(cluster, 100);
     cluster_run(cluster, 300);
     cr_assert_eq(cluster->nodes[leader].lost_told, 0, "a crash loses nothing");
+    cr_assert_not(node->failed);
+    for (uint32_t life = 1; life <= 2; life++) {
+        cluster_crash(cluster, other);
+        copy_files(copy, node->directory);
+        cluster_start(cluster, other);
+        cluster_run(cluster, 300);
+        cr_assert_eq(cluster_leader(cluster), leader);
+        cr_assert_eq(cluster->nodes[leader].lost_told, life);
+        cr_assert(node->failed);
+        cr_assert_eq(node->condemned, acknowledged);
+        cr_assert_not_null(strstr(node->failure, "tally node repair"), "%s", node->failure);
+        struct consensus_peer peers[3];
+        cr_assert_eq(consensus_peers(cluster->nodes[leader].consensus, peers, 3), 3);
+        for (uint32_t i = 0; i < 3; i++)
+            cr_assert(peers[i].member.node_id != other + 1 || peers[i].match_index == 0);
+        cluster_run(cluster, 10000);
+    }
     cluster_crash(cluster, other);
-    copy_files(copy, cluster->nodes[other].directory);
-    cluster_start(cluster, other);
-    cluster_run(cluster, 300);
-    cr_assert_eq(cluster_leader(cluster), leader);
-    cr_assert_eq(cluster->nodes[leader].lost_told, 1);
-    cluster_run(cluster, 10000);
-    cr_assert_eq(cluster->nodes[leader].lost_told, 2);
+    cluster_commit(cluster, 100);
     char command[128];
     snprintf(command, sizeof command, "rm -r '%s'", copy);
     cr_assert_eq(system(command), 0);
+    cluster_destroy(cluster);
+}
+
+static void say_lost(struct cluster *cluster, uint32_t from, uint32_t to, uint64_t term,
+                     uint64_t index)
+{
+    uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
+    const struct raft_message_view view = {.type = MESSAGE_LOST_ENTRIES,
+                                           .lost_entries = {.term = term, .index = index}};
+    size_t size = raft_message_encode(&view, (uint8_t *)bytes);
+    consensus_receive(cluster->nodes[to].consensus, from + 1, bytes, size);
+    cluster_run(cluster, 20);
+}
+
+/* That a node lost entries is believed of nobody but the leader of the node's own term, and not
+ * against its own journal. */
+Test(consensus_raft, whoever_has_what_it_acknowledged_does_not_stop)
+{
+    struct cluster *cluster = started(3);
+    uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    struct cluster_node *node = &cluster->nodes[other];
+    uint64_t last = cluster_commit(cluster, 100), term = cluster_status(cluster, other).term;
+    say_lost(cluster, leader, other, term, last);
+    say_lost(cluster, leader, other, term - 1, last + 1);
+    say_lost(cluster, leader, other, term + 1, last + 1);
+    say_lost(cluster, 2, other, term, last + 1);
+    say_lost(cluster, other, leader, term, last + 1);
+    cr_assert_not(node->failed);
+    cr_assert_not(cluster->nodes[leader].failed);
+    cluster_commit(cluster, 100);
+    say_lost(cluster, leader, other, term, last + 2);
+    cr_assert(node->failed);
+    cr_assert_eq(node->condemned, last + 2);
     cluster_destroy(cluster);
 }
 
@@ -676,7 +722,8 @@ static void live_through(uint32_t count, uint64_t seed)
     cr_assert_gt(cluster_commit(cluster, 100), acknowledged, "seed %lu", seed);
     cr_assert_gt(acknowledged, 20, "seed %lu: nothing much happened", seed);
     for (uint32_t i = 0; i < count; i++)
-        cr_assert_eq(cluster->nodes[i].lost_told, 0, "seed %lu: nobody lost anything", seed);
+        cr_assert(cluster->nodes[i].lost_told == 0 && cluster->nodes[i].condemned == 0,
+                  "seed %lu: nobody lost anything", seed);
     cluster_destroy(cluster);
 }
 

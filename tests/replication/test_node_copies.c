@@ -287,3 +287,47 @@ Test(node_copies, a_replica_that_differs_quarantines_itself)
     request_destroy(request);
     cluster_deinit(&cluster);
 }
+
+/* ---- files put back ---- */
+
+static void copy_directory(const char *from, const char *to)
+{
+    char command[2 * PUMP_PATH_MAX + 64];
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+    cr_assert_eq(system(command), 0);
+}
+
+/* A follower's directory is put back to what it was before some transfers that it acknowledged: it
+ * stops when its leader says so, does not start again, and the others go on. */
+Test(node_copies, a_directory_that_was_put_back_is_quarantined)
+{
+    set_up(3);
+    uint64_t follower = cluster_follower(&cluster);
+    struct pump *pump = cluster_pump(&cluster, follower);
+    char copy[PUMP_PATH_MAX + 8];
+    snprintf(copy, sizeof copy, "%s.copy", pump->directory);
+    cluster_kill(&cluster, follower);
+    copy_directory(pump->directory, copy);
+    cluster_start(&cluster, follower);
+    (void)cluster_settle(&cluster);
+    for (uint64_t number = 0; number < 10; number++) {
+        struct test_request *request = request_transfers(number, 1);
+        run_well_at(follower, request);
+        request_destroy(request);
+    }
+    cluster_converge(&cluster);
+    cluster_kill(&cluster, follower);
+    copy_directory(copy, pump->directory);
+    cluster_start(&cluster, follower);
+    cr_assert(cluster_until(&cluster, follower_has_failed, pump));
+    cr_assert_eq(pump_status(pump).error.status, STATUS_CORRUPT);
+    cr_assert_eq(pump_event_count(pump, "quarantined"), 1);
+    pump_close(pump);
+    cr_assert_eq(pump_open(pump), STATUS_CORRUPT);
+    cr_assert_not_null(strstr(pump->error.text, "was acknowledged"), "%s", pump->error.text);
+    cr_assert_not_null(strstr(pump->error.text, "tally node repair"), "%s", pump->error.text);
+    struct test_request *request = request_transfers(10, 1);
+    run_well_at(cluster_settle(&cluster), request);
+    request_destroy(request);
+    cluster_deinit(&cluster);
+}
