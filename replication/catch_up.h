@@ -12,7 +12,8 @@
  *                             ◄──── DONE ───
  *
  * One value serves both sides: at most CATCH_UP_SERVED_MAX peers at a time, and one copy of our
- * own. Who leads matters only for offers: what is passed on is committed, whoever passes it on.
+ * own. Who leads matters only for offers, which are taken from the leader that
+ * consensus follows: what is passed on is committed, whoever passes it on.
  *
  * Everything on the loop thread but catch_up_job_step(), which reads and writes the files. Nothing
  * here is fail-stop: a copy that fails is thrown away and offered again.
@@ -35,6 +36,7 @@ struct catch_up;
 /* What consensus knows at this moment. */
 struct catch_up_facts {
     uint64_t term;
+    uint64_t leader_id; /* whom we follow in that term; 0: nobody, or not known */
     bool leads;
     uint64_t commit_index;
     uint64_t applied_index;   /* 0 .. commit_index */

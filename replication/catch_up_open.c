@@ -11,6 +11,10 @@
  * it: store and journal. That is how a node that was away for a minute copies a minute, and how a
  * witness, who has no store, can bring a data node up to date.
  *
+ * An offer counts only from the leader that consensus follows, in its term. Any member could name a
+ * high term, and have us replace our files by what it says is committed; a leader that we do not
+ * know yet is known with its next heartbeat, and repeats the offer every second.
+ *
  * An entry that we know to be committed and that the server has otherwise means two histories in
  * one cluster: nothing is replaced then.
  */
@@ -201,8 +205,8 @@ void fetch_receive_offer(struct catch_up *c, uint64_t from, const struct catch_u
     struct catch_up_facts facts;
     uint64_t index;
     c->options.facts(c->options.context, &facts);
-    if (c->stopping || offer->term < facts.term || (facts.leads && offer->term == facts.term))
-        return; /* of a leader that was */
+    if (c->stopping || facts.leads || offer->term != facts.term || from != facts.leader_id)
+        return; /* of a leader that was, or that is not known yet: it is repeated */
     switch (fetch->phase) {
     case FETCH_READY:
     case FETCH_TAKEN:

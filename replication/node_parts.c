@@ -185,6 +185,7 @@ static void catch_up_ask(void *context, struct catch_up_facts *out)
     consensus_status(node->consensus, &consensus);
     *out = (struct catch_up_facts){
         .term = consensus.term,
+        .leader_id = consensus.leader_id,
         .leads = consensus.leads,
         .commit_index = consensus.commit_index,
         .applied_index = consensus.consumed_index,

@@ -323,6 +323,12 @@ static void get_facts(void *context, struct catch_up_facts *out)
     *out = side->facts;
     if (!side->applies_later)
         out->applied_index = out->commit_index;
+    if (side->facts.leads) {
+        out->leader_id = side->id;
+    } else if (side->rig->followed != NULL) {
+        out->term = side->rig->followed->facts.term;
+        out->leader_id = side->rig->followed->id;
+    }
 }
 
 static void note_caught_up(void *context, uint64_t peer, uint64_t index)
@@ -581,6 +587,7 @@ void rig_round(struct rig *rig)
 bool rig_until_ready(struct rig *rig, struct rig_side *leader, struct rig_side *side,
                      uint32_t rounds)
 {
+    rig->followed = leader;
     for (uint32_t i = 0; i < rounds && !side->ready; i++) {
         if (rig->now_ns - rig->offered_ns >= 1000 * NS_PER_MS) {
             catch_up_offer(leader->catch_up, side->id);

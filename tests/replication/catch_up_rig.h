@@ -54,7 +54,8 @@ struct rig {
     uint64_t seed;
     uint64_t now_ns, offered_ns;
     struct rig_side sides[RIG_SIDES];
-    struct rig_link *links; /* [from][to][lane] */
+    const struct rig_side *followed; /* by all that do not lead themselves; NULL: nobody */
+    struct rig_link *links;          /* [from][to][lane] */
     /* Chance per message on BULK, out of 1000: the connection is cut; a bit of it is flipped. */
     uint32_t cut_chance, flip_chance;
     uint32_t cuts, flips;

@@ -333,6 +333,7 @@ Test(catch_up, three_peers_are_served_in_turn)
     struct rig_side *b = rig_make(&rig, 2, false);
     rig_open(a);
     rig_open(b);
+    rig.followed = leader;
     for (int i = 0; i < 40000 && !(a->ready && b->ready); i++) {
         if (i % 1000 == 0) {
             catch_up_offer(leader->catch_up, 2);
@@ -360,6 +361,7 @@ Test(catch_up, a_stranger_is_not_served)
     rig_open(liar);
     liar->facts = leader->facts; /* offers what it does not have, so the stranger asks */
     rig.before_delivery = watch_opened;
+    rig.followed = liar;
     catch_up_offer(liar->catch_up, 3);
     for (int i = 0; i < 2000; i++)
         rig_round(&rig);
@@ -367,6 +369,31 @@ Test(catch_up, a_stranger_is_not_served)
     struct catch_up_progress progress;
     catch_up_served(leader->catch_up, 3, &progress);
     cr_assert_not(progress.active);
+    forget_all(maker);
+}
+
+/* Offers count from the leader that the node follows: not from another member, whatever term it
+ * names, and from nobody as long as nobody is followed. */
+Test(catch_up, an_offer_of_whoever_is_not_followed_is_passed_over)
+{
+    rig_init(&rig, 17);
+    struct epoch_maker *maker = rig_maker();
+    struct rig_side *leader = make_leader(0, maker, DURABLE);
+    struct rig_side *joiner = rig_make(&rig, 1, false);
+    struct rig_side *followed = rig_make(&rig, 2, false);
+    rig_open(joiner);
+    rig_open(followed);
+    for (uint64_t term = 8; term <= 10; term++) {
+        followed->facts = (struct catch_up_facts){.term = term, .leads = true};
+        rig.followed = term == 10 ? NULL : followed;
+        catch_up_offer(leader->catch_up, joiner->id);
+        for (int i = 0; i < 100; i++)
+            rig_round(&rig);
+        struct catch_up_progress progress;
+        catch_up_own(joiner->catch_up, &progress);
+        cr_assert_not(progress.active, "term %lu", (unsigned long)term);
+    }
+    cr_assert(rig_until_ready(&rig, leader, joiner, 20000), "%s", joiner->last_failure);
     forget_all(maker);
 }
 
