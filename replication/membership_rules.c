@@ -7,6 +7,11 @@
  * member, for the site rule, which is about safety. That less is survived for the moment between
  * the two steps of a replacement is accepted.
  *
+ * Ids are not used again: another node under the id of one that was removed could vote a second
+ * time in a term in which the old one did. Only the ids of present members can be refused here: the
+ * table is libraft's configuration, which has no place for who was removed, and what history the
+ * journal has of it is pruned. The rest is the operator's list.
+ *
  * "Survived" counts who is connected at this moment, so that a command is not refused for a loss
  * that would be the end already today.
  */
@@ -71,8 +76,9 @@ static enum status check_member(const struct membership_view *view,
         if (!is_same(present, member))
             return node_refuse(error, STATUS_EXISTS,
                                "node %" PRIu64 " is a member already, with another site, kind or "
-                               "address (%s, %s): remove it before it is added anew",
-                               member->node_id, present->site, present->address);
+                               "address (%s, %s), which do not change: make a new directory with "
+                               "an id that was never used, and replace node %" PRIu64 " by it",
+                               member->node_id, present->site, present->address, member->node_id);
         return STATUS_OK;
     }
     if (view->table.count == MEMBERS_MAX)

@@ -361,6 +361,7 @@ Test(membership, refusals_tell_what_stands_in_the_way)
         {"A B W A", 'd', 2, 0, 0, STATUS_INVALID, "site A alone"},
         {"A B", 'r', 2, 3, 'A', STATUS_INVALID, "site A alone"},
         {"A B W", 'a', 0, 2, 'A', STATUS_EXISTS, "another site"},
+        {"A B W", 'a', 0, 2, 'A', STATUS_EXISTS, "id that was never used, and replace node 2"},
         {"A B W", 'a', 0, 0, 'A', STATUS_INVALID, "not valid"},
         {"A B W", 'a', 0, 4, '/', STATUS_INVALID, "not valid"},
         {"A? A? A? A? A? A? A? A? A", 'a', 0, 10, 'B', STATUS_INVALID, "there are 9 members"},
