@@ -91,7 +91,7 @@ Test(lookup, a_name_is_answered_once_with_addresses_or_a_reason)
     cr_assert_eq(uv_loop_init(&loop), 0);
     memset(long_name, 'h', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = '\0';
-    cr_assert_eq(lookup_start(&good.lookup, &loop, "localhost", 7, asked_cb, &error), STATUS_OK);
+    cr_assert_eq(lookup_start(&good.lookup, &loop, "127.1", 7, asked_cb, &error), STATUS_OK);
     cr_assert_eq(lookup_start(&bad.lookup, &loop, "nowhere.invalid", 7, asked_cb, &error),
                  STATUS_OK);
     cr_assert_eq(lookup_start(&refused.lookup, &loop, long_name, 7, asked_cb, &error),
