@@ -52,6 +52,7 @@ PLANTED = ("reply_before_commit", "request_window_off", "sync_off")
 CLIENTS_PER_SITE = 6
 PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 180        # all clients' end, and the cluster's rest
+SETTLE_SECONDS_PLANTED = 60 # a cluster with a planted fault may never come to rest: then it is found
 STALL_SECONDS = 90          # the longest time without the answers that are waited for
 SETTINGS = {"journal": {"segment_bytes": 2 << 20},
             "cluster": {"log_tail_bytes": 64 << 10},    # so that catch-ups happen
@@ -72,6 +73,7 @@ class Loop:
         os.mkdir(self.logs)
         security = cluster.Security(scratch)
         self.power = Power(arguments.build, everything=arguments.planted == "sync_off")
+        self.settle_seconds = SETTLE_SECONDS_PLANTED if arguments.planted else SETTLE_SECONDS
         self.sites = sites_of.Sites(cluster.Programs(arguments.build), security,
                                     schema.compile_project(), os.path.join(scratch, "sites"),
                                     TOPOLOGIES[arguments.topology], SETTINGS)
@@ -156,13 +158,13 @@ class Loop:
 
     def settle(self):
         self.sites.mend()
-        end = time.monotonic() + SETTLE_SECONDS
+        end = time.monotonic() + self.settle_seconds
         for client in self.clients:
             client.process.stdin.close()
         for client in self.clients:
             client.settle(max(1, end - time.monotonic()))
         try:
-            self.sites.settle(SETTLE_SECONDS)
+            self.sites.settle(self.settle_seconds)
         except cluster.Failure as failure:
             self.check()
             if sites_of.DIVERGED in str(failure):
