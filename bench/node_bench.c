@@ -9,8 +9,8 @@
  */
 #include "core/bounds.h"
 #include "replication/environment.h"
-#include "replication/node.h"
-#include "replication/propose.h"
+#include "replication/node/node.h"
+#include "replication/node/propose.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,9 +2,9 @@
 #ifndef TALLY_SERVER_DAEMON_INTERNAL_H
 #define TALLY_SERVER_DAEMON_INTERNAL_H
 
-#include "replication/node.h"
-#include "replication/node_cluster.h"
-#include "replication/peers.h"
+#include "replication/node/node.h"
+#include "replication/node/node_cluster.h"
+#include "replication/peers/peers.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/dispatch.h"

@@ -10,8 +10,8 @@
 #ifndef TALLY_SERVER_DISPATCH_H
 #define TALLY_SERVER_DISPATCH_H
 
-#include "replication/node.h"
-#include "replication/node_cluster.h"
+#include "replication/node/node.h"
+#include "replication/node/node_cluster.h"
 #include "server/authorize.h"
 #include "server/grpc.h"
 #include "server/log.h"

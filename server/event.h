@@ -32,7 +32,7 @@ enum event {
     EVENT_REQUEST_MALFORMED,
     EVENT_BUSY,
     EVENT_OPS_HTTP_FAILED,
-    /* Reported by the node (replication/node.h). */
+    /* Reported by the node (replication/node/node.h). */
     EVENT_JOURNAL_TORN_TAIL_CUT,
     EVENT_STORE_REBUILDING,
     EVENT_NODE_REPLAY_STARTED,
@@ -73,7 +73,7 @@ enum event {
     EVENT_NODE_REINSTALLING,
     EVENT_REINSTALL_FAILED,
     EVENT_QUARANTINED,
-    /* Reported by the connections between nodes (replication/peers.h). */
+    /* Reported by the connections between nodes (replication/peers/peers.h). */
     EVENT_PEER_UP,
     EVENT_PEER_DOWN,
     EVENT_PEER_REFUSED,
@@ -106,8 +106,8 @@ enum event event_by_name(const char *name, enum event otherwise);
 enum log_level event_level(enum event event);
 /* One sentence for docs/operations-node.md and the metric's readers. */
 const char *event_meaning(enum event event);
-/* Key of the first or second number that the node reports with the event (replication/node.h); NULL
- * when it has none. */
+/* Key of the first or second number that the node reports with the event (replication/node/node.h);
+ * NULL when it has none. */
 #define EVENT_NUMBER_COUNT 2
 const char *event_number_name(enum event event, unsigned number);
 /* Lines of this event per minute before the rest is only counted; 0 = no bound. */

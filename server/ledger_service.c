@@ -10,7 +10,7 @@
  * outcomes are answers rather than refusals.
  */
 #include "core/invariant.h"
-#include "replication/propose.h"
+#include "replication/node/propose.h"
 #include "server/buffer_pool.h"
 #include "server/dispatch.h"
 

@@ -5,8 +5,8 @@
 #ifndef TALLY_SERVER_PROBE_CLUSTER_H
 #define TALLY_SERVER_PROBE_CLUSTER_H
 
-#include "replication/node_cluster.h"
-#include "replication/peers.h"
+#include "replication/node/node_cluster.h"
+#include "replication/peers/peers.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -17,7 +17,7 @@
 
 #include "chaos/sim/twin.h"
 #include "core/invariant.h"
-#include "replication/node_internal.h"
+#include "replication/node/node_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

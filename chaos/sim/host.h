@@ -14,8 +14,8 @@
 #include "chaos/sim/plant.h"
 #include "chaos/sim/world.h"
 #include "replication/environment.h"
-#include "replication/node.h"
-#include "replication/node_jobs.h"
+#include "replication/node/node.h"
+#include "replication/node/node_jobs.h"
 
 #define HOST_DIRECTORY "/data"
 

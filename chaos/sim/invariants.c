@@ -5,7 +5,7 @@
  */
 #include "chaos/sim/invariants.h"
 
-#include "replication/node_internal.h"
+#include "replication/node/node_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #define TALLY_CHAOS_SIM_MEMBERS_H
 
 #include "chaos/sim/host.h"
-#include "replication/node_cluster.h"
+#include "replication/node/node_cluster.h"
 
 #define MEMBERS_TASKS_MAX 16
 

@@ -8,7 +8,7 @@
 #include "chaos/sim/oracle.h"
 
 #include "core/invariant.h"
-#include "replication/propose.h"
+#include "replication/node/propose.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "chaos/sim/plant.h"
 
 #include "core/invariant.h"
-#include "replication/consensus_raft_internal.h"
+#include "replication/consensus/consensus_raft_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef TALLY_CHAOS_SIM_PLANT_H
 #define TALLY_CHAOS_SIM_PLANT_H
 
-#include "replication/consensus.h"
+#include "replication/consensus/consensus.h"
 
 /* Entries that were handed out before they were committed. One per process of a node. */
 struct plant {

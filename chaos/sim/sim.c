@@ -8,7 +8,7 @@
  */
 #include "chaos/sim/sim.h"
 
-#include "replication/node_internal.h"
+#include "replication/node/node_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

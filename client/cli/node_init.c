@@ -18,7 +18,7 @@
 #include "client/cli/output.h"
 #include "client/cli/principals.h"
 #include "core/command.h"
-#include "replication/node.h"
+#include "replication/node/node.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

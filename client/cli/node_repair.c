@@ -19,7 +19,7 @@
 #include "client/cli/output.h"
 #include "replication/directory.h"
 #include "replication/environment.h"
-#include "replication/node.h"
+#include "replication/node/node.h"
 
 #include <errno.h>
 #include <inttypes.h>

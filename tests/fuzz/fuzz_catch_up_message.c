@@ -4,7 +4,7 @@
  * decoder, as it does when messages are handed out; entries inside of journal data are walked.
  */
 #include "core/bounds.h"
-#include "replication/catch_up_message.h"
+#include "replication/catch_up/catch_up_message.h"
 
 #include <stdlib.h>
 #include <string.h>

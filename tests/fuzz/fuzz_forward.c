@@ -1,5 +1,5 @@
 /* Forwarded requests and their answers out of any bytes: decoded or refused, nothing else. */
-#include "replication/forward_message.h"
+#include "replication/node/forward_message.h"
 
 #include <stdlib.h>
 #include <string.h>

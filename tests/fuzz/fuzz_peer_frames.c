@@ -3,7 +3,7 @@
  * the same refusal ends them, none larger than allowed, all 8-aligned. The first byte chooses the
  * bound and the size of the pieces.
  */
-#include "replication/peers_frame.h"
+#include "replication/peers/peers_frame.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * came.
  */
 #include "replication/message.h"
-#include "replication/peers_hello.h"
+#include "replication/peers/peers_hello.h"
 
 #include <stdlib.h>
 #include <string.h>

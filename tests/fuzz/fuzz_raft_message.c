@@ -3,7 +3,7 @@
  * again, with every entry inside of the message.
  */
 #include "core/bounds.h"
-#include "replication/raft_message.h"
+#include "replication/consensus/raft_message.h"
 
 #include <stdlib.h>
 #include <string.h>

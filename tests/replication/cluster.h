@@ -5,7 +5,7 @@
 #ifndef TALLY_TESTS_REPLICATION_CLUSTER_H
 #define TALLY_TESTS_REPLICATION_CLUSTER_H
 
-#include "replication/node_cluster.h"
+#include "replication/node/node_cluster.h"
 #include "tests/replication/loopback.h"
 #include "tests/replication/pump.h"
 #include "tests/replication/requests.h"

@@ -2,7 +2,7 @@
  * moment between two steps is quiet. */
 #include "tests/replication/pump.h"
 
-#include "replication/node_internal.h"
+#include "replication/node/node_internal.h"
 #include "storage/store.h"
 
 #include <dirent.h>

@@ -9,8 +9,8 @@
 #define TALLY_TESTS_REPLICATION_PUMP_H
 
 #include "replication/environment.h"
-#include "replication/node.h"
-#include "replication/node_jobs.h"
+#include "replication/node/node.h"
+#include "replication/node/node_jobs.h"
 #include "tests/replication/faulty_disk.h"
 
 #include <pthread.h>

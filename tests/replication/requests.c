@@ -1,6 +1,6 @@
 #include "tests/replication/requests.h"
 
-#include "replication/propose.h"
+#include "replication/node/propose.h"
 
 #include <string.h>
 

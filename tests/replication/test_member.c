@@ -2,7 +2,7 @@
  */
 #include "replication/member.h"
 
-#include "replication/raft_layout.h"
+#include "replication/guard/raft_layout.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,13 +1,13 @@
 /*
- * A node without journal and store: the functions of replication/node.h that services call, over a
- * machine of its own (tests/lib/test_bank.h). What is proposed waits until the test says what
- * becomes of it. Linked instead of replication/node.c.
+ * A node without journal and store: the functions of replication/node/node.h that services call,
+ * over a machine of its own (tests/lib/test_bank.h). What is proposed waits until the test says
+ * what becomes of it. Linked instead of replication/node/node.c.
  */
 #ifndef TALLY_TESTS_SERVER_FAKE_NODE_H
 #define TALLY_TESTS_SERVER_FAKE_NODE_H
 
-#include "replication/node.h"
-#include "replication/node_cluster.h"
+#include "replication/node/node.h"
+#include "replication/node/node_cluster.h"
 #include "test_bank.h"
 
 #define FAKE_WAITING_MAX 64

@@ -1,0 +1,234 @@
+/*
+ * What people ask a node about its cluster, and what operators change in it: members and
+ * leadership. The walk of a change is membership.h's; here it gets the node's clock and lifetime.
+ */
+#include "replication/node/node_cluster.h"
+
+#include "core/invariant.h"
+#include "replication/node/node_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- watching ---- */
+
+/* The transport closes a connection that went silent within about 1.5 s. */
+static bool is_up(const struct node *node, const struct consensus_peer *peer)
+{
+    return peer->linked || peer->member.node_id == node->identity.node_id;
+}
+
+static bool is_listed(const struct node_cluster *cluster, const char *site)
+{
+    for (uint32_t i = 0; i < cluster->site_count; i++)
+        if (strcmp(cluster->sites[i].site, site) == 0)
+            return true;
+    return false;
+}
+
+static void fill_sites(const struct node *node, struct node_cluster *out)
+{
+    struct member_table table = {.count = out->peer_count};
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < out->peer_count; i++) {
+        table.members[i] = out->peers[i].member;
+        table.votes[i] = out->peers[i].vote == CONSENSUS_VOTER;
+        if (is_up(node, &out->peers[i]))
+            up |= 1u << i;
+    }
+    for (uint32_t i = 0; i < out->peer_count; i++) {
+        const char *site = out->peers[i].member.site;
+        if (is_listed(out, site))
+            continue;
+        struct node_site *entry = &out->sites[out->site_count++];
+        memcpy(entry->site, site, sizeof entry->site); /* both are fields of that size */
+        entry->survives_loss = member_table_survives_loss(&table, up, site);
+    }
+}
+
+/* The same conditions, in the same order, as the path of a request meets them. */
+static const char *refusal(const struct node *node, const struct consensus_status *consensus)
+{
+    switch (node->phase) {
+    case NODE_OPENING:
+    case NODE_REPLAYING:
+        return "this node does not serve yet";
+    case NODE_REINSTALLING:
+        return "this node changes over to a copy of the ledger";
+    case NODE_DRAINING:
+    case NODE_STOPPED:
+        return "this node is being stopped";
+    case NODE_FAILED:
+        return "this node has failed";
+    case NODE_SERVING:
+        break;
+    }
+    if (node_is_witness(node))
+        return "a witness takes no requests";
+    if (consensus->leader_id == 0)
+        return "no leader is known";
+    if (!consensus->leads)
+        return forward_reaches_leader(&node->forward) ? ""
+                                                      : "the leader cannot be reached from here";
+    if (!node->may_propose)
+        return "this node was elected and commits the entry that its term begins with";
+    if (consensus->transferring)
+        return "leadership is being handed over";
+    if (disk_guard_read_only(&node->guard))
+        return "read-only: see the reason there";
+    if (node_is_stuck(node))
+        return "a journal write takes unusually long";
+    if (proposer_is_holding(&node->proposer))
+        return "entries wait too long for a majority";
+    return "";
+}
+
+static struct node_peer_catch_up copy_progress(const struct catch_up_progress *progress)
+{
+    return (struct node_peer_catch_up){
+        .active = progress->active,
+        .bytes_done = progress->bytes_done,
+        .bytes_total = progress->bytes_total,
+        .index = progress->index,
+    };
+}
+
+static void fill_catch_up(const struct node *node, struct node_cluster *out)
+{
+    if (node->catch_up == NULL)
+        return;
+    struct catch_up_progress progress;
+    catch_up_own(node->catch_up, &progress);
+    out->own_catch_up = copy_progress(&progress);
+    for (uint32_t i = 0; i < out->peer_count; i++) {
+        catch_up_served(node->catch_up, out->peers[i].member.node_id, &progress);
+        out->catch_up[i] = copy_progress(&progress);
+    }
+}
+
+void node_cluster(const struct node *node, struct node_cluster *out)
+{
+    memset(out, 0, sizeof *out);
+    out->rule = "majority";
+    if (node->consensus == NULL)
+        return; /* failed between two generations of files */
+    consensus_status(node->consensus, &out->consensus);
+    out->peer_count = consensus_peers(node->consensus, out->peers, MEMBERS_MAX);
+    fill_sites(node, out);
+    fill_catch_up(node, out);
+    snprintf(out->write_refusal, sizeof out->write_refusal, "%s", refusal(node, &out->consensus));
+    const struct digest_entry *digest = digests_newest(&node->digests);
+    if (digest != NULL) {
+        out->digest_index = digest->index;
+        memcpy(out->digest, digest->digest, sizeof out->digest);
+    }
+    out->elections_total = node->elections_total;
+    out->leader_changes_total = node->leader_changes_total;
+    out->forwarded_total = node->forward.sent_total;
+    out->forwards_served_total = node->forward.served_total;
+    out->read_rounds_total = node->reads.rounds_total;
+    out->bounded_reads_total = node->reads.bounded_total;
+}
+
+/* ---- members ---- */
+
+static void change_cb(void *context, enum status status, const char *text)
+{
+    struct node_change *change = context;
+    change->node->change = NULL;
+    change->cb(change, status, status == STATUS_OK ? NULL : text);
+}
+
+enum status node_change_members(struct node *node, struct node_change *change,
+                                struct node_error *out_error)
+{
+    static const enum membership_kind kinds[] = {
+        [NODE_MEMBER_ADD] = MEMBERSHIP_ADD,
+        [NODE_MEMBER_REPLACE] = MEMBERSHIP_REPLACE,
+        [NODE_MEMBER_REMOVE] = MEMBERSHIP_REMOVE,
+    };
+    *out_error = (struct node_error){0};
+    if (node->phase != NODE_SERVING)
+        return node_refuse(out_error, STATUS_NOT_READY, "this node does not serve; ask the leader");
+    const struct membership_request request = {
+        .kind = kinds[change->kind],
+        .member = change->member,
+        .old_id = change->old_id,
+        .force = change->force,
+        .deadline_ns = change->deadline_ns,
+        .cb = change_cb,
+        .context = change,
+    };
+    enum status status =
+        membership_begin(&node->membership, &request, node_now_ns(node), out_error);
+    if (status != STATUS_OK)
+        return status;
+    invariant(node->change == NULL);
+    change->node = node;
+    node->change = change;
+    node_ask_wake(node);
+    return STATUS_OK;
+}
+
+void node_change_cancel(struct node *node, struct node_change *change)
+{
+    if (node->change != change)
+        return;
+    node->change = NULL;
+    membership_cancel(&node->membership);
+}
+
+void node_end_change(struct node *node, enum status status, const char *text)
+{
+    struct node_change *change = node->change;
+    if (change == NULL)
+        return;
+    node_change_cancel(node, change);
+    change->cb(change, status, text);
+}
+
+const char *node_change_step(const struct node *node)
+{
+    struct membership_progress progress;
+    membership_progress(&node->membership, &progress);
+    return progress.active && progress.step != NULL ? progress.step : "";
+}
+
+/* ---- leadership ---- */
+
+enum status node_transfer_leadership(struct node *node, uint64_t to, struct node_error *out_error)
+{
+    *out_error = (struct node_error){0};
+    if (node->phase != NODE_SERVING && node->phase != NODE_DRAINING)
+        return node_refuse(out_error, STATUS_NOT_READY, "this node does not serve yet");
+    struct consensus_peer peers[MEMBERS_MAX];
+    uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
+    const struct consensus_peer *peer = NULL;
+    for (uint32_t i = 0; i < count; i++)
+        if (peers[i].member.node_id == to)
+            peer = &peers[i];
+    if (to != 0 && peer == NULL)
+        return node_refuse(out_error, STATUS_NOT_FOUND, "there is no member %" PRIu64, to);
+    if (peer != NULL && peer->vote != CONSENSUS_VOTER)
+        return node_refuse(out_error, STATUS_INVALID, "member %" PRIu64 " is no voter yet", to);
+    if (peer != NULL && peer->member.kind == MEMBER_WITNESS)
+        return node_refuse(out_error, STATUS_INVALID,
+                           "member %" PRIu64 " is a witness: it holds no ledger to lead with", to);
+    enum status status = consensus_transfer(node->consensus, to);
+    node_ask_wake(node);
+    switch (status) {
+    case STATUS_OK:
+        return STATUS_OK;
+    case STATUS_NOT_READY:
+        return node_refuse(out_error, status, "this node does not lead; ask the leader");
+    case STATUS_BUSY:
+        return node_refuse(out_error, status,
+                           "a transfer or a change of members is under way; try again after it");
+    case STATUS_NOT_FOUND:
+        return node_refuse(out_error, status, "there is no other data node to hand over to");
+    default:
+        return node_refuse(out_error, status, "leadership was not handed over: %s",
+                           status_text(status));
+    }
+}
