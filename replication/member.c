@@ -37,7 +37,7 @@ static bool is_alphanumeric(char c)
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool site_is_valid(const char *site)
+bool member_site_is_valid(const char *site)
 {
     size_t size = strnlen(site, MEMBER_SITE_SIZE_MAX + 1);
     if (size == 0 || size > MEMBER_SITE_SIZE_MAX)
@@ -105,7 +105,7 @@ static char *put_text(char *out, const char *text)
 enum status member_print(const struct member *member, char out_text[MEMBER_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
-    if (!id_is_valid(member->node_id) || !site_is_valid(member->site) ||
+    if (!id_is_valid(member->node_id) || !member_site_is_valid(member->site) ||
         !address_is_valid(member->address) ||
         (member->kind != MEMBER_DATA && member->kind != MEMBER_WITNESS))
         return STATUS_INVALID;

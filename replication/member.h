@@ -33,6 +33,9 @@ struct member {
     char address[MEMBER_ADDRESS_SIZE_MAX + 1]; /* for its peers */
 };
 
+/* 1 .. MEMBER_SITE_SIZE_MAX letters, digits, '-', '_'. Reads at most one byte more. */
+bool member_site_is_valid(const char *site);
+
 /* STATUS_INVALID: a field is empty, too long or holds a character outside of its alphabet. */
 enum status member_print(const struct member *member, char out_text[MEMBER_TEXT_SIZE]);
 /* The inverse; the id comes from beside the text. STATUS_INVALID. */
