@@ -24,6 +24,7 @@
 #define TALLY_REPLICATION_CONSENSUS_H
 
 #include "core/status.h"
+#include "replication/durability_entry.h"
 #include "replication/member.h"
 #include "storage/journal.h"
 
@@ -89,7 +90,55 @@ struct consensus_status {
     /* Greatest index that the best data node of *every* site is known to hold synced: what a
      * witness may forget. The leader's own knowledge, passed on; never goes back. */
     uint64_t watermark_index;
+    /* The durability rule in short; consensus_durability() has all of it. */
+    bool site_rule;             /* in force: data voters at two sites, and a witness that votes */
+    enum durability_mode mode;  /* of the log, its uncommitted end included */
+    uint64_t durability_number; /* of the newest durability entry in the log, 0 = none */
+    /* Committed, and certainly on both sites. A follower: what the leader told, 0 = nothing yet;
+     * never goes back. Not in force: the commit index. */
+    uint64_t both_index;
 };
+
+/* The two sites and the rule about them, as this node knows it. */
+struct consensus_durability {
+    bool in_force;
+    struct durability_entry newest;    /* in the log; what it says is in force from its index on */
+    uint64_t newest_index;             /* 0: no entry, the defaults */
+    struct durability_entry committed; /* the newest that is known to be committed */
+    uint64_t committed_index;
+    uint64_t both_index;
+    /* When the mode of the log last changed, as seen here; monotonic, 0 = not since the start. */
+    uint64_t changed_ns;
+    uint32_t changes_last_hour;
+    /* The leader alone knows: a degrade is due, but the policy or the least dwell keeps it; a
+     * return is due, but for the cap on changes. `held_up` says why, "" = neither. */
+    bool degrade_wanted, return_capped;
+    char held_up[DURABILITY_WHY_SIZE_MAX + 1];
+    uint32_t site_count; /* of the voters, a witness's place included */
+    struct consensus_site {
+        char name[MEMBER_SITE_SIZE_MAX + 1];
+        bool has_data;
+        bool known;               /* the rest but heard_ns is: this node leads */
+        uint64_t verified_index;  /* best index that a data node of it is known to hold synced */
+        uint64_t behind_since_ns; /* it lacked something committed since then; 0: it does not */
+        uint64_t heard_ns;        /* last word of any of its nodes; our own site: now */
+        /* Nothing acknowledged is lost with it, and a majority remains that can go on. */
+        bool survives_loss;
+        char why_not[160]; /* or, where it is survived, what else should be known; may be "" */
+    } sites[MEMBERS_MAX];
+};
+
+/* An operator's wish about the mode or the policy. Compare and set: `number` is that of the newest
+ * entry that its author looked at. */
+struct consensus_durability_change {
+    enum durability_kind kind; /* DEGRADE, RETURN or POLICY */
+    uint64_t number;
+    char site[MEMBER_SITE_SIZE_MAX + 1]; /* DEGRADE: the one to do without; otherwise "" */
+    struct durability_policy policy;     /* POLICY */
+    char who[DURABILITY_WHO_SIZE_MAX + 1];
+    char why[DURABILITY_WHY_SIZE_MAX + 1];
+};
+#define CONSENSUS_DURABILITY_TEXT_SIZE 512
 
 /* One member as this node sees it. */
 struct consensus_peer {
@@ -130,6 +179,11 @@ struct consensus_operations {
     enum status (*change)(struct consensus *, const struct consensus_change *, consensus_change_cb,
                           void *context);
     enum status (*transfer)(struct consensus *, uint64_t to);
+    /* These three may be NULL in a table of a test. */
+    uint64_t (*stamp)(const struct consensus *);
+    void (*durability)(const struct consensus *, struct consensus_durability *out);
+    enum status (*change_durability)(struct consensus *, const struct consensus_durability_change *,
+                                     uint64_t *out_number, char *out_text);
     uint32_t (*peers)(const struct consensus *, struct consensus_peer *out, uint32_t capacity);
     void (*stop)(struct consensus *);
     void (*status)(const struct consensus *, struct consensus_status *out);
@@ -225,6 +279,36 @@ static inline enum status consensus_change(struct consensus *c,
 static inline enum status consensus_transfer(struct consensus *c, uint64_t to)
 {
     return c->operations->transfer(c, to);
+}
+/* The greatest stamp in the log, uncommitted entries included: who makes the next entry stamps it
+ * later. The one source of it for all that a leader proposes, and right at a leader only. */
+static inline uint64_t consensus_stamp(const struct consensus *c)
+{
+    return c->operations->stamp == NULL ? 0 : c->operations->stamp(c);
+}
+static inline void consensus_durability(const struct consensus *c, struct consensus_durability *out)
+{
+    if (c->operations->durability == NULL)
+        *out = (struct consensus_durability){0};
+    else
+        c->operations->durability(c, out);
+}
+/* Leader: puts an operator's entry into the log. STATUS_OK: it is there as number *out_number; look
+ * until consensus_durability() has that number committed (another leader may have put another
+ * entry in its place: compare who and why). Otherwise nothing happened, and `out_text`
+ * (CONSENSUS_DURABILITY_TEXT_SIZE) says why and what to do next: STATUS_NOT_READY (does not lead),
+ * STATUS_EXISTS (`number` is not the newest any more), STATUS_BUSY (a change before it is not
+ * committed, leadership moves, no room: again later), STATUS_INVALID (against the rule or the
+ * policy). */
+static inline enum status
+consensus_durability_propose(struct consensus *c, const struct consensus_durability_change *change,
+                             uint64_t *out_number, char *out_text)
+{
+    if (c->operations->change_durability == NULL) {
+        out_text[0] = 0;
+        return STATUS_NOT_READY;
+    }
+    return c->operations->change_durability(c, change, out_number, out_text);
 }
 /* Members in order of configuration, ourselves included; returns how many there are. */
 static inline uint32_t consensus_peers(const struct consensus *c, struct consensus_peer *out,
