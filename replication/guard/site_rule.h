@@ -71,6 +71,7 @@ enum site_place {
 /* As a leader sees it. */
 struct site_votes {
     uint64_t commit;
+    uint64_t stored;    /* the leader's own synced index: libraft commits no further */
     uint64_t last;      /* of the log */
     uint64_t first_own; /* first index of its own term; UINT64_MAX: none yet */
     uint32_t count;     /* voters, itself included if it is one */
