@@ -22,7 +22,8 @@ enum {
     AT_MODE = 2,
     AT_DECISION = 3,
     AT_ON_BOUND = 4,
-    AT_ZERO = 5,
+    AT_AUTOMATIC = 5,
+    AT_ZERO = 6,
     AT_NUMBER = 8,
     AT_STAMP = 16,
     AT_DEGRADE_AFTER = 24,
@@ -37,17 +38,18 @@ enum {
     AT_SITE = 64,
     AT_PREFERRED = AT_SITE + MEMBER_SITE_SIZE_MAX,
     AT_DRAINED = AT_PREFERRED + MEMBER_SITE_SIZE_MAX,
-    AT_WHO = AT_DRAINED + MEMBER_SITE_SIZE_MAX,
+    AT_RELEASED = AT_DRAINED + MEMBER_SITE_SIZE_MAX,
+    AT_WHO = AT_RELEASED + MEMBER_SITE_SIZE_MAX,
     AT_WHY = AT_WHO + DURABILITY_WHO_SIZE_MAX,
 };
-static_assert(AT_WHO == 112 && AT_WHY == 192, "format");
+static_assert(AT_WHO == 128 && AT_WHY == 256, "format");
 static_assert(AT_WHY + DURABILITY_WHY_SIZE_MAX == DURABILITY_ENTRY_SIZE, "format");
 static_assert(DURABILITY_ENTRY_SIZE % 8 == 0, "an entry's size is kept as it is");
 
 /* ---- words ---- */
 
 static const char *const mode_words[] = {"sync", "degraded"};
-static const char *const kind_words[] = {"none", "degrade", "return", "policy"};
+static const char *const kind_words[] = {"none", "degrade", "return", "policy", "release"};
 static const char *const decision_words[] = {"auto", "never", "operator"};
 static const char *const on_bound_words[] = {"alarm", "refuse"};
 
@@ -186,6 +188,10 @@ static bool entry_is_good(const struct durability_entry *entry)
         if (entry->mode != DURABILITY_SYNC)
             return false;
         break;
+    case DURABILITY_RELEASE:
+        if (strcmp(entry->released_site, entry->site) != 0)
+            return false;
+        __attribute__((fallthrough));
     case DURABILITY_POLICY:
         if ((unsigned)entry->mode >= COUNT(mode_words))
             return false;
@@ -194,6 +200,7 @@ static bool entry_is_good(const struct durability_entry *entry)
         return false;
     }
     return entry->number > 0 && site_is_good(entry->site, entry->kind == DURABILITY_POLICY) &&
+           site_is_good(entry->released_site, true) &&
            text_is_good(entry->who, DURABILITY_WHO_SIZE_MAX) &&
            text_is_good(entry->why, DURABILITY_WHY_SIZE_MAX) &&
            durability_policy_check(&entry->policy, &reason) == STATUS_OK;
@@ -228,6 +235,7 @@ enum status durability_entry_encode(const struct durability_entry *entry,
     out[AT_MODE] = (uint8_t)entry->mode;
     out[AT_DECISION] = (uint8_t)policy->decision;
     out[AT_ON_BOUND] = (uint8_t)policy->on_bound;
+    out[AT_AUTOMATIC] = entry->automatic;
     put(out + AT_NUMBER, entry->number, 8);
     put(out + AT_STAMP, entry->stamp, 8);
     put(out + AT_DEGRADE_AFTER, policy->degrade_after_ms, 4);
@@ -241,6 +249,7 @@ enum status durability_entry_encode(const struct durability_entry *entry,
     memcpy(out + AT_SITE, entry->site, strlen(entry->site));
     memcpy(out + AT_PREFERRED, policy->preferred_site, strlen(policy->preferred_site));
     memcpy(out + AT_DRAINED, policy->drained_site, strlen(policy->drained_site));
+    memcpy(out + AT_RELEASED, entry->released_site, strlen(entry->released_site));
     memcpy(out + AT_WHO, entry->who, strlen(entry->who));
     memcpy(out + AT_WHY, entry->why, strlen(entry->why));
     return STATUS_OK;
@@ -261,7 +270,8 @@ enum status durability_entry_decode(const void *bytes, size_t size, struct durab
         return STATUS_INVALID;
     if (in[AT_VERSION] != DURABILITY_ENTRY_VERSION)
         return STATUS_VERSION;
-    if (size != DURABILITY_ENTRY_SIZE || !bytes_are_zero(in + AT_ZERO, AT_NUMBER - AT_ZERO) ||
+    if (size != DURABILITY_ENTRY_SIZE || in[AT_AUTOMATIC] > 1 ||
+        !bytes_are_zero(in + AT_ZERO, AT_NUMBER - AT_ZERO) ||
         !bytes_are_zero(in + AT_ZERO_AGAIN, AT_VALUE_MAX - AT_ZERO_AGAIN))
         return STATUS_INVALID;
     struct durability_entry entry = {
@@ -269,6 +279,7 @@ enum status durability_entry_decode(const void *bytes, size_t size, struct durab
         .mode = (enum durability_mode)in[AT_MODE],
         .number = get(in + AT_NUMBER, 8),
         .stamp = get(in + AT_STAMP, 8),
+        .automatic = in[AT_AUTOMATIC] == 1,
         .policy =
             {
                 .decision = (enum durability_decision)in[AT_DECISION],
@@ -286,6 +297,7 @@ enum status durability_entry_decode(const void *bytes, size_t size, struct durab
     if (!get_text(in + AT_SITE, MEMBER_SITE_SIZE_MAX, entry.site) ||
         !get_text(in + AT_PREFERRED, MEMBER_SITE_SIZE_MAX, entry.policy.preferred_site) ||
         !get_text(in + AT_DRAINED, MEMBER_SITE_SIZE_MAX, entry.policy.drained_site) ||
+        !get_text(in + AT_RELEASED, MEMBER_SITE_SIZE_MAX, entry.released_site) ||
         !get_text(in + AT_WHO, DURABILITY_WHO_SIZE_MAX, entry.who) ||
         !get_text(in + AT_WHY, DURABILITY_WHY_SIZE_MAX, entry.why) || !entry_is_good(&entry))
         return STATUS_INVALID;

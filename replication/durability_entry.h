@@ -5,6 +5,8 @@
  *     degrade   from here on a majority is enough; `site` is the one that is given up for now
  *     return    from here on both sites again; `site` is the one that came back
  *     policy    other rules for degrading and returning; the mode stays as it is
+ *     release   `site` was away for too long: the witness keeps no journal for it any more, and it
+ *               must be seeded anew; the mode stays as it is
  *
  * Each carries everything that is in force after it: the mode, its number, the whole policy. So the
  * newest one at or below an index tells all there is to know at that index, and nothing else has to
@@ -15,12 +17,14 @@
  *
  * Layout, version 1, little-endian, DURABILITY_ENTRY_SIZE bytes; texts end with zeros:
  *
- *       0 u8 version   1 u8 kind   2 u8 mode   3 u8 decision   4 u8 on_bound   5 zeros, 3
+ *       0 u8 version   1 u8 kind   2 u8 mode   3 u8 decision   4 u8 on_bound   5 u8 automatic
+ *       6 zeros, 2
  *       8 u64 number  16 u64 stamp
  *      24 u32 degrade_after_ms  28 u32 grace_ms  32 u32 lag_ms  36 u32 resync_dwell_ms
  *      40 u32 dwell_min_ms  44 u32 changes_per_hour_max  48 u32 degraded_seconds_max  52 zeros, 4
  *      56 u64 degraded_value_max
- *      64 site, 16   80 preferred_site, 16   96 drained_site, 16   112 who, 80   192 why, 192
+ *      64 site, 16   80 preferred_site, 16   96 drained_site, 16   112 released_site, 16
+ *     128 who, 128   256 why, 192
  *
  * One entry has one encoding: what is decoded encodes to the same bytes. The size is fixed and well
  * below what is left beside the members in the blob that journal anchors and checkpoints keep.
@@ -37,9 +41,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DURABILITY_ENTRY_SIZE    384
+#define DURABILITY_ENTRY_SIZE    448
 #define DURABILITY_ENTRY_VERSION 1
-#define DURABILITY_WHO_SIZE_MAX  80  /* bytes of UTF-8: a person's certificate name, or "policy" */
+#define DURABILITY_WHO_SIZE_MAX  128 /* bytes of UTF-8: a person's certificate name, or "policy" */
 #define DURABILITY_WHY_SIZE_MAX  192 /* bytes of UTF-8 */
 
 /* The numbers of these are the format's. */
@@ -49,6 +53,7 @@ enum durability_kind {
     DURABILITY_DEGRADE = 1,
     DURABILITY_RETURN = 2,
     DURABILITY_POLICY = 3,
+    DURABILITY_RELEASE = 4,
 };
 /* Who may degrade. */
 enum durability_decision {
@@ -79,8 +84,10 @@ struct durability_entry {
     enum durability_mode mode; /* after it */
     uint64_t number;           /* from 1; 0: DURABILITY_NONE */
     uint64_t stamp; /* ns since 1970, as stamps of commands: greater than all before in the log */
-    char site[MEMBER_SITE_SIZE_MAX + 1]; /* DEGRADE, RETURN: which; POLICY: as its author likes */
-    struct durability_policy policy;     /* after it */
+    bool automatic; /* the leader, by its policy, not a person */
+    char site[MEMBER_SITE_SIZE_MAX + 1];          /* which; POLICY: as its author likes */
+    struct durability_policy policy;              /* after it */
+    char released_site[MEMBER_SITE_SIZE_MAX + 1]; /* after it; "" = none; RELEASE: `site` */
     char who[DURABILITY_WHO_SIZE_MAX + 1];
     char why[DURABILITY_WHY_SIZE_MAX + 1];
 };
@@ -88,8 +95,8 @@ struct durability_entry {
 /* What is in force without an entry: number 0, SYNC, automatic, the defaults. */
 void durability_entry_default(struct durability_entry *out);
 
-/* STATUS_INVALID: a field is out of its range, a text is empty (who, why; site of DEGRADE and
- * RETURN), too long, no UTF-8 or has control characters; the mode does not fit the kind. */
+/* STATUS_INVALID: a field is out of its range, a text is empty (who, why; site, but of a
+ * POLICY), too long, no UTF-8 or has control characters; the mode does not fit the kind. */
 enum status durability_entry_encode(const struct durability_entry *entry,
                                     uint8_t out_bytes[DURABILITY_ENTRY_SIZE]);
 /* Any bytes. STATUS_VERSION: a newer build wrote it; STATUS_INVALID: not what encode writes. */
@@ -113,8 +120,8 @@ static inline bool durability_entry_sets_mode(const void *bytes, size_t size,
     return true;
 }
 
-/* "sync", "degraded"; "none", "degrade", "return", "policy"; "auto", "never", "operator"; "alarm",
- * "refuse". Static, never NULL; "?" for unknown values. */
+/* "sync", "degraded"; "none", "degrade", "return", "policy", "release"; "auto", "never",
+ * "operator"; "alarm", "refuse". Static, never NULL; "?" for unknown values. */
 const char *durability_mode_text(enum durability_mode mode);
 const char *durability_kind_text(enum durability_kind kind);
 const char *durability_decision_text(enum durability_decision decision);

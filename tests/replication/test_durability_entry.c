@@ -21,6 +21,8 @@ static struct durability_entry example(void)
     entry.policy.degraded_value_max = 123456789012345u;
     strcpy(entry.policy.preferred_site, "A");
     strcpy(entry.policy.drained_site, "B");
+    strcpy(entry.released_site, "C");
+    entry.automatic = true;
     strcpy(entry.who, "anna@bank.example");
     strcpy(entry.why, "power off for the new batteries, ticket 4711");
     return entry;
@@ -32,15 +34,16 @@ Test(durability_entry, has_the_documented_layout)
     const struct durability_entry entry = example();
     uint8_t bytes[DURABILITY_ENTRY_SIZE];
     cr_assert_eq(durability_entry_encode(&entry, bytes), STATUS_OK);
-    cr_assert_arr_eq(bytes, ((uint8_t[]){1, 1, 1, 2, 1, 0, 0, 0, 7, 0}), 10);
+    cr_assert_arr_eq(bytes, ((uint8_t[]){1, 1, 1, 2, 1, 1, 0, 0, 7, 0}), 10);
     cr_assert_arr_eq(bytes + 16, ((uint8_t[]){0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11}), 8);
     cr_assert_arr_eq(bytes + 24, ((uint8_t[]){0xe8, 3, 0, 0, 80, 0, 0, 0, 0x2c, 1, 0, 0}), 12);
     cr_assert_arr_eq(bytes + 48, ((uint8_t[]){0x10, 0x0e, 0, 0, 0, 0, 0, 0}), 8);
     cr_assert_arr_eq(bytes + 64, ((uint8_t[]){'B', 0}), 2);
     cr_assert_arr_eq(bytes + 80, ((uint8_t[]){'A', 0}), 2);
     cr_assert_arr_eq(bytes + 96, ((uint8_t[]){'B', 0}), 2);
-    cr_assert_str_eq((char *)bytes + 112, entry.who);
-    cr_assert_str_eq((char *)bytes + 192, entry.why);
+    cr_assert_arr_eq(bytes + 112, ((uint8_t[]){'C', 0}), 2);
+    cr_assert_str_eq((char *)bytes + 128, entry.who);
+    cr_assert_str_eq((char *)bytes + 256, entry.why);
 }
 
 /* Every kind, the longest texts, every decision: what is decoded is what was encoded. */
@@ -52,7 +55,8 @@ Test(durability_entry, that_is_decoded_is_the_one_that_was_encoded)
     } kinds[] = {{DURABILITY_DEGRADE, DURABILITY_DEGRADED},
                  {DURABILITY_RETURN, DURABILITY_SYNC},
                  {DURABILITY_POLICY, DURABILITY_SYNC},
-                 {DURABILITY_POLICY, DURABILITY_DEGRADED}};
+                 {DURABILITY_POLICY, DURABILITY_DEGRADED},
+                 {DURABILITY_RELEASE, DURABILITY_DEGRADED}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         for (int decision = DURABILITY_AUTO; decision <= DURABILITY_OPERATOR; decision++) {
             struct durability_entry entry = example();
@@ -60,6 +64,8 @@ Test(durability_entry, that_is_decoded_is_the_one_that_was_encoded)
             entry.mode = kinds[i].mode;
             entry.policy.decision = (enum durability_decision)decision;
             memset(entry.site, 'Z', MEMBER_SITE_SIZE_MAX);
+            strcpy(entry.released_site, entry.site);
+            entry.automatic = decision == DURABILITY_AUTO;
             memset(entry.who, 'w', DURABILITY_WHO_SIZE_MAX);
             memset(entry.why, 'y', DURABILITY_WHY_SIZE_MAX);
             uint8_t bytes[DURABILITY_ENTRY_SIZE];
@@ -74,6 +80,8 @@ Test(durability_entry, that_is_decoded_is_the_one_that_was_encoded)
             cr_assert_eq(decoded.policy.changes_per_hour_max, entry.policy.changes_per_hour_max);
             cr_assert_eq(decoded.policy.degraded_value_max, entry.policy.degraded_value_max);
             cr_assert_str_eq(decoded.site, entry.site);
+            cr_assert_eq(decoded.automatic, entry.automatic);
+            cr_assert_str_eq(decoded.released_site, entry.released_site);
             cr_assert_str_eq(decoded.who, entry.who);
             cr_assert_str_eq(decoded.why, entry.why);
             uint8_t again[DURABILITY_ENTRY_SIZE];
@@ -136,7 +144,9 @@ Test(durability_entry, says_who_and_why_and_where)
     REFUSED(entry.kind = DURABILITY_RETURN);
     REFUSED(entry.kind = DURABILITY_NONE);
     REFUSED((entry.kind = DURABILITY_POLICY, entry.mode = (enum durability_mode)2));
+    REFUSED(entry.kind = DURABILITY_RELEASE);
     REFUSED(entry.number = 0);
+    REFUSED(strcpy(entry.released_site, "a b"));
     REFUSED(entry.who[0] = 0);
     REFUSED(entry.why[0] = 0);
     REFUSED(entry.site[0] = 0);
