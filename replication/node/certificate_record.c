@@ -1,0 +1,136 @@
+/*
+ * One text for one certificate: every byte has one meaning, and what is not used is zero. So a
+ * signature that covers the record covers all that is claimed, and two nodes that hold one
+ * certificate hold the same file.
+ *
+ *   record (192) | signature size u16 | 0 u16 | chain size u32 | signature | chain | zeros to 8
+ *
+ * The signature is over CERTIFICATE_SCHEME with its zero byte and the record. Not over the chain:
+ * another chain does not verify it.
+ */
+#include "replication/node/certificate_record.h"
+
+#include "core/invariant.h"
+
+#include <string.h>
+
+static const uint8_t magic[8] = {'T', 'A', 'L', 'L', 'Y', 'C', 'R', 'T'};
+
+struct sizes {
+    uint16_t signature;
+    uint16_t reserved;
+    uint32_t chain;
+};
+_Static_assert(sizeof(struct sizes) == 8, "format");
+
+static size_t padded(size_t size)
+{
+    return (size + 7) / 8 * 8;
+}
+
+void certificate_record_begin(struct certificate_record *out)
+{
+    memset(out, 0, sizeof *out);
+    memcpy(out->magic, magic, sizeof magic);
+    out->version = CERTIFICATE_VERSION;
+    out->size = sizeof *out;
+}
+
+size_t certificate_encode(const struct certificate_view *view,
+                          uint8_t out_bytes[CERTIFICATE_SIZE_MAX])
+{
+    invariant_values(view->signature_size <= CERTIFICATE_SIGNATURE_SIZE_MAX, view->signature_size,
+                     0);
+    invariant_values(view->chain_size <= CERTIFICATE_CHAIN_SIZE_MAX, view->chain_size, 0);
+    const struct sizes sizes = {.signature = (uint16_t)view->signature_size,
+                                .chain = view->chain_size};
+    size_t at = 0;
+    memcpy(out_bytes, &view->record, sizeof view->record);
+    at += sizeof view->record;
+    memcpy(out_bytes + at, &sizes, sizeof sizes);
+    at += sizeof sizes;
+    if (view->signature_size > 0)
+        memcpy(out_bytes + at, view->signature, view->signature_size);
+    at += view->signature_size;
+    if (view->chain_size > 0)
+        memcpy(out_bytes + at, view->chain, view->chain_size);
+    at += view->chain_size;
+    const size_t size = padded(at);
+    memset(out_bytes + at, 0, size - at);
+    return size;
+}
+
+static bool is_zero(const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    for (size_t i = 0; i < size; i++)
+        if (at[i] != 0)
+            return false;
+    return true;
+}
+
+static bool record_is_sound(const struct certificate_record *record)
+{
+    return record->size == sizeof *record && record->mode <= CERTIFICATE_DEGRADED &&
+           record->policy < CERTIFICATE_POLICY_COUNT && record->rule <= CERTIFICATE_SITE &&
+           record->reserved_0 == 0 && is_zero(record->reserved_1, sizeof record->reserved_1) &&
+           record->cluster_epoch != 0 && record->node_id != 0 && record->node_id <= INT64_MAX &&
+           record->term != 0 && record->sequence != 0 && record->index != 0 &&
+           record->index_term != 0 && record->index_term <= record->term &&
+           record->both_index <= record->index && record->number <= record->log_number;
+}
+
+enum status certificate_decode(const void *bytes, size_t size, struct certificate_view *out)
+{
+    struct certificate_view view;
+    struct sizes sizes;
+    const uint8_t *at = bytes;
+    memset(&view, 0, sizeof view);
+    if (size < CERTIFICATE_FIXED_SIZE || size > CERTIFICATE_SIZE_MAX || size % 8 != 0)
+        return STATUS_INVALID;
+    memcpy(&view.record, at, sizeof view.record);
+    if (memcmp(view.record.magic, magic, sizeof magic) != 0)
+        return STATUS_INVALID;
+    if (view.record.version != CERTIFICATE_VERSION)
+        return view.record.version > CERTIFICATE_VERSION ? STATUS_VERSION : STATUS_INVALID;
+    memcpy(&sizes, at + sizeof view.record, sizeof sizes);
+    if (!record_is_sound(&view.record) || sizes.reserved != 0 ||
+        sizes.signature > CERTIFICATE_SIGNATURE_SIZE_MAX ||
+        sizes.chain > CERTIFICATE_CHAIN_SIZE_MAX)
+        return STATUS_INVALID;
+    const size_t used = CERTIFICATE_FIXED_SIZE + sizes.signature + sizes.chain;
+    if (padded(used) != size || !is_zero(at + used, size - used))
+        return STATUS_INVALID;
+    view.signature = at + CERTIFICATE_FIXED_SIZE;
+    view.signature_size = sizes.signature;
+    view.chain = view.signature + sizes.signature;
+    view.chain_size = sizes.chain;
+    *out = view;
+    return STATUS_OK;
+}
+
+bool certificate_is_newer(const struct certificate_record *a, const struct certificate_record *b)
+{
+    if (a->cluster_epoch != b->cluster_epoch)
+        return a->cluster_epoch > b->cluster_epoch;
+    if (a->term != b->term)
+        return a->term > b->term;
+    return a->sequence > b->sequence;
+}
+
+const char *certificate_mode_name(uint8_t mode)
+{
+    return mode == CERTIFICATE_SYNC ? "SYNC" : "DEGRADED";
+}
+
+const char *certificate_policy_name(uint8_t policy)
+{
+    return policy == CERTIFICATE_NEVER      ? "never"
+           : policy == CERTIFICATE_OPERATOR ? "operator"
+                                            : "auto";
+}
+
+const char *certificate_rule_name(uint8_t rule)
+{
+    return rule == CERTIFICATE_SITE ? "site" : "majority";
+}
