@@ -236,4 +236,20 @@ enum status journal_verify(const struct files *files, struct journal_report *out
                            void (*progress)(void *context, uint64_t done, uint64_t total),
                            void *context);
 
+/* What a survey shows, in the order of the records. Borrowed until return; any may be NULL. */
+struct journal_visitor {
+    void *context;
+    /* What the oldest segment begins behind, once. */
+    void (*anchor)(void *context, const struct journal_anchor *anchor);
+    /* `head`: the chain head after it. Its checksums and its chain are good. */
+    void (*entry)(void *context, const struct journal_entry *entry,
+                  const uint8_t head[JOURNAL_HASH_SIZE]);
+    /* Entries above `index` are discarded; `term` and `head` are of that entry. */
+    void (*truncated)(void *context, uint64_t index, uint64_t term,
+                      const uint8_t head[JOURNAL_HASH_SIZE]);
+};
+/* As journal_verify, and shows what was found up to the end or to the damage. */
+enum status journal_survey(const struct files *files, const struct journal_visitor *visitor,
+                           struct journal_report *out);
+
 #endif

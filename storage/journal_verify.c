@@ -3,7 +3,7 @@
  *
  * Each segment is walked twice: first its structure and checksums, which is as fast as the disk,
  * then its hash chain. Damage by accident shows in the first pass, so it is found early; tampering
- * that repaired the checksums shows in the second.
+ * that repaired the checksums shows in the second. A visitor is shown what the second pass accepts.
  */
 #include "storage/journal_walk.h"
 
@@ -18,8 +18,54 @@ struct verification {
     struct journal_report *report;
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
-    bool closed; /* the segment before ended with CLOSE */
+    bool closed;                           /* the segment before ended with CLOSE */
+    const struct journal_visitor *visitor; /* NULL: nobody looks */
 };
+
+/* ---- the visitor ---- */
+
+static enum status show_record(void *context, const struct journal_record_header *header,
+                               uint64_t offset)
+{
+    struct verification *v = context;
+    const struct journal_visitor *visitor = v->visitor;
+    const struct journal_walk_position *position = &v->walk.position;
+    if (!v->walk.check_chain)
+        return STATUS_OK; /* the first pass */
+    if (header->type == JOURNAL_TRUNCATE && visitor->truncated != NULL)
+        visitor->truncated(visitor->context, position->index, position->term, position->head);
+    if (!journal_record_is_entry(header->type) || visitor->entry == NULL)
+        return STATUS_OK;
+    const uint8_t *bytes;
+    const enum status status =
+        journal_window_get(&v->walk.window, offset + sizeof *header,
+                           (size_t)journal_record_body_size(header->type, header->length), &bytes);
+    if (status != STATUS_OK)
+        return status;
+    const struct journal_entry entry = {.index = header->index,
+                                        .term = header->term,
+                                        .type = header->type,
+                                        .size = header->length,
+                                        .payload = bytes};
+    visitor->entry(visitor->context, &entry, position->head);
+    return STATUS_OK;
+}
+
+static void show_anchor(const struct verification *v)
+{
+    const struct journal_segment_header *header = &v->walk.header;
+    if (v->visitor == NULL || v->visitor->anchor == NULL ||
+        header->configuration_size > JOURNAL_CONFIGURATION_SIZE_MAX)
+        return;
+    struct journal_anchor anchor = {.index = header->anchor_index,
+                                    .term = header->anchor_term,
+                                    .configuration_size = header->configuration_size,
+                                    .configuration = header->configuration};
+    memcpy(anchor.head, header->anchor_head, sizeof anchor.head);
+    v->visitor->anchor(v->visitor->context, &anchor);
+}
+
+/* ---- the walk ---- */
 
 static void damage_at(struct verification *v, uint64_t number, enum status status, uint64_t offset,
                       const char *what)
@@ -96,6 +142,8 @@ static enum status verify_one(struct verification *v, size_t at)
         v->report->bytes += size;
         switch (look) {
         case JOURNAL_HEADER_SOUND:
+            if (at == 0)
+                show_anchor(v);
             judge_used(v, at, size);
             break;
         case JOURNAL_HEADER_VERSION:
@@ -140,22 +188,38 @@ static enum status verify_all(struct verification *v)
     return STATUS_OK;
 }
 
+static enum status run(struct verification *v, struct journal_report *out)
+{
+    struct journal_report report;
+    memset(&report, 0, sizeof report);
+    v->report = &report;
+    enum status status = journal_walk_list(v->files, &v->numbers, &v->count);
+    if (status != STATUS_OK)
+        return status;
+    journal_walk_init(&v->walk, v->files);
+    if (v->visitor != NULL) {
+        v->walk.record_context = v;
+        v->walk.record = show_record;
+    }
+    status = verify_all(v);
+    journal_walk_deinit(&v->walk);
+    free(v->numbers);
+    if (status == STATUS_OK)
+        *out = report;
+    return status;
+}
+
 enum status journal_verify(const struct files *files, struct journal_report *out,
                            void (*progress)(void *context, uint64_t done, uint64_t total),
                            void *context)
 {
-    struct journal_report report;
-    memset(&report, 0, sizeof report);
-    struct verification v = {
-        .files = files, .report = &report, .progress = progress, .context = context};
-    enum status status = journal_walk_list(files, &v.numbers, &v.count);
-    if (status != STATUS_OK)
-        return status;
-    journal_walk_init(&v.walk, files);
-    status = verify_all(&v);
-    journal_walk_deinit(&v.walk);
-    free(v.numbers);
-    if (status == STATUS_OK)
-        *out = report;
-    return status;
+    struct verification v = {.files = files, .progress = progress, .context = context};
+    return run(&v, out);
+}
+
+enum status journal_survey(const struct files *files, const struct journal_visitor *visitor,
+                           struct journal_report *out)
+{
+    struct verification v = {.files = files, .visitor = visitor};
+    return run(&v, out);
 }
