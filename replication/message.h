@@ -44,6 +44,12 @@ enum message_type {
     MESSAGE_CATCH_UP_DATA,
     MESSAGE_CATCH_UP_CLOSE,
     MESSAGE_CATCH_UP_LAST = 0x03ff,
+
+    /* what the leader tells all members about durability (certificate.h, rpo.h), lane RAFT */
+    MESSAGE_TOLD_FIRST = 0x0500,
+    MESSAGE_CERTIFICATE = 0x0500,
+    MESSAGE_RPO,
+    MESSAGE_TOLD_LAST = 0x05ff,
 };
 
 struct message_header {

@@ -296,6 +296,10 @@ static void reload(struct daemon *daemon)
     const char *refused = NULL;
     if (check_reload(daemon, &config_error) != STATUS_OK)
         refused = config_error.text;
+    else if (daemon->signing.signer &&
+             daemon_signing_reload(&daemon->signing, daemon->config->certificate,
+                                   daemon->config->key, &peers_error) != STATUS_OK)
+        refused = peers_error.text;
     else if (grpc_server_reload(daemon->grpc, &error) != STATUS_OK)
         refused = error.text;
     else if (daemon->peers && peers_reload_tls(daemon->peers, &peers_error) != STATUS_OK)
@@ -352,6 +356,7 @@ static void tear_down(struct daemon *daemon)
     health_destroy(daemon->health);
     reflection_destroy(daemon->reflection);
     peers_destroy(daemon->peers);
+    daemon_signing_close(&daemon->signing);
     if (daemon->loop_open) {
         uv_close((uv_handle_t *)&daemon->guard, NULL);
         uv_run(&daemon->loop, UV_RUN_DEFAULT);

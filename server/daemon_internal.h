@@ -7,6 +7,7 @@
 #include "replication/peers/peers.h"
 #include "server/config.h"
 #include "server/daemon.h"
+#include "server/daemon_signing.h"
 #include "server/dispatch.h"
 #include "server/health_service.h"
 #include "server/log.h"
@@ -48,8 +49,9 @@ struct daemon {
     bool loop_open; /* with all handles below in it */
     struct ops_http *ops;
     struct grpc_server *grpc;
-    bool clients_left;   /* the drain of grpc has called back */
-    struct peers *peers; /* NULL: no peer.listen */
+    bool clients_left;             /* the drain of grpc has called back */
+    struct peers *peers;           /* NULL: no peer.listen */
+    struct daemon_signing signing; /* outlives the node */
     struct node *node;
     uint64_t reopened_total; /* of the node, as of the last turn */
     struct dispatch *dispatch;

@@ -202,6 +202,13 @@ static enum status write_ports(struct daemon *daemon)
 static enum status open_node(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
+    struct net_error signing_error = {.text = ""};
+    enum status signing =
+        daemon_signing_open(&daemon->signing, config->certificate, config->key, &signing_error);
+    if (signing != STATUS_OK) {
+        report_start_failure(daemon, signing, signing_error.text);
+        return signing;
+    }
     struct node_options options = {
         .directory = config->directory,
         .journal_segment_size = config->segment_bytes,
@@ -216,6 +223,7 @@ static enum status open_node(struct daemon *daemon)
         .waiting_bytes_max = config->request_bytes_max,
         .journal_keep_bytes = daemon->peers ? JOURNAL_KEEP_BYTES : 0,
         .transport = daemon->peers ? peers_transport(daemon->peers) : NULL,
+        .signer = &daemon->signing.table,
         .election_ms = config->election_ms,
         .heartbeat_ms = config->heartbeat_ms,
         .log_tail_bytes = config->log_tail_bytes,

@@ -173,6 +173,24 @@ static const struct event_row event_table[EVENT_COUNT] = {
                             {"durable_index", "last_index"}},
     [EVENT_STOP_HUNG] =
         {"stop_hung", LOG_LEVEL_ERROR, 0, "A background job did not stop in time.", {"job", NULL}},
+    [EVENT_CERTIFICATE_UNREADABLE] = {"certificate_unreadable",
+                                      LOG_LEVEL_WARNING,
+                                      6,
+                                      "The file certificate is none of this cluster; the next one "
+                                      "of a leader replaces it.",
+                                      {"status", "bytes"}},
+    [EVENT_CERTIFICATE_UNSIGNED] = {"certificate_unsigned",
+                                    LOG_LEVEL_ERROR,
+                                    6,
+                                    "This node's key cannot sign certificates: nobody will believe "
+                                    "them.",
+                                    {"status", "index"}},
+    [EVENT_CERTIFICATE_UNWRITTEN] = {"certificate_unwritten",
+                                     LOG_LEVEL_WARNING,
+                                     6,
+                                     "The file certificate could not be replaced; after a loss an "
+                                     "older one has to do.",
+                                     {"status", "index"}},
     [EVENT_FAIL_STOP] = {"fail_stop",
                          LOG_LEVEL_ERROR,
                          0,

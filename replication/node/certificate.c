@@ -168,8 +168,8 @@ static void send(struct certificates *c)
 static void fill_rule(struct certificate_record *record, const struct consensus_status *consensus)
 {
     (void)consensus;
-    record->mode = CERTIFICATE_SYNC;
-    record->policy = CERTIFICATE_AUTO;
+    record->mode = DURABILITY_SYNC;
+    record->policy = DURABILITY_AUTO;
     record->rule = CERTIFICATE_MAJORITY;
 }
 

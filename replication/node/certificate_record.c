@@ -71,8 +71,8 @@ static bool is_zero(const void *bytes, size_t size)
 
 static bool record_is_sound(const struct certificate_record *record)
 {
-    return record->size == sizeof *record && record->mode <= CERTIFICATE_DEGRADED &&
-           record->policy < CERTIFICATE_POLICY_COUNT && record->rule <= CERTIFICATE_SITE &&
+    return record->size == sizeof *record && record->mode <= DURABILITY_DEGRADED &&
+           record->policy <= DURABILITY_OPERATOR && record->rule <= CERTIFICATE_SITE &&
            record->reserved_0 == 0 && is_zero(record->reserved_1, sizeof record->reserved_1) &&
            record->cluster_epoch != 0 && record->node_id != 0 && record->node_id <= INT64_MAX &&
            record->term != 0 && record->sequence != 0 && record->index != 0 &&
@@ -116,18 +116,6 @@ bool certificate_is_newer(const struct certificate_record *a, const struct certi
     if (a->term != b->term)
         return a->term > b->term;
     return a->sequence > b->sequence;
-}
-
-const char *certificate_mode_name(uint8_t mode)
-{
-    return mode == CERTIFICATE_SYNC ? "SYNC" : "DEGRADED";
-}
-
-const char *certificate_policy_name(uint8_t policy)
-{
-    return policy == CERTIFICATE_NEVER      ? "never"
-           : policy == CERTIFICATE_OPERATOR ? "operator"
-                                            : "auto";
 }
 
 const char *certificate_rule_name(uint8_t rule)

@@ -12,6 +12,7 @@
 #define TALLY_REPLICATION_CERTIFICATE_RECORD_H
 
 #include "core/status.h"
+#include "replication/durability_entry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,13 +28,6 @@
  * else with the same key is none here, and the other way round. */
 #define CERTIFICATE_SCHEME "tally.certificate.1"
 
-enum certificate_mode { CERTIFICATE_SYNC = 0, CERTIFICATE_DEGRADED = 1 };
-enum certificate_policy {
-    CERTIFICATE_AUTO = 0,
-    CERTIFICATE_NEVER = 1,
-    CERTIFICATE_OPERATOR = 2,
-    CERTIFICATE_POLICY_COUNT
-};
 enum certificate_rule {
     CERTIFICATE_MAJORITY = 0, /* a majority of the voters, wherever they are */
     CERTIFICATE_SITE = 1,     /* under SYNC a commit implies both sites */
@@ -45,8 +39,8 @@ struct certificate_record {
     uint16_t version;
     uint16_t size;  /* of the record */
     uint8_t mode;   /* DEGRADED also while a degrade entry is only appended */
-    uint8_t policy; /* committed */
-    uint8_t rule;
+    uint8_t policy; /* enum durability_decision, committed */
+    uint8_t rule;   /* enum certificate_rule */
     uint8_t reserved_0;
     uint8_t cluster_id[16];
     uint64_t cluster_epoch;
@@ -97,8 +91,6 @@ enum status certificate_decode(const void *bytes, size_t size, struct certificat
 /* Whether `a` was made after `b`: by epoch, term and sequence. */
 bool certificate_is_newer(const struct certificate_record *a, const struct certificate_record *b);
 
-const char *certificate_mode_name(uint8_t mode);     /* "SYNC" */
-const char *certificate_policy_name(uint8_t policy); /* "auto" */
-const char *certificate_rule_name(uint8_t rule);     /* "site" */
+const char *certificate_rule_name(uint8_t rule); /* "site" */
 
 #endif

@@ -149,6 +149,7 @@ void node_stop_jobs(struct node *node)
         checkpoint_stop(node->store);
     if (node->catch_up != NULL)
         catch_up_stop(node->catch_up);
+    certificates_stop(&node->certificates);
     node->jobs_stop = true;
     node_wake_jobs(node);
 }

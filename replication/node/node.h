@@ -22,6 +22,8 @@
 struct node;
 struct environment; /* environment.h: clocks, directories, who runs the jobs */
 struct transport;   /* transport.h: how the nodes of a cluster reach each other */
+struct certificate_signer;
+struct certificate_view; /* certificate_record.h */
 
 enum node_phase {
     NODE_OPENING,
@@ -55,6 +57,9 @@ struct node_options {
     /* How to reach the other members; NULL: a cluster of one. Started and stopped by the node, used
      * on the loop thread; outlives the node. */
     struct transport *transport;
+    /* Signs certificates (certificate.h); outlives the node. NULL: they are not signed, and nobody
+     * believes them. */
+    const struct certificate_signer *signer;
     /* 0 = the defaults, 250 and 50. All nodes alike. */
     uint32_t election_ms, heartbeat_ms;
     /* The log in memory: how much of it there may be, and how much of it is kept below what the
@@ -89,6 +94,9 @@ struct node_options {
      *   node_draining            requests waiting         entries in flight
      *   node_stopped             durable index            last index
      *   stop_hung                job number               0
+     *   certificate_unreadable   status                   bytes
+     *   certificate_unsigned     status                   index
+     *   certificate_unwritten    status                   index
      *   fail_stop                status                   applied index */
     void *event_context;
     void (*event)(void *context, const char *name, const char *text, uint64_t a, uint64_t b);
@@ -233,5 +241,11 @@ struct node_status {
     uint8_t digest[16];
 };
 void node_status(const struct node *node, struct node_status *out);
+
+/* The newest certificate that this node holds (certificate.h); pointers are borrowed until the node
+ * runs on. False: none. */
+bool node_certificate(const struct node *node, struct certificate_view *out);
+/* The same as bytes: the content of file `certificate`. 0: none. */
+size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes);
 
 #endif

@@ -90,6 +90,13 @@ static void receive_forward(struct node *node, uint64_t from, const void *bytes,
     forward_receive(&node->forward, from, bytes, size, consensus.term, (uint8_t)verdict);
 }
 
+/* A stranger has the cluster's certificate, too, but is no member to be believed. */
+static void receive_certificate(struct node *node, uint64_t from, const void *bytes, size_t size)
+{
+    if (is_member(node, from))
+        certificates_receive(&node->certificates, from, bytes, size);
+}
+
 static void receive_message(void *context, uint64_t from, enum transport_lane lane,
                             const void *bytes, size_t size)
 {
@@ -98,7 +105,9 @@ static void receive_message(void *context, uint64_t from, enum transport_lane la
         return;
     struct message_header header;
     memcpy(&header, bytes, sizeof header);
-    if (lane == TRANSPORT_RAFT)
+    if (lane == TRANSPORT_RAFT && header.type == MESSAGE_CERTIFICATE)
+        receive_certificate(node, from, bytes, size);
+    else if (lane == TRANSPORT_RAFT)
         consensus_receive(node->consensus, from, bytes, size);
     else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD)
         receive_forward(node, from, bytes, size);

@@ -5,6 +5,7 @@
 #include "replication/catch_up/catch_up.h"
 #include "replication/consensus/consensus.h"
 #include "replication/directory.h"
+#include "replication/node/certificate.h"
 #include "replication/node/digests.h"
 #include "replication/node/disk_guard.h"
 #include "replication/node/epochs.h"
@@ -74,6 +75,7 @@ struct node {
     struct membership membership;
     struct node_change *change; /* whose walk it is, or NULL */
     struct disk_guard guard;
+    struct certificates certificates;
     struct worker workers[NODE_JOB_COUNT];
     uint32_t workers_ready; /* initialized */
 

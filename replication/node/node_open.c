@@ -85,6 +85,15 @@ static enum job_state catch_up_step(void *context, uint64_t *out_wait_ns)
     return node->jobs_stop ? JOB_DONE : JOB_IDLE;
 }
 
+static enum job_state certificate_step(void *context, uint64_t *out_wait_ns)
+{
+    struct node *node = context;
+    const bool stops = node->jobs_stop; /* before the last look: what came earlier is written */
+    certificates_job_step(&node->certificates);
+    *out_wait_ns = UINT64_MAX;
+    return stops ? JOB_DONE : JOB_IDLE;
+}
+
 static uint64_t clock_ns(void *context)
 {
     const struct node *node = context;
@@ -254,6 +263,7 @@ static enum status make_workers(struct node *node, struct node_error *error)
         [NODE_JOB_PREPARER] = {.name = "journal-prepare", .step = preparer_step},
         [NODE_JOB_FLUSHER] = {.name = "flusher", .step = flusher_step},
         [NODE_JOB_CATCH_UP] = {.name = "catch-up", .step = catch_up_step},
+        [NODE_JOB_CERTIFICATE] = {.name = "certificate", .step = certificate_step},
     };
     node->opened = OPENED_WORKERS;
     for (int job = 0; job < NODE_JOB_COUNT; job++) {

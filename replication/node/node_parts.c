@@ -137,6 +137,12 @@ static enum status make_consensus(struct node *node, struct node_error *error)
     return STATUS_OK;
 }
 
+static void certificate_wake_job(void *context)
+{
+    struct node *node = context;
+    worker_wake(&node->workers[NODE_JOB_CERTIFICATE]);
+}
+
 enum status node_make_queues(struct node *node, struct node_error *error)
 {
     const struct proposer_options options = {
@@ -160,6 +166,17 @@ enum status node_make_queues(struct node *node, struct node_error *error)
     };
     forward_init(&node->forward, &forward);
     linear_reads_init(&node->reads, node->environment, node->options.waiting_requests_max);
+    node->certificates = (struct certificates){
+        .environment = node->environment,
+        .notify = &node->notify,
+        .files = &node->files,
+        .signer = node->options.signer,
+        .transport = node->options.transport,
+        .identity = &node->identity,
+        .wake_context = node,
+        .wake_job = certificate_wake_job,
+    };
+    certificates_load(&node->certificates);
     node->opened = OPENED_QUEUES;
     return STATUS_OK;
 }
@@ -251,6 +268,7 @@ static void make_parts(struct node *node, uint64_t durable_index)
                              .transfers_total = node->fsm.transfers_total};
     proposer_attach(&node->proposer, node->machine, node->consensus);
     linear_reads_attach(&node->reads, node->consensus);
+    certificates_attach(&node->certificates, node->consensus, node->journal);
     membership_init(&node->membership, node->consensus, node->identity.node_id);
     node->guard = (struct disk_guard){
         .environment = node->environment,

@@ -42,6 +42,19 @@ static void fill_disk(const struct node *node, struct node_status *out)
         checkpoint_stats(node->store, &out->checkpoint);
 }
 
+size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes)
+{
+    *out_bytes = node->certificates.bytes;
+    return node->certificates.size;
+}
+
+bool node_certificate(const struct node *node, struct certificate_view *out)
+{
+    const struct certificates *certificates = &node->certificates;
+    return certificates->size > 0 &&
+           certificate_decode(certificates->bytes, certificates->size, out) == STATUS_OK;
+}
+
 void node_status(const struct node *node, struct node_status *out)
 {
     memset(out, 0, sizeof *out);

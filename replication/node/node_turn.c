@@ -121,6 +121,11 @@ static void process_writes(struct node *node)
     proposer_process(&node->proposer, held);
 }
 
+static uint64_t node_stamp(const struct node *node)
+{
+    return node->machine != NULL ? machine_stamp(node->machine) : 0;
+}
+
 /* ---- the turn ---- */
 
 static bool room_is_wanted(const struct node *node)
@@ -169,6 +174,9 @@ static void turn(struct node *node)
     if (node->phase == NODE_FAILED)
         return;
     linear_reads_finish(&node->reads, node_applied_index(node));
+    certificates_process(&node->certificates, node_stamp(node));
+    if (node->phase == NODE_FAILED)
+        return;
     node_watch_clock(node);
     node_process_drain(node);
     if (node->reinstall_wanted)
@@ -246,6 +254,7 @@ uint64_t node_wait_ms(const struct node *node)
     if (node->proposer.in_flight_entries > 0)
         wait = earlier(wait, WAIT_MS_IN_FLIGHT);
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
+    wait = earlier(wait, until_ms(certificates_next_ns(&node->certificates), now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
     if (node->news)
