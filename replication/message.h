@@ -24,7 +24,7 @@ enum message_type {
     MESSAGE_PROBE_RESULT, /* with the peer's wall clock */
     MESSAGE_READ_INDEX,   /* follower to leader */
     MESSAGE_READ_INDEX_RESULT,
-    MESSAGE_WATERMARK,    /* leader to all: what every site's best data node holds */
+    MESSAGE_WATERMARK, /* leader to all: what every site's best data node holds, what both have */
     MESSAGE_LOST_ENTRIES, /* leader: you lack what you acknowledged to me */
     MESSAGE_RAFT_LAST = 0x01ff,
 

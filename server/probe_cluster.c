@@ -4,13 +4,12 @@
  * status) sees a cluster that is cut in two. So nothing here is presented as the cluster's state;
  * every number is one node's knowledge.
  *
- * survives_loss{site}: whether the voters outside of that site that this node is linked to are a
- * majority, so that the site may be lost *now*. It is computed of links rather than of what was
- * configured, because a witness that died last month costs nothing until the day a site is lost.
+ * The sites and the rule about them: probe_cluster_sites.c.
  */
 #include "server/probe_cluster.h"
 
 #include "server/metrics.h"
+#include "server/probe_cluster_sites.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -62,44 +61,6 @@ static uint64_t lag(const struct node_cluster *cluster, uint64_t match)
 {
     uint64_t commit = cluster->consensus.commit_index;
     return commit > match ? commit - match : 0;
-}
-
-/* ---- sites ---- */
-
-/* Whether this site's loss would be survived, for each site of the voters once: calls `tell`. */
-static void each_site(const struct node_cluster *cluster, const struct node_status *status,
-                      void (*tell)(void *context, const char *site, bool survives), void *context)
-{
-    struct member_table table = {.count = 0};
-    uint32_t up = 0;
-    for (uint32_t i = 0; i < cluster->peer_count; i++) {
-        if (cluster->peers[i].vote != CONSENSUS_VOTER)
-            continue;
-        if (is_up(&cluster->peers[i], status))
-            up |= 1u << table.count;
-        table.votes[table.count] = true;
-        table.members[table.count++] = cluster->peers[i].member;
-    }
-    for (uint32_t i = 0; i < table.count; i++) {
-        bool told = false;
-        for (uint32_t k = 0; k < i; k++)
-            told |= strcmp(table.members[k].site, table.members[i].site) == 0;
-        if (!told)
-            tell(context, table.members[i].site,
-                 member_table_survives_loss(&table, up, table.members[i].site));
-    }
-}
-
-static void add_site(void *context, const char *site, bool survives)
-{
-    json_object_set_new(context, site, json_boolean(survives));
-}
-
-static void write_site(void *context, const char *site, bool survives)
-{
-    char label[64];
-    metrics_label(label, sizeof label, "site", site);
-    metrics_sample(context, "tally_survives_loss", label, survives);
 }
 
 /* ---- the document ---- */
@@ -167,7 +128,6 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const 
     json_object_set_new(root, "kind",
                         json_string(status->kind == MEMBER_WITNESS ? "witness" : "data"));
     json_object_set_new(root, "site", json_string(status->site));
-    json_object_set_new(root, "rule", json_string(cluster->rule ? cluster->rule : "majority"));
     json_object_set_new(root, "leads", json_boolean(consensus->leads));
     json_object_set_new(root, "changing_members", json_boolean(consensus->changing));
     json_object_set_new(root, "change_step", json_string(change_step));
@@ -181,9 +141,7 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const 
     for (uint32_t i = 0; i < cluster->peer_count; i++)
         json_array_append_new(members, member(cluster, i, status, now_ns));
     json_object_set_new(root, "members", members);
-    json_t *sites = json_object();
-    each_site(cluster, status, add_site, sites);
-    json_object_set_new(root, "survives_loss", sites);
+    probe_sites_json(root, cluster, now_ns);
     json_object_set_new(root, "catch_up", catch_up(&cluster->own_catch_up));
     json_t *digest_at = json_object();
     json_object_set_new(digest_at, "index", number(cluster->digest_index));
@@ -340,10 +298,7 @@ void probe_cluster_metrics(FILE *page, const struct node_cluster *cluster,
                   cluster->own_catch_up.bytes_total);
     metrics_counter(page, "tally_reopened_total", "Times the node opened itself on other files.",
                     status->reopened_total);
-    metrics_family(page, "tally_survives_loss", METRIC_GAUGE,
-                   "1 while the voters outside of the site that this node is linked to are a "
-                   "majority.");
-    each_site(cluster, status, write_site, page);
+    probe_sites_metrics(page, cluster, now_ns);
     for (int metric = 0; metric < PEER_METRIC_COUNT; metric++) {
         metrics_family(page, peer_metrics[metric].name, METRIC_GAUGE, peer_metrics[metric].help);
         for (uint32_t i = 0; i < cluster->peer_count; i++)

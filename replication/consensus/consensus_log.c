@@ -64,11 +64,15 @@ static void mark(struct consensus_raft *c, uint64_t index)
 
 enum status consensus_log_propose(struct consensus_raft *c, struct consensus_proposal *proposal)
 {
+    invariant_values(proposal->type != JOURNAL_DURABILITY, proposal->type, proposal->size);
+    enum status status = may_propose(c);
+    return status == STATUS_OK ? consensus_log_append(c, proposal) : status;
+}
+
+enum status consensus_log_append(struct consensus_raft *c, struct consensus_proposal *proposal)
+{
     invariant_values(proposal->size <= ENTRY_SIZE_MAX, proposal->size, proposal->type);
     invariant(proposal->type != JOURNAL_BARRIER && proposal->type != JOURNAL_CONFIGURATION);
-    enum status status = may_propose(c);
-    if (status != STATUS_OK)
-        return status;
     struct proposed *proposed = calloc(1, sizeof *proposed);
     struct raft_buffer buffer;
     unsigned short type;

@@ -259,15 +259,17 @@ static void tell_watermark(struct consensus_raft *c)
     if (watermark > c->watermark_index)
         c->watermark_index = watermark;
     /* Told again at times, for whom it did not reach. */
-    if (c->watermark_index == 0 ||
-        (c->watermark_index == c->told_watermark &&
+    const uint64_t both = consensus_both_index(c);
+    if (c->watermark_index + both == 0 ||
+        (c->watermark_index == c->told_watermark && both == c->told_both_index &&
          now - c->watermark_told_ns < CONSENSUS_WATERMARK_AGAIN_MS * NS_PER_MS))
         return;
     c->told_watermark = c->watermark_index;
+    c->told_both_index = both;
     c->watermark_told_ns = now;
     const struct raft_message_view view = {
         .type = MESSAGE_WATERMARK,
-        .watermark = {.term = c->raft.current_term, .index = c->watermark_index}};
+        .watermark = {.term = c->raft.current_term, .index = c->watermark_index, .both = both}};
     for (unsigned i = 0; i < c->raft.configuration.n; i++) {
         uint64_t id = c->raft.configuration.servers[i].id;
         if (id != c->options.self.node_id)
@@ -278,7 +280,7 @@ static void tell_watermark(struct consensus_raft *c)
 static uint64_t watermark_next_ns(const struct consensus_raft *c)
 {
     const uint64_t look = c->watermark_ns + CONSENSUS_WATERMARK_MS * NS_PER_MS;
-    if (c->watermark_index < c->raft.commit_index)
+    if (c->watermark_index < c->raft.commit_index || c->told_both_index < c->raft.commit_index)
         return look; /* it may move */
     const uint64_t again = c->watermark_told_ns + CONSENSUS_WATERMARK_AGAIN_MS * NS_PER_MS;
     return again > look ? again : look;

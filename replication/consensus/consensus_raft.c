@@ -265,6 +265,7 @@ static uint64_t raft_next_ns(const struct consensus *consensus)
     uint64_t next = tick == UINT64_MAX ? UINT64_MAX : tick * NS_PER_MS;
     next = earlier(next, consensus_reads_next_ns(c));
     next = earlier(next, consensus_members_next_ns(c));
+    next = earlier(next, consensus_durability_next_ns(c));
     return earlier(next, consensus_lead_next_ns(c));
 }
 
@@ -286,6 +287,7 @@ static void raft_process(struct consensus *consensus)
         consensus_tick(c, c->tick_wanted);
         consensus_members_process(c);
         consensus_lead_process(c);
+        consensus_durability_process(c);
         consensus_settle(c);
     }
     consensus_reads_process(c);
@@ -361,6 +363,23 @@ static enum status raft_hand_over(struct consensus *consensus, uint64_t to)
     return consensus_members_transfer(raft_of(consensus), to);
 }
 
+static uint64_t raft_stamp(const struct consensus *consensus)
+{
+    return raft_of_const(consensus)->durability_log.stamp;
+}
+
+static void raft_durability(const struct consensus *consensus, struct consensus_durability *out)
+{
+    consensus_durability_fill(raft_of_const(consensus), out);
+}
+
+static enum status raft_change_durability(struct consensus *consensus,
+                                          const struct consensus_durability_change *change,
+                                          uint64_t *out_number, char *out_text)
+{
+    return consensus_durability_change(raft_of(consensus), change, out_number, out_text);
+}
+
 static uint32_t raft_peers(const struct consensus *consensus, struct consensus_peer *out,
                            uint32_t capacity)
 {
@@ -402,6 +421,10 @@ static void raft_status(const struct consensus *consensus, struct consensus_stat
                                  : false,
         .transferring = consensus_is_transferring(c),
         .watermark_index = c->watermark_index,
+        .site_rule = c->sites.in_force,
+        .mode = c->durability_log.newest.entry.mode,
+        .durability_number = c->durability_log.newest.entry.number,
+        .both_index = c->started ? consensus_both_index(c) : 0,
     };
 }
 
@@ -469,6 +492,9 @@ static const struct consensus_operations raft_operations = {
     .next_ns = raft_next_ns,
     .change = raft_change_members,
     .transfer = raft_hand_over,
+    .stamp = raft_stamp,
+    .durability = raft_durability,
+    .change_durability = raft_change_durability,
     .peers = raft_peers,
     .stop = raft_end,
     .status = raft_status,

@@ -33,6 +33,7 @@ struct consensus_raft_options {
     uint64_t committed_index, committed_term;
     const void *configuration;
     size_t configuration_size;
+    uint64_t stamp;              /* the greatest that the store holds; 0 = none */
     struct transport *transport; /* NULL: nobody else is there. Started by its owner */
     struct consensus_sink sink;
     /* 0: the defaults above */

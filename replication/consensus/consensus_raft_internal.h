@@ -8,6 +8,7 @@
  *                         consensus_read.c        read rounds, clock offsets
  *                         consensus_members.c     change, peers, transfer, watermark, falls behind
  *                         consensus_lead.c        when to campaign, when to hand over
+ *                         durability_*.c          the two sites: see durability_drive.h
  *     libraft ──► guard ──► raft_io_load.c        what a start begins with
  *                           raft_io_disk.c        append, truncate, term, vote
  *                           raft_io_send.c        messages out
@@ -22,6 +23,7 @@
 #define TALLY_REPLICATION_CONSENSUS_RAFT_INTERNAL_H
 
 #include "replication/consensus/consensus_raft.h"
+#include "replication/consensus/durability_drive.h"
 #include "replication/consensus/raft_message.h"
 #include "replication/guard/raft_guard.h"
 #include "storage/hard_state.h"
@@ -182,7 +184,7 @@ struct consensus_raft {
     uint64_t heard_leader_ns;
     uint64_t followed_term, followed_leader; /* the newest term with a leader that we followed */
     uint64_t watermark_index, watermark_ns;
-    uint64_t told_watermark, watermark_told_ns;
+    uint64_t told_watermark, told_both_index, watermark_told_ns;
     uint64_t malformed_count;
     uint64_t malformed_told_ns;
     uint64_t lost_told_ns;
@@ -203,11 +205,16 @@ struct consensus_raft {
     uint32_t handover_tries;
     uint64_t elected_leader; /* whose site the election wait was drawn for */
 
+    /* The two sites. */
+    struct site_table sites;
+    struct durability_log durability_log;
+    struct durability_drive durability_drive;
+
     struct consensus_reads reads;
 
     /* What news() was last told. */
     uint64_t told_commit;
-    uint64_t told_term, told_leader, told_configuration;
+    uint64_t told_term, told_leader, told_configuration, told_both;
     unsigned short told_state;
     bool told_ready, told_transferring;
     bool news;
@@ -242,6 +249,8 @@ uint64_t consensus_leader(const struct consensus_raft *c);
 
 /* ---- consensus_log.c: as in consensus.h ---- */
 enum status consensus_log_propose(struct consensus_raft *c, struct consensus_proposal *proposal);
+/* The same of an entry that is not held back by what is uncommitted. Leader, barrier in the log. */
+enum status consensus_log_append(struct consensus_raft *c, struct consensus_proposal *proposal);
 const struct journal_entry *consensus_log_next(struct consensus_raft *c);
 void consensus_log_consumed(struct consensus_raft *c);
 void consensus_log_durable(struct consensus_raft *c, uint64_t index);

@@ -265,10 +265,16 @@ static void receive_watermark(struct consensus_raft *c, uint64_t from,
                               const struct raft_message_view *view)
 {
     if (c->raft.state != RAFT_FOLLOWER || view->watermark.term != c->raft.current_term ||
-        raft_layout_leader(&c->raft) != from || view->watermark.index <= c->watermark_index)
+        raft_layout_leader(&c->raft) != from)
         return;
-    c->watermark_index = view->watermark.index;
-    c->news = true;
+    if (view->watermark.both > c->durability_drive.both_index) {
+        c->durability_drive.both_index = view->watermark.both;
+        c->news = true;
+    }
+    if (view->watermark.index > c->watermark_index) {
+        c->watermark_index = view->watermark.index;
+        c->news = true;
+    }
 }
 
 static void dispatch(struct consensus_raft *c, uint64_t from, const struct raft_message_view *view)

@@ -105,13 +105,15 @@ static void settle_news(struct consensus_raft *c)
     if (c->told_commit == c->raft.commit_index && c->told_term == c->raft.current_term &&
         c->told_state == c->raft.state && c->told_leader == leader && c->told_ready == ready &&
         c->told_configuration == configuration &&
-        c->told_transferring == consensus_is_transferring(c))
+        c->told_transferring == consensus_is_transferring(c) &&
+        c->told_both == consensus_both_index(c))
         return;
     c->told_commit = c->raft.commit_index;
     c->told_term = c->raft.current_term;
     c->told_state = c->raft.state;
     c->told_leader = leader;
     c->told_ready = ready;
+    c->told_both = consensus_both_index(c);
     c->told_configuration = configuration;
     c->told_transferring = consensus_is_transferring(c);
     c->news = true;
@@ -130,6 +132,7 @@ void consensus_settle(struct consensus_raft *c)
     settle_role(c);
     settle_cuts(c);
     settle_uncommitted(c);
+    consensus_durability_settle(c);
     consensus_publish_configuration(c);
     raft_io_note_durable(c);
     settle_news(c);

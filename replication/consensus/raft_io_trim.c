@@ -58,6 +58,7 @@ void raft_io_log_shrinks(struct consensus_raft *c, raft_index from)
 {
     invariant_values(from > c->trim_index, from, c->trim_index);
     forget(c, from, consensus_last_index(c));
+    consensus_durability_log_cut(c, from);
 }
 
 /* What memory need not hold. A witness's journal keeps what a site lacks; its memory, which must

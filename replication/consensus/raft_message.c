@@ -12,7 +12,7 @@
  *   PROBE_RESULT           8 term  16 sequence  24 wall_ns i64                          = 32
  *   READ_INDEX             8 term  16 sequence                                          = 24
  *   READ_INDEX_RESULT      8 term  16 sequence  24 index  32 ready u8  33 zero[7]       = 40
- *   WATERMARK              8 term  16 index                                             = 24
+ *   WATERMARK              8 term  16 index  24 both                                    = 32
  *   LOST_ENTRIES           8 term  16 index, not 0                                      = 24
  *
  *   entry in a region      0 term  8 type u16  10 zero u16  12 size u32  16 payload, zeros to 8
@@ -164,11 +164,11 @@ static size_t fixed_size(enum message_type type)
     case MESSAGE_APPEND_ENTRIES_RESULT:
     case MESSAGE_TIMEOUT_NOW:
     case MESSAGE_PROBE_RESULT:
+    case MESSAGE_WATERMARK:
         return 32;
     case MESSAGE_REQUEST_VOTE_RESULT:
     case MESSAGE_PROBE:
     case MESSAGE_READ_INDEX:
-    case MESSAGE_WATERMARK:
     case MESSAGE_LOST_ENTRIES:
         return 24;
     default:
@@ -283,6 +283,7 @@ static enum status decode_body(const uint8_t *bytes, size_t size, struct raft_me
     case MESSAGE_WATERMARK:
         out->watermark.term = get_u64(bytes + 8);
         out->watermark.index = get_u64(bytes + 16);
+        out->watermark.both = get_u64(bytes + 24);
         return STATUS_OK;
     case MESSAGE_LOST_ENTRIES:
         out->lost_entries.term = get_u64(bytes + 8);
@@ -375,6 +376,7 @@ size_t raft_message_encode(const struct raft_message_view *view,
     case MESSAGE_WATERMARK:
         put_u64(out + 8, view->watermark.term);
         put_u64(out + 16, view->watermark.index);
+        put_u64(out + 24, view->watermark.both);
         break;
     case MESSAGE_LOST_ENTRIES:
         put_u64(out + 8, view->lost_entries.term);

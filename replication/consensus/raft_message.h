@@ -75,7 +75,8 @@ struct raft_message_view {
             bool ready; /* false: index is 0, the leader cannot answer now */
         } read_index_result;
         struct {
-            uint64_t term, index;
+            uint64_t term, index; /* what a witness may forget */
+            uint64_t both;        /* committed, and certainly on both sites */
         } watermark;
         struct {
             uint64_t term, index; /* acknowledged in this term */

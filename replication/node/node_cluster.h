@@ -32,13 +32,10 @@ struct node_cluster {
     uint64_t forwards_served_total; /* requests of other nodes taken here */
     uint64_t read_rounds_total;     /* confirmations begun here */
     uint64_t bounded_reads_total;   /* answered by max_age_ns without a confirmation */
-    const char *rule;               /* what replies follow: "majority" */
-    /* Whether the cluster goes on when all of a site is lost, as seen from here. */
-    uint32_t site_count;
-    struct node_site {
-        char site[MEMBER_SITE_SIZE_MAX + 1];
-        bool survives_loss;
-    } sites[MEMBERS_MAX];
+    /* What replies follow: "site": a commit implies both sites, or the log says otherwise;
+     * "majority": there are not two sites and a witness. */
+    const char *rule;
+    struct consensus_durability durability;
     char write_refusal[160]; /* why no write is taken at this moment; "" = they are */
 };
 void node_cluster(const struct node *node, struct node_cluster *out);

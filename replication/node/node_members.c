@@ -13,40 +13,6 @@
 
 /* ---- watching ---- */
 
-/* The transport closes a connection that went silent within about 1.5 s. */
-static bool is_up(const struct node *node, const struct consensus_peer *peer)
-{
-    return peer->linked || peer->member.node_id == node->identity.node_id;
-}
-
-static bool is_listed(const struct node_cluster *cluster, const char *site)
-{
-    for (uint32_t i = 0; i < cluster->site_count; i++)
-        if (strcmp(cluster->sites[i].site, site) == 0)
-            return true;
-    return false;
-}
-
-static void fill_sites(const struct node *node, struct node_cluster *out)
-{
-    struct member_table table = {.count = out->peer_count};
-    uint32_t up = 0;
-    for (uint32_t i = 0; i < out->peer_count; i++) {
-        table.members[i] = out->peers[i].member;
-        table.votes[i] = out->peers[i].vote == CONSENSUS_VOTER;
-        if (is_up(node, &out->peers[i]))
-            up |= 1u << i;
-    }
-    for (uint32_t i = 0; i < out->peer_count; i++) {
-        const char *site = out->peers[i].member.site;
-        if (is_listed(out, site))
-            continue;
-        struct node_site *entry = &out->sites[out->site_count++];
-        memcpy(entry->site, site, sizeof entry->site); /* both are fields of that size */
-        entry->survives_loss = member_table_survives_loss(&table, up, site);
-    }
-}
-
 /* The same conditions, in the same order, as the path of a request meets them. */
 static const char *refusal(const struct node *node, const struct consensus_status *consensus)
 {
@@ -115,7 +81,8 @@ void node_cluster(const struct node *node, struct node_cluster *out)
         return; /* failed between two generations of files */
     consensus_status(node->consensus, &out->consensus);
     out->peer_count = consensus_peers(node->consensus, out->peers, MEMBERS_MAX);
-    fill_sites(node, out);
+    consensus_durability(node->consensus, &out->durability);
+    out->rule = out->durability.in_force ? "site" : "majority";
     fill_catch_up(node, out);
     snprintf(out->write_refusal, sizeof out->write_refusal, "%s", refusal(node, &out->consensus));
     const struct digest_entry *digest = digests_newest(&node->digests);

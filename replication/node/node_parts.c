@@ -111,6 +111,7 @@ static enum status make_consensus(struct node *node, struct node_error *error)
         .committed_term = node->generation.committed_term,
         .configuration = node->meta.configuration,
         .configuration_size = node->meta.configuration_size,
+        .stamp = node->machine != NULL ? machine_stamp(node->machine) : 0,
         .transport = node->options.transport,
         .sink = {.context = node,
                  .news = consensus_news,

@@ -19,8 +19,10 @@
  * may have been taken away in between) and BEYOND_WINDOW. As the answer to an only attempt they say
  * that nothing happened; as the answer to a later one they do not, and the outcome is unknown.
  *
- * Stamps: last_stamp counts every event of entries in flight, so the next entry is later even when
- * none of them is committed yet. When the log is ahead of the wall clock time goes on by one.
+ * Stamps: consensus knows the greatest in the log, that of entries which are not ours included
+ * (durability entries have one); last_stamp counts every event of entries in flight, so the next
+ * entry is later even when none of them is committed yet. When the log is ahead of the wall clock
+ * time goes on by one.
  *
  * The proposer's check: each request alone when it is added, so that one bad request can harm no
  * other, and the whole entry once more as encoded, by the same code that apply decodes with.
@@ -357,7 +359,11 @@ static struct gathering gather(const struct proposer *proposer)
 static void encode(struct proposer *proposer, struct entry_slot *slot, const struct gathering *g)
 {
     uint64_t wall = proposer->options.environment->wall_ns(proposer->options.environment->context);
-    uint64_t stamp = proposer->last_stamp + 1 > wall ? proposer->last_stamp + 1 : wall;
+    /* Whatever else is in the log with a stamp, by whomever it was put there. */
+    uint64_t last = consensus_stamp(proposer->consensus);
+    if (last < proposer->last_stamp)
+        last = proposer->last_stamp;
+    uint64_t stamp = last + 1 > wall ? last + 1 : wall;
     struct entry_header header = {
         .version = COMMAND_VERSION,
         .size = g->size,

@@ -222,13 +222,35 @@ Test(ops_http, cluster_is_told_as_this_node_sees_it)
         strcpy(cluster->peers[i].member.site, sites[i]);
         strcpy(cluster->peers[i].member.address, "a.bank:7402");
     }
+    cluster->rule = "site";
+    struct consensus_durability *durability = &cluster->durability;
+    *durability =
+        (struct consensus_durability){.in_force = true, .both_index = 95, .site_count = 3};
+    durability_entry_default(&durability->committed);
+    durability->newest = durability->committed;
+    for (uint32_t i = 0; i < 3; i++) {
+        durability->sites[i] = (struct consensus_site){.has_data = i != 2,
+                                                       .known = true,
+                                                       .verified_index = 100 - 5 * i,
+                                                       .survives_loss = true};
+        strcpy(durability->sites[i].name, sites[i]);
+    }
     cluster->catch_up[0] = (struct node_peer_catch_up){.active = true, .bytes_done = 5};
     cluster->consensus.commit_index = 100;
     node.shown.synced_index = 101;
     probe.node = &node; /* node 7, at site B */
     json_t *root = json_loads(get("/status")->body, 0, NULL);
     cr_assert_not_null(root);
-    cr_expect_str_eq(json_string_value(json_object_get(root, "rule")), "majority");
+    cr_expect_str_eq(json_string_value(json_object_get(root, "rule")), "site");
+    cr_expect_str_eq(json_string_value(json_object_get(root, "mode")), "sync");
+    cr_expect_eq(json_integer_value(json_object_get(root, "both")), 95);
+    cr_expect(json_is_null(json_object_get(root, "durability_entry")));
+    cr_expect_str_eq(
+        json_string_value(json_object_get(json_object_get(root, "policy"), "decision")), "auto");
+    json_t *site = json_array_get(json_object_get(root, "sites"), 1);
+    cr_expect_eq(json_integer_value(json_object_get(site, "lag")), 5);
+    cr_expect(
+        json_is_null(json_object_get(json_array_get(json_object_get(root, "sites"), 2), "lag")));
     cr_expect_str_eq(json_string_value(json_object_get(root, "change_step")), "");
     json_t *members = json_object_get(root, "members"), *first = json_array_get(members, 0);
     cr_assert_eq(json_array_size(members), 3);
@@ -254,8 +276,23 @@ Test(ops_http, cluster_is_told_as_this_node_sees_it)
     cr_expect(strstr(page->body, "tally_peer_clock_offset_seconds{peer=\"6\",site=\"A\"} -0.0015"));
     cr_expect_null(strstr(page->body, "tally_peer_linked{peer=\"7\""), "not of itself");
 
+    cr_expect(strstr(page->body, "tally_site_lag_entries{site=\"B\"} 5\n"));
+    cr_expect(strstr(page->body, "tally_degraded 0\n"));
+
     cluster->peers[2].linked = false;
     cluster->consensus.leads = false;
+    durability->newest = (struct durability_entry){.kind = DURABILITY_DEGRADE,
+                                                   .mode = DURABILITY_DEGRADED,
+                                                   .number = 3,
+                                                   .site = "B",
+                                                   .who = "policy",
+                                                   .why = "silence"};
+    for (uint32_t i = 0; i < 3; i++)
+        durability->sites[i].known = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        durability->sites[i].survives_loss = false;
+        strcpy(durability->sites[i].why_not, "7 would be alone");
+    }
     root = json_loads(get("/status")->body, 0, NULL);
     cr_assert_not_null(root);
     losses = json_object_get(root, "survives_loss");
@@ -264,8 +301,16 @@ Test(ops_http, cluster_is_told_as_this_node_sees_it)
     cr_expect(json_is_true(json_object_get(losses, "W")));
     first = json_array_get(json_object_get(root, "members"), 0);
     cr_expect(json_is_null(json_object_get(first, "lag")));
+    cr_expect_str_eq(json_string_value(json_object_get(root, "mode")), "degraded");
+    json_t *entry = json_object_get(root, "durability_entry");
+    cr_expect_str_eq(json_string_value(json_object_get(entry, "why")), "silence");
+    site = json_array_get(json_object_get(root, "sites"), 1);
+    cr_expect(json_is_null(json_object_get(site, "lag")), "a follower does not know");
+    cr_expect_str_eq(json_string_value(json_object_get(site, "reason")), "7 would be alone");
     json_decref(root);
     page = get("/metrics");
+    cr_expect(strstr(page->body, "tally_degraded 1\n"));
+    cr_expect(strstr(page->body, "tally_durability_number 3\n"));
     cr_expect(strstr(page->body, "tally_survives_loss{site=\"A\"} 0\n"));
     cr_expect_null(strstr(page->body, "tally_peer_lag_entries{"));
 }

@@ -67,7 +67,7 @@ static const struct raft_message_view views[] = {
     {.type = MESSAGE_PROBE_RESULT, .probe_result = {7, 33, -5}},
     {.type = MESSAGE_READ_INDEX, .read_index = {7, 34}},
     {.type = MESSAGE_READ_INDEX_RESULT, .read_index_result = {7, 34, 1000, true}},
-    {.type = MESSAGE_WATERMARK, .watermark = {7, 900}},
+    {.type = MESSAGE_WATERMARK, .watermark = {7, 900, 950}},
     {.type = MESSAGE_LOST_ENTRIES, .lost_entries = {7, 900}},
 };
 #define VIEW_COUNT (sizeof views / sizeof views[0])

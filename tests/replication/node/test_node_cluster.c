@@ -41,11 +41,11 @@ Test(node_cluster, a_write_at_a_follower_is_answered_as_at_the_leader)
     node_cluster(cluster_pump(&cluster, follower)->node, &view);
     cr_assert_geq(view.forwarded_total, 6);
     cr_assert_eq(view.peer_count, 3);
-    cr_assert_str_eq(view.rule, "majority");
+    cr_assert_str_eq(view.rule, "site");
     cr_assert_str_empty(view.write_refusal);
-    cr_assert_eq(view.site_count, 3);
+    cr_assert_eq(view.durability.site_count, 3);
     for (uint32_t i = 0; i < 3; i++)
-        cr_assert(view.sites[i].survives_loss, "%s", view.sites[i].site);
+        cr_assert(view.durability.sites[i].survives_loss, "%s", view.durability.sites[i].name);
     cluster_converge(&cluster);
     cluster_deinit(&cluster);
 }

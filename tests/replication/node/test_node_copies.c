@@ -245,9 +245,10 @@ Test(node_copies, the_loss_of_the_leader_s_site_is_survived)
     cr_assert_geq(answered, IN_FLIGHT / 2);
     struct node_cluster view;
     node_cluster(cluster_pump(&cluster, next)->node, &view);
-    for (uint32_t i = 0; i < view.site_count; i++) {
-        bool dead = view.sites[i].site[0] == (first == 1 ? 'A' : 'B');
-        cr_assert_eq(view.sites[i].survives_loss, dead, "%s", view.sites[i].site);
+    for (uint32_t i = 0; i < view.durability.site_count; i++) {
+        bool dead = view.durability.sites[i].name[0] == (first == 1 ? 'A' : 'B');
+        cr_assert_eq(view.durability.sites[i].survives_loss, dead, "%s",
+                     view.durability.sites[i].name);
     }
     cluster_start(&cluster, first);
     cluster_start(&cluster, first + 3);
