@@ -153,9 +153,6 @@ static enum status check(const struct consensus_raft *c,
                       ": somebody was faster (%s, by %s: %s); look again",
                       newest(c)->number, change->number, durability_kind_text(newest(c)->kind),
                       newest(c)->who, newest(c)->why);
-    if (strcmp(change->who, DURABILITY_AUTHOR) == 0)
-        return refuse(out_text, STATUS_INVALID,
-                      "\"" DURABILITY_AUTHOR "\" is the name of what leaders decide by themselves");
     if (!c->sites.in_force)
         return refuse(out_text, STATUS_INVALID,
                       "the rule about two sites is not in force: it takes data nodes that vote at "

@@ -113,9 +113,10 @@ static void settle_changes(struct consensus_raft *c)
 
 static const char *event_of(enum durability_kind kind)
 {
-    return kind == DURABILITY_DEGRADE  ? "durability_degraded"
-           : kind == DURABILITY_RETURN ? "durability_returned"
-                                       : "durability_policy";
+    return kind == DURABILITY_DEGRADE   ? "durability_degraded"
+           : kind == DURABILITY_RETURN  ? "durability_returned"
+           : kind == DURABILITY_RELEASE ? "durability_released"
+                                        : "durability_policy";
 }
 
 static void settle_events(struct consensus_raft *c)
@@ -195,6 +196,12 @@ enum status consensus_durability_append(struct consensus_raft *c, struct durabil
     entry->mode = mode_after(c, entry->kind);
     entry->number = c->durability_log.newest.entry.number + 1;
     entry->stamp = next > wall ? next : wall;
+    /* A site that returned has what it has to have; otherwise the word stays. */
+    if (entry->kind == DURABILITY_RETURN)
+        entry->released_site[0] = 0;
+    else if (entry->kind != DURABILITY_RELEASE)
+        memcpy(entry->released_site, c->durability_log.newest.entry.released_site,
+               sizeof entry->released_site);
     status = durability_entry_encode(entry, bytes);
     if (status != STATUS_OK)
         return status;
@@ -209,7 +216,8 @@ static void decide(struct consensus_raft *c, const struct durability_inputs *in)
     struct durability_entry entry = {
         .kind = verdict->action == DURABILITY_DEGRADE_NOW ? DURABILITY_DEGRADE : DURABILITY_RETURN,
         .policy = c->durability_log.newest.entry.policy,
-        .who = DURABILITY_AUTHOR,
+        .automatic = true,
+        .who = "policy",
     };
     memcpy(entry.site, in->sites[verdict->site].name, sizeof entry.site);
     snprintf(entry.why, sizeof entry.why, "%s", verdict->why);

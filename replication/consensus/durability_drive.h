@@ -17,9 +17,6 @@ struct consensus_raft;
 
 /* ---- durability_log.c ---- */
 
-/* The author of what a leader decided by itself. */
-#define DURABILITY_AUTHOR "policy"
-
 struct durability_record {
     uint64_t index; /* 0: no entry, the defaults */
     struct durability_entry entry;

@@ -35,7 +35,7 @@ static void note_degrade(struct durability_record *record, const struct durabili
         return;
     const bool is_new = entry->kind == DURABILITY_DEGRADE || before == NULL;
     memcpy(record->lost_site, is_new ? entry->site : before->lost_site, sizeof record->lost_site);
-    record->by_operator = is_new ? strcmp(entry->who, DURABILITY_AUTHOR) != 0 : before->by_operator;
+    record->by_operator = is_new ? !entry->automatic : before->by_operator;
 }
 
 void consensus_durability_log_begin(struct consensus_raft *c, uint64_t index,
