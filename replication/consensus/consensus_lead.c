@@ -2,10 +2,14 @@
  * When a node campaigns, and when a leader should not be one.
  *
  * Campaigns. libraft draws a follower's wait once, when it becomes a follower; here it is drawn for
- * each leader anew:  T + [20, 80) ms, and 80 ms more at the leader's own site, which is likely to
- * be gone with it. A candidate asks first (pre-vote; the guard lets it ask again soon), and asks
- * again before it raises its term a second time. (Figures for T = 250 ms; they grow with it.) What
- * is different for a witness is the guard's.
+ * each leader anew:  T + 20 + 60 * rank + [0, 20) ms. The rank is a node's place among those that
+ * may follow this leader: first the data nodes of the other site by id, then the leader's site
+ * mates, which are likely to be gone with it. One node at a time tries, and has the time of a few
+ * round trips before the next one does; with a wait drawn from the same range by all of them two of
+ * four split the votes in every tenth election, and that costs a second round. (Figures for T = 250
+ * ms; they grow with it.) At a drained site it is DRAINED_MS more: its nodes lead where nobody else
+ * can. A candidate asks first (pre-vote; the guard lets it ask again soon), and asks again before
+ * it raises its term a second time. What is different for a witness is the guard's.
  *
  * Hand-over. A leader whose disk has not finished a write for 500 ms, or whose clock is more than
  * 500 ms from the majority's median, hands over to a data node, rather at the other site. If the
@@ -19,7 +23,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #define DISK_STUCK_NS      (500 * NS_PER_MS)
 #define DISK_GIVE_UP_NS    (2000 * NS_PER_MS)
@@ -27,6 +30,10 @@
 #define HANDOVER_TRIES_MAX 2
 #define CLOCK_SKEW_NS      (500 * (int64_t)NS_PER_MS)
 #define CLOCK_RETRY_NS     (10000 * NS_PER_MS)
+/* Between two ranks: above a few round trips, below what people notice. */
+#define RANK_MS 60
+/* A candidate that nobody hinders is elected within that time, also in a second round. */
+#define DRAINED_MS 1000
 
 /* ---- campaigns ---- */
 
@@ -37,9 +44,31 @@ static uint64_t scaled(const struct consensus_raft *c, uint64_t ms)
     return value > 0 ? value : 1;
 }
 
-static uint64_t follower_wait_ms(const struct consensus_raft *c)
+/* At how many voters' turn it is ours, when `leader` (0: nobody) is silent. */
+static uint32_t rank_of(const struct consensus_raft *c, uint64_t leader)
 {
-    return c->options.election_ms + scaled(c, 20) + consensus_random(c, scaled(c, 60));
+    const struct site_member *self = consensus_site_member(c, c->options.self.node_id);
+    const struct site_member *led = consensus_site_member(c, leader);
+    if (self == NULL || !self->votes)
+        return 0;
+    const bool is_mate = led != NULL && led->site == self->site;
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < c->sites.member_count; i++) {
+        const struct site_member *member = &c->sites.members[i];
+        if (!member->votes || !member->is_data || member->id == leader || member == self)
+            continue;
+        const bool other_is_mate = led != NULL && led->site == member->site;
+        if (other_is_mate != is_mate ? is_mate : member->id < self->id)
+            rank++;
+    }
+    return rank;
+}
+
+static uint64_t follower_wait_ms(const struct consensus_raft *c, uint64_t leader)
+{
+    uint64_t wait = c->options.election_ms + scaled(c, 20) + consensus_random(c, scaled(c, 20)) +
+                    scaled(c, RANK_MS) * rank_of(c, leader);
+    return consensus_is_drained(c) ? wait + scaled(c, DRAINED_MS) : wait;
 }
 
 /* libraft draws election timeouts; the guard's draws for pre-votes have other bounds. */
@@ -49,17 +78,8 @@ int consensus_lead_random(struct raft_io *io, int min, int max)
     if (min != (int)c->options.election_ms)
         return max > min ? min + (int)consensus_random(c, (uint64_t)(max - min)) : min;
     c->elected_leader = 0;
-    return (int)follower_wait_ms(c);
-}
-
-static bool is_at_our_site(const struct consensus_raft *c, uint64_t id)
-{
-    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
-        struct member member;
-        if (c->raft.configuration.servers[i].id == id && consensus_member(c, i, &member))
-            return strcmp(member.site, c->options.self.site) == 0;
-    }
-    return false;
+    consensus_sites_settle(c);
+    return (int)follower_wait_ms(c, 0);
 }
 
 void consensus_lead_heard(struct consensus_raft *c)
@@ -68,10 +88,8 @@ void consensus_lead_heard(struct consensus_raft *c)
     if (leader == 0 || leader == c->elected_leader)
         return;
     c->elected_leader = leader;
-    uint64_t wait = follower_wait_ms(c);
-    if (is_at_our_site(c, leader))
-        wait += scaled(c, 80);
-    raft_layout_set_election_wait(&c->raft, (unsigned)wait);
+    consensus_sites_settle(c);
+    raft_layout_set_election_wait(&c->raft, (unsigned)follower_wait_ms(c, leader));
 }
 
 /* libraft's candidate that was not elected raises its term again at once. */
