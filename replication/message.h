@@ -45,6 +45,12 @@ enum message_type {
     MESSAGE_CATCH_UP_CLOSE,
     MESSAGE_CATCH_UP_LAST = 0x03ff,
 
+    /* site operations (site_message.h), lane CALLS */
+    MESSAGE_SITE_FIRST = 0x0400,
+    MESSAGE_SITE_QUESTION = 0x0400, /* leader: could you lead, how was it for your clients? */
+    MESSAGE_SITE_ANSWER,
+    MESSAGE_SITE_LAST = 0x04ff,
+
     /* what the leader tells all members about durability (certificate.h, rpo.h), lane RAFT */
     MESSAGE_TOLD_FIRST = 0x0500,
     MESSAGE_CERTIFICATE = 0x0500,

@@ -162,6 +162,7 @@ void node_abandon(struct node *node)
     epochs_stop(&node->epochs);
     node_stop_transport(node);
     node_end_change(node, STATUS_STOPPING, "this node has failed; ask the leader");
+    node_end_site(node, STATUS_STOPPING, "this node has failed; ask the leader");
     forward_abandon(&node->forward);
     proposer_abandon(&node->proposer);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);

@@ -113,6 +113,9 @@ static void receive_message(void *context, uint64_t from, enum transport_lane la
         receive_forward(node, from, bytes, size);
     else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD_RESULT)
         forward_receive_result(&node->forward, from, bytes, size);
+    else if (lane == TRANSPORT_CALLS && header.type >= MESSAGE_SITE_FIRST &&
+             header.type <= MESSAGE_SITE_LAST && is_member(node, from))
+        node_site_receive(node, from, header.type, bytes, size);
     else if (node->catch_up != NULL && header.type >= MESSAGE_CATCH_UP_FIRST &&
              header.type <= MESSAGE_CATCH_UP_LAST)
         catch_up_receive(node->catch_up, from, lane, bytes, size);

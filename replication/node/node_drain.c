@@ -45,6 +45,7 @@ static void begin_hand_over(struct node *node)
 {
     node->drain_step = DRAIN_HAND_OVER;
     node_end_change(node, STATUS_STOPPING, "this node is being stopped; ask the next leader");
+    node_end_site(node, STATUS_STOPPING, "this node is being stopped; ask the next leader");
     node->hand_over_ns = node_now_ns(node);
     if (!is_alone(node))
         (void)consensus_transfer(node->consensus,

@@ -16,7 +16,9 @@
 #include "replication/node/node.h"
 #include "replication/node/node_error.h"
 #include "replication/node/node_jobs.h"
+#include "replication/node/pauses.h"
 #include "replication/node/propose.h"
+#include "replication/node/site_operation.h"
 #include "replication/notify.h"
 #include "replication/worker.h"
 
@@ -74,6 +76,8 @@ struct node {
     struct epochs epochs;
     struct membership membership;
     struct node_change *change; /* whose walk it is, or NULL */
+    struct site_operation site_operation;
+    struct pauses pauses; /* of this node's clients */
     struct disk_guard guard;
     struct certificates certificates;
     struct worker workers[NODE_JOB_COUNT];
@@ -179,6 +183,12 @@ enum status node_start_transport(struct node *node);
 void node_stop_transport(struct node *node);
 /* The change under way, if any, is called back with these. */
 void node_end_change(struct node *node, enum status status, const char *text);
+/* The same for a site operation; on consensus of this generation. */
+void node_site_init(struct node *node);
+void node_end_site(struct node *node, enum status status, const char *text);
+/* A MESSAGE_SITE_* of a member. */
+void node_site_receive(struct node *node, uint64_t from, uint16_t type, const void *bytes,
+                       size_t size);
 /* Part of a turn: who leads, what that means for requests, whether serving begins. */
 void node_process_role(struct node *node);
 /* Last part of a turn. */

@@ -6,6 +6,7 @@
 
 #include "core/invariant.h"
 #include "replication/node/node_internal.h"
+#include "replication/node/node_site.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -107,6 +108,19 @@ static void change_cb(void *context, enum status status, const char *text)
     change->cb(change, status, status == STATUS_OK ? NULL : text);
 }
 
+/* A site operation looked at the members and at who leads: neither changes under it. */
+static bool refuses_for_site(const struct node *node, struct node_error *out_error)
+{
+    struct site_operation_progress site;
+    node_site_progress(node, &site);
+    if (!site.active)
+        return false;
+    (void)node_refuse(out_error, STATUS_BUSY,
+                      "a site operation is under way: %s %s by %s (%s); wait for its end",
+                      site_operation_name(site.kind), site.site, site.who, site.step);
+    return true;
+}
+
 enum status node_change_members(struct node *node, struct node_change *change,
                                 struct node_error *out_error)
 {
@@ -118,6 +132,8 @@ enum status node_change_members(struct node *node, struct node_change *change,
     *out_error = (struct node_error){0};
     if (node->phase != NODE_SERVING)
         return node_refuse(out_error, STATUS_NOT_READY, "this node does not serve; ask the leader");
+    if (refuses_for_site(node, out_error))
+        return STATUS_BUSY;
     const struct membership_request request = {
         .kind = kinds[change->kind],
         .member = change->member,
@@ -169,6 +185,8 @@ enum status node_transfer_leadership(struct node *node, uint64_t to, struct node
     *out_error = (struct node_error){0};
     if (node->phase != NODE_SERVING && node->phase != NODE_DRAINING)
         return node_refuse(out_error, STATUS_NOT_READY, "this node does not serve yet");
+    if (refuses_for_site(node, out_error))
+        return STATUS_BUSY;
     struct consensus_peer peers[MEMBERS_MAX];
     uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
     const struct consensus_peer *peer = NULL;

@@ -271,6 +271,7 @@ static void make_parts(struct node *node, uint64_t durable_index)
     linear_reads_attach(&node->reads, node->consensus);
     certificates_attach(&node->certificates, node->consensus, node->journal);
     membership_init(&node->membership, node->consensus, node->identity.node_id);
+    node_site_init(node);
     node->guard = (struct disk_guard){
         .environment = node->environment,
         .notify = &node->notify,

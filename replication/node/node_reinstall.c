@@ -38,6 +38,7 @@ void node_begin_reinstall(struct node *node)
                  "a copy of the ledger is complete: this node changes over to it",
                  node_applied_index(node), 0);
     node_end_change(node, STATUS_NOT_READY, "this node changes over to a copy; ask the leader");
+    node_end_site(node, STATUS_NOT_READY, "this node changes over to a copy; ask the leader");
     proposer_end_term(&node->proposer);
     node->led_term = 0;
     node->may_propose = false;

@@ -115,7 +115,7 @@ static void process_writes(struct node *node)
     forward_process(&node->forward);
     bool reachable = leads || forward_reaches_leader(&node->forward);
     proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
-    bool held = !leads || node_is_stuck(node);
+    bool held = !leads || node_is_stuck(node) || site_operation_holds(&node->site_operation);
     if (!held)
         digests_propose(&node->digests, node->consensus);
     proposer_process(&node->proposer, held);
@@ -170,6 +170,9 @@ static void turn(struct node *node)
         return;
     node_process_role(node);
     membership_process(&node->membership, node->turned_ns);
+    site_operation_process(&node->site_operation, node_now_ns(node));
+    if (node->phase == NODE_FAILED)
+        return;
     process_writes(node);
     if (node->phase == NODE_FAILED)
         return;
@@ -198,7 +201,7 @@ static bool has_work(const struct node *node)
     const struct proposer *proposer = &node->proposer;
     if (node->may_propose && proposer->waiting_count > 0 && proposer->free_first != NULL &&
         !proposer->room_wanted && !proposer->journal_refused && !node_is_stuck(node) &&
-        !proposer_is_holding(proposer))
+        !proposer_is_holding(proposer) && !site_operation_holds(&node->site_operation))
         return true;
     return proposer->room_wanted && node->epochs.frozen == NULL &&
            !epochs_are_settled(&node->epochs);
@@ -256,6 +259,7 @@ uint64_t node_wait_ms(const struct node *node)
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
     wait = earlier(wait, until_ms(certificates_next_ns(&node->certificates), now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
+    wait = earlier(wait, until_ms(site_operation_next_ns(&node->site_operation), now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));
     if (node->news)
         wait = earlier(wait, until_ms(node->members_ns, now));

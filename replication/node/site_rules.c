@@ -1,0 +1,235 @@
+/*
+ * The checks, in the order in which an operator would make them. All of them are made even when the
+ * first one fails: at night a list of three things is better than the same command three times.
+ *
+ * Each says what was found, and, when it stands in the way, what to do next. `force` overrules only
+ * what is about *later* losses (a voter that is down already), never what would make clients wait
+ * for a leader that cannot serve.
+ */
+#include "replication/node/site_rules.h"
+
+#include "core/invariant.h"
+#include "replication/node/node_error.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+
+__attribute__((format(printf, 3, 4))) static void
+add(struct site_report *report, enum site_verdict verdict, const char *format, ...)
+{
+    invariant_values(report->check_count < SITE_CHECKS_MAX, report->check_count, SITE_CHECKS_MAX);
+    struct site_check *check = &report->checks[report->check_count++];
+    check->verdict = verdict;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(check->text, sizeof check->text, format, list);
+    va_end(list);
+}
+
+const char *site_rules_site_of(const struct site_view *view, uint64_t node_id)
+{
+    for (uint32_t i = 0; i < view->count; i++)
+        if (view->peers[i].member.node_id == node_id)
+            return view->peers[i].member.site;
+    return "";
+}
+
+static bool is_data_voter(const struct consensus_peer *peer)
+{
+    return peer->vote == CONSENSUS_VOTER && peer->member.kind == MEMBER_DATA;
+}
+
+static bool is_at(const struct consensus_peer *peer, const char *site)
+{
+    return strcmp(peer->member.site, site) == 0;
+}
+
+/* Appends to a text of fixed size; what does not fit is cut. */
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t capacity,
+                                                         const char *format, ...)
+{
+    size_t size = strlen(text);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text + size, capacity - size, format, list);
+    va_end(list);
+}
+
+bool site_rules_knows(const struct site_view *view, const char *site, struct node_error *out_error)
+{
+    char sites[160] = "";
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct consensus_peer *peer = &view->peers[i];
+        if (!is_data_voter(peer))
+            continue;
+        if (is_at(peer, site))
+            return true;
+        bool listed = false;
+        for (uint32_t k = 0; k < i; k++)
+            listed |= is_data_voter(&view->peers[k]) && is_at(&view->peers[k], peer->member.site);
+        if (!listed)
+            append(sites, sizeof sites, "%s%s", sites[0] ? ", " : "", peer->member.site);
+    }
+    (void)node_refuse(out_error, STATUS_NOT_FOUND,
+                      "no data node that votes is at site \"%s\"; sites that have one: %s (tally "
+                      "member list)",
+                      site, sites);
+    return false;
+}
+
+/* ---- the cluster ---- */
+
+static void check_change(const struct site_view *view, struct site_report *report)
+{
+    if (view->member_change[0] != '\0')
+        add(report, SITE_IN_THE_WAY,
+            "a change of members is under way (%s): wait for its end (tally member list)",
+            view->member_change);
+    else if (view->consensus.changing || view->consensus.transferring)
+        add(report, SITE_IN_THE_WAY,
+            "%s: wait for its end, it takes less than a second, and repeat the command",
+            view->consensus.changing ? "a change of members is not committed yet"
+                                     : "leadership is being handed over");
+    else
+        add(report, SITE_FINE, "no change of members is under way");
+}
+
+static void check_voters(const struct site_view *view, bool force, struct site_report *report)
+{
+    char down[120] = "";
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct consensus_peer *peer = &view->peers[i];
+        if (peer->vote != CONSENSUS_VOTER)
+            continue;
+        voters++;
+        if (!peer->linked && peer->member.node_id != view->node_id)
+            append(down, sizeof down, "%snode %" PRIu64 " (site %s)", down[0] ? ", " : "",
+                   peer->member.node_id, peer->member.site);
+    }
+    if (down[0] == '\0')
+        add(report, SITE_FINE, "all %" PRIu32 " voters are up", voters);
+    else
+        add(report, force ? SITE_FORCED : SITE_IN_THE_WAY,
+            "not all voters are up: %s; bring them back first%s", down,
+            force ? "" : ", or repeat with --force if that is meant");
+}
+
+/* ---- the node that is to lead ---- */
+
+/* Beyond what the way of the answer explains. */
+static bool clock_is_off(const struct site_told *told)
+{
+    const int64_t bound = (int64_t)(SITE_CLOCK_MS_MAX * NS_PER_MS + told->clock_error_ns);
+    return told->clock_offset_ns > bound || told->clock_offset_ns < -bound;
+}
+
+/* What keeps it from leading, in words; NULL: nothing does. */
+static const char *refuse_candidate(const struct site_view *view, uint32_t place, char *text,
+                                    size_t size)
+{
+    const struct consensus_peer *peer = &view->peers[place];
+    const struct site_told *told = view->told[place];
+    const uint64_t id = peer->member.node_id;
+    const uint64_t lag =
+        view->mark_index > peer->match_index ? view->mark_index - peer->match_index : 0;
+    if (!peer->linked) {
+        snprintf(text, size,
+                 "node %" PRIu64 " is not connected to the leader: is it running, and "
+                 "is the network between the sites whole?",
+                 id);
+    } else if (peer->heard_ns == 0 ||
+               view->now_ns - peer->heard_ns > SITE_HEARD_MS_MAX * NS_PER_MS) {
+        snprintf(text, size,
+                 "node %" PRIu64 " has been silent for more than %d ms: look at its "
+                 "machine and its disk",
+                 id, SITE_HEARD_MS_MAX);
+    } else if (lag > 0) {
+        snprintf(text, size,
+                 "node %" PRIu64 " lags: %" PRIu64 " entries behind what was committed "
+                 "when it was asked; wait until it has caught up (tally member list)",
+                 id, lag);
+    } else if (told == NULL) {
+        snprintf(text, size, "node %" PRIu64 " did not answer within %d ms: look at its status", id,
+                 SITE_ASK_MS);
+    } else if ((told->answer.flags & SITE_ANSWER_SERVES) == 0) {
+        snprintf(text, size,
+                 "node %" PRIu64 " does not serve (it starts, stops or changes over to "
+                 "a copy): wait until its /readyz says so",
+                 id);
+    } else if ((told->answer.flags & SITE_ANSWER_READ_ONLY) != 0) {
+        snprintf(text, size,
+                 "node %" PRIu64 " is read-only for want of disk space: free some there "
+                 "first",
+                 id);
+    } else if ((told->answer.flags & SITE_ANSWER_STUCK) != 0) {
+        snprintf(text, size,
+                 "node %" PRIu64 "'s disk does not finish a journal write: look at it "
+                 "first",
+                 id);
+    } else if (clock_is_off(told)) {
+        snprintf(text, size,
+                 "node %" PRIu64 "'s clock is %" PRId64
+                 " ms from the leader's, more than %d: repair its time synchronisation first",
+                 id, told->clock_offset_ns / (int64_t)NS_PER_MS, SITE_CLOCK_MS_MAX);
+    } else {
+        return NULL;
+    }
+    return text;
+}
+
+static uint64_t check_target(const struct site_view *view, const char *site,
+                             struct site_report *report)
+{
+    const struct consensus_peer *best = NULL;
+    const struct site_told *told = NULL;
+    char texts[MEMBERS_MAX][200];
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct consensus_peer *peer = &view->peers[i];
+        if (!is_data_voter(peer) || !is_at(peer, site))
+            continue;
+        if (refuse_candidate(view, i, texts[refused], sizeof texts[refused]) != NULL)
+            refused++;
+        else if (best == NULL || peer->match_index > best->match_index)
+            best = peer, told = view->told[i];
+    }
+    if (best != NULL)
+        add(report, SITE_FINE,
+            "node %" PRIu64 " at site %s can lead: connected, current, ready, its clock %" PRId64
+            " ms from the leader's",
+            best->member.node_id, site, told->clock_offset_ns / (int64_t)NS_PER_MS);
+    for (uint32_t i = 0; i < refused; i++)
+        add(report, best == NULL ? SITE_IN_THE_WAY : SITE_FINE, "%s%s", texts[i],
+            best == NULL ? "" : " (another node of the site can lead)");
+    return best != NULL ? best->member.node_id : 0;
+}
+
+uint64_t site_rules_switchover(const struct site_view *view,
+                               const struct site_operation_request *request,
+                               struct site_report *report)
+{
+    check_change(view, report);
+    check_voters(view, request->force, report);
+    return check_target(view, request->site, report);
+}
+
+bool site_rules_pass(const struct site_report *report)
+{
+    for (uint32_t i = 0; i < report->check_count; i++)
+        if (report->checks[i].verdict == SITE_IN_THE_WAY)
+            return false;
+    return true;
+}
+
+void site_rules_explain(const struct site_report *report, const char *what, struct node_error *out)
+{
+    (void)node_refuse(out, STATUS_INVALID, "%s: nothing was changed", what);
+    for (uint32_t i = 0; i < report->check_count; i++)
+        if (report->checks[i].verdict == SITE_IN_THE_WAY)
+            append(out->text, sizeof out->text, "; %s", report->checks[i].text);
+}
