@@ -530,6 +530,56 @@ enum tally_status tally_remove_member(struct tally_client *client, struct tally_
 enum tally_status tally_transfer_leadership(struct tally_client *client, struct tally_call *call,
                                             uint64_t to, uint64_t *out_leader_id);
 
+/* ---- operations on a whole site ---- */
+
+#define TALLY_SITE_CHECKS_MAX 32
+#define TALLY_SITE_STEPS_MAX  32
+#define TALLY_SITE_TEXT_SIZE  256
+
+enum tally_site_operation {
+    TALLY_SITE_SWITCHOVER = 0, /* the site leads; requests wait for a moment, none is refused */
+};
+enum tally_site_verdict {
+    TALLY_SITE_FINE = 0,
+    TALLY_SITE_IN_THE_WAY = 1,
+    TALLY_SITE_FORCED = 2, /* in the way, and overruled by force */
+};
+struct tally_site_request {
+    uint8_t operation; /* enum tally_site_operation */
+    const char *site;
+    const char *reason; /* for the audit log, at most 120 bytes; NULL = none */
+    bool dry_run;       /* the checks only */
+    bool force;         /* although less loss would be survived */
+};
+struct tally_site_report {
+    bool done_before;   /* it was so already */
+    uint64_t leader_id; /* at the end */
+    uint64_t held_us;   /* how long new requests were held */
+    size_t check_count;
+    struct tally_site_check {
+        uint8_t verdict; /* enum tally_site_verdict */
+        char text[TALLY_SITE_TEXT_SIZE];
+    } checks[TALLY_SITE_CHECKS_MAX];
+    size_t step_count;
+    struct tally_site_step {
+        uint64_t at_us; /* since the command began */
+        char text[TALLY_SITE_TEXT_SIZE];
+    } steps[TALLY_SITE_STEPS_MAX];
+    size_t pause_count;
+    struct tally_site_pause {
+        uint64_t node_id;
+        bool known;               /* the node told how its clients fared */
+        uint64_t longest_wait_us; /* of one request, from its arrival to its answer */
+        uint64_t longest_gap_us;  /* between two answers */
+        uint64_t answered, refused, unknown;
+    } pauses[TALLY_MEMBERS_MAX];
+};
+/* At the leader, wherever it is among the servers; safe to repeat. TALLY_REFUSED: a check stands in
+ * the way, or it was given up; call->error says what, and no request was refused for it. */
+enum tally_status tally_operate_site(struct tally_client *client, struct tally_call *call,
+                                     const struct tally_site_request *request,
+                                     struct tally_site_report *out);
+
 /* The node's status as a JSON document, the caller's, to be given to tally_free(). */
 enum tally_status tally_get_status(struct tally_client *client, struct tally_call *call,
                                    char **out_json);

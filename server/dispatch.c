@@ -504,6 +504,8 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
         admin_service_begin(work);
     else if (is_about_members(method))
         member_service_begin(work);
+    else if (method == METHOD_OPERATE_SITE)
+        site_service_begin(work);
     else
         ledger_read_service_begin(work);
 }
@@ -515,7 +517,10 @@ static void dispatch_gone(void *context, struct grpc_call *call)
     (void)context;
     struct work *work = grpc_call_data(call);
     if (work && work->changing != WORK_NOT_CHANGING) {
-        member_service_gone(work);
+        if (work->changing == WORK_OPERATING_SITE)
+            site_service_gone(work);
+        else
+            member_service_gone(work);
         work_finish_code(work, GRPC_CANCELLED, "the client went away");
         return;
     }

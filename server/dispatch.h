@@ -60,7 +60,7 @@ uint32_t dispatch_call_count(const struct dispatch *dispatch);
 uint64_t dispatch_bytes(const struct dispatch *dispatch);
 
 /* ---- for the services (ledger_service.c, ledger_read_service.c, admin_service.c,
- * member_service.c) ---- */
+ * member_service.c, site_service.c) ---- */
 
 /* One call on its way. From a pool; ends with work_finish() or one of its relatives. */
 struct work {
@@ -79,6 +79,7 @@ struct work {
         WORK_NOT_CHANGING,
         WORK_CHANGING_MEMBERS, /* `change` is with the node */
         WORK_CHANGING_LEADER,  /* waits for another leader; the dispatcher knows it */
+        WORK_OPERATING_SITE,   /* the node has it */
     } changing;
     struct node_change change;
     enum work_reading {
@@ -109,10 +110,13 @@ void ledger_service_begin(struct work *work);
 void ledger_read_service_begin(struct work *work);
 void admin_service_begin(struct work *work);
 void member_service_begin(struct work *work);
+void site_service_begin(struct work *work);
 /* Once per turn: whether a change of leadership that was asked for is over. */
 void member_service_process(struct work *work);
 /* The client of a member change or a change of leadership went away. */
 void member_service_gone(struct work *work);
+/* Of a site operation. */
+void site_service_gone(struct work *work);
 
 /* Waits until the state is right to answer (min_index, or linearizable now), then calls `cb`, or
  * finishes the work with the reason why not. In `cb` the state may be later than that, never

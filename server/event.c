@@ -344,6 +344,18 @@ static const struct event_row event_table[EVENT_COUNT] = {
          "The state here differs from the leader's, or entries are gone that were "
          "acknowledged: the files are kept aside for inquiry, the process exits.",
          {"at_index", "status"}},
+    [EVENT_SITE_OPERATION_BEGUN] = {"site_operation_begun",
+                                    LOG_LEVEL_INFO,
+                                    0,
+                                    "An operator began something with a site: who, what, why.",
+                                    {NULL, NULL}},
+    [EVENT_SITE_OPERATION_ENDED] =
+        {"site_operation_ended", LOG_LEVEL_INFO, 0, "It is done.", {NULL, NULL}},
+    [EVENT_SITE_OPERATION_REFUSED] = {"site_operation_refused",
+                                      LOG_LEVEL_WARNING,
+                                      0,
+                                      "It was not done; the reason. Nothing is held.",
+                                      {NULL, NULL}},
     [EVENT_PEER_UP] =
         {"peer_up", LOG_LEVEL_INFO, 60, "Connected to a member, both ways.", {"peer", "lane"}},
     [EVENT_PEER_DOWN] =

@@ -84,6 +84,10 @@ enum event {
     EVENT_NODE_REINSTALLING,
     EVENT_REINSTALL_FAILED,
     EVENT_QUARANTINED,
+    /* Reported by the service of site operations: who, what, why, and how it ended. */
+    EVENT_SITE_OPERATION_BEGUN,
+    EVENT_SITE_OPERATION_ENDED,
+    EVENT_SITE_OPERATION_REFUSED,
     /* Reported by the connections between nodes (replication/peers/peers.h). */
     EVENT_PEER_UP,
     EVENT_PEER_DOWN,

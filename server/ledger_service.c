@@ -10,6 +10,7 @@
  * outcomes are answers rather than refusals.
  */
 #include "core/invariant.h"
+#include "replication/node/node_site.h"
 #include "replication/node/propose.h"
 #include "server/buffer_pool.h"
 #include "server/dispatch.h"
@@ -81,10 +82,17 @@ static void finish_status(struct work *work, enum status status)
         work_finish_status(work, status);
 }
 
+/* How long a client waited, for whoever asks after a change of leadership. */
+static void note_ended(const struct work *work, enum status status)
+{
+    node_note_ended(dispatch_options(work->dispatch)->node, work->started_ns, status);
+}
+
 static void request_cb(struct node_request *request, enum status status,
                        const struct answer *answer)
 {
     struct work *work = work_of(request);
+    note_ended(work, status);
     if (status == STATUS_OK) {
         finish_answer(work, answer);
         return;
@@ -119,6 +127,8 @@ void ledger_service_begin(struct work *work)
     work->request = (struct node_request){
         .request = work->buffer, .deadline_ns = work_deadline_ns(work, 0), .cb = request_cb};
     enum status status = node_propose(dispatch_options(work->dispatch)->node, &work->request);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
+        note_ended(work, status);
         finish_status(work, status);
+    }
 }

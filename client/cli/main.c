@@ -40,6 +40,7 @@ static const struct command commands[] = {
     {"member replace", "a node takes the place of another", member_replace_command},
     {"member remove", "a node is no member any more", member_remove_command},
     {"leader transfer", "another member leads", leader_transfer_command},
+    {"site switchover", "a site leads; no request is refused for it", site_switchover_command},
     {"journal verify", "check a journal's files, offline", journal_verify_command},
     {"store verify", "check a store's files, offline", store_verify_command},
 };

@@ -134,6 +134,39 @@ void node_change_cancel(struct node *node, struct node_change *change)
     node->cancelled_count++;
 }
 
+enum status node_site_begin(struct node *node, const struct site_operation_request *request,
+                            struct node_error *out_error)
+{
+    if (node->change_status != STATUS_OK)
+        return refuse(node, out_error);
+    cr_assert_not(node->site_operates);
+    node->site_operates = true;
+    node->site = *request;
+    return STATUS_OK;
+}
+
+void node_site_cancel(struct node *node)
+{
+    cr_assert(node->site_operates, "an operation was cancelled that is not under way");
+    node->site_operates = false;
+    node->cancelled_count++;
+}
+
+void node_note_ended(struct node *node, uint64_t accepted_ns, enum status status)
+{
+    (void)status;
+    cr_assert_neq(accepted_ns, 0);
+    node->ended_count++;
+}
+
+void fake_node_site_done(struct node *node, enum status status, const struct site_report *report,
+                         const char *text)
+{
+    cr_assert(node->site_operates);
+    node->site_operates = false;
+    node->site.cb(node->site.context, status, report, text);
+}
+
 enum status node_transfer_leadership(struct node *node, uint64_t to, struct node_error *out_error)
 {
     if (node->change_status != STATUS_OK)

@@ -8,6 +8,7 @@
 
 #include "replication/node/node.h"
 #include "replication/node/node_cluster.h"
+#include "replication/node/node_site.h"
 #include "test_bank.h"
 
 #define FAKE_WAITING_MAX 64
@@ -21,7 +22,10 @@ struct node {
     uint32_t request_count, read_count, cancelled_count;
     enum status change_status; /* other than OK: a change is refused at once, in `words` */
     const char *words;
-    struct node_change *change; /* that waits */
+    struct node_change *change;         /* that waits */
+    bool site_operates;                 /* what was asked for waits: */
+    struct site_operation_request site; /* or was the last one */
+    uint32_t ended_count;               /* requests whose end was told */
     uint64_t transfer_to;
     uint32_t transfer_count;
     struct node_cluster cluster; /* what node_cluster() gives */
@@ -37,6 +41,9 @@ void fake_node_commit(struct node *node);
 void fake_node_refuse(struct node *node, enum status status);
 /* Ends the change that waits. */
 void fake_node_change_done(struct node *node, enum status status, const char *text);
+/* Ends the site operation that waits. */
+void fake_node_site_done(struct node *node, enum status status, const struct site_report *report,
+                         const char *text);
 /* Calls back the oldest waiting read. */
 void fake_node_read_done(struct node *node, enum status status);
 

@@ -20,7 +20,7 @@ static const struct {
     {METHOD_LIST_PRINCIPALS, "sa"},    {METHOD_GET_STATUS, "cbsan"},
     {METHOD_LIST_MEMBERS, "cbsan"},    {METHOD_ADD_MEMBER, "s"},
     {METHOD_REPLACE_MEMBER, "s"},      {METHOD_REMOVE_MEMBER, "s"},
-    {METHOD_TRANSFER_LEADERSHIP, "s"},
+    {METHOD_TRANSFER_LEADERSHIP, "s"}, {METHOD_OPERATE_SITE, "s"},
 };
 
 static const struct {
