@@ -68,7 +68,7 @@ struct host {
     uint64_t excused_until_ns;
     bool forget_requests; /* planted faults */
     bool reply_early;
-    uint32_t guard_off;
+    uint64_t guard_off;
     struct plant plant;
     uint32_t open_refusals; /* in a row */
 

@@ -98,9 +98,9 @@ static uint32_t kind_of(const char *text)
     exit(2);
 }
 
-static uint32_t part_of(const char *text)
+static uint64_t part_of(const char *text)
 {
-    const uint32_t part = plant_guard_part(text);
+    const uint64_t part = plant_guard_part(text);
     if (part == 0) {
         fprintf(stderr, "tally-sim: the guard has no repair \"%s\"\n", text);
         exit(2);

@@ -115,17 +115,17 @@ void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
     plants = plant;
 }
 
-void plant_guard_off(struct consensus *consensus, uint32_t parts)
+void plant_guard_off(struct consensus *consensus, uint64_t parts)
 {
     struct consensus_raft *raft = (struct consensus_raft *)(void *)consensus;
     raft->guard.options.parts &= ~parts;
 }
 
-uint32_t plant_guard_part(const char *name)
+uint64_t plant_guard_part(const char *name)
 {
     static const struct {
         const char *name;
-        uint32_t part;
+        uint64_t part;
     } parts[] = {
         {"S1", RAFT_GUARD_S1},
         {"S2", RAFT_GUARD_S2},
@@ -156,6 +156,15 @@ uint32_t plant_guard_part(const char *name)
         {"HAND_OVER", RAFT_GUARD_HAND_OVER},
         {"TARGET", RAFT_GUARD_TARGET},
         {"REACH", RAFT_GUARD_REACH},
+        {"GATE", RAFT_GUARD_GATE},
+        {"VERIFIED", RAFT_GUARD_VERIFIED},
+        {"CLAMP", RAFT_GUARD_CLAMP},
+        {"SYNCED", RAFT_GUARD_SYNCED},
+        {"MODE", RAFT_GUARD_MODE},
+        {"REACHED", RAFT_GUARD_REACHED},
+        {"RUN", RAFT_GUARD_RUN},
+        {"AGAIN", RAFT_GUARD_AGAIN},
+        {"STEP", RAFT_GUARD_STEP},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (strcmp(parts[i].name, name) == 0)

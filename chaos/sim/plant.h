@@ -18,10 +18,10 @@ struct plant {
 
 /* From now on `consensus` lies. The plant outlives it. */
 void plant_reply_before_commit(struct plant *plant, struct consensus *consensus);
-/* Switches repairs of the guard off: bits of enum raft_guard_part. */
-void plant_guard_off(struct consensus *consensus, uint32_t parts);
+/* Switches repairs of the guard off: bits of RAFT_GUARD_* in raft_guard.h. */
+void plant_guard_off(struct consensus *consensus, uint64_t parts);
 /* The bit of "S1", "LEADER" and so on; 0: there is no such repair. */
-uint32_t plant_guard_part(const char *name);
+uint64_t plant_guard_part(const char *name);
 /* After the consensus has gone. */
 void plant_deinit(struct plant *plant);
 

@@ -169,17 +169,6 @@ static raft_time io_time(struct raft_io *io)
     return consensus_now_ns(consensus_of_io(io)) / NS_PER_MS;
 }
 
-static bool is_witness(void *context, raft_id id)
-{
-    const struct consensus_raft *c = context;
-    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
-        struct member member;
-        if (c->raft.configuration.servers[i].id == id && consensus_member(c, i, &member))
-            return member.kind == MEMBER_WITNESS;
-    }
-    return false;
-}
-
 /* What a witness that leads can bring a data node up to date from: its journal, by catch-up. */
 static raft_index first_kept(void *context)
 {
@@ -222,7 +211,9 @@ static void wire(struct consensus_raft *c)
         .inner = &c->io,
         .fsm = &c->fsm,
         .fail_stop = fail_stop,
-        .is_witness = is_witness,
+        .places = raft_io_places,
+        .sets_mode = raft_io_sets_mode,
+        .room = raft_io_room,
         .first_kept = first_kept,
         .witness = c->is_witness,
         .context = c,

@@ -14,6 +14,7 @@
  *                           raft_io_send.c        messages out
  *                           raft_io_trim.c        the log in memory, "snapshots"
  *                           raft_io_witness.c     how much of it a witness needs at its start
+ *                           raft_io_site.c        what the durability rule asks of us
  *
  * One rule for all: libraft calls us, and is called, only from a function of consensus.h or from a
  * callback that process() runs. Whatever becomes due inside (callbacks of libraft, news for the
@@ -299,6 +300,13 @@ int raft_io_send(struct raft_io *io, struct raft_io_send *request,
 void raft_io_complete_sends(struct consensus_raft *c);
 /* A message with no entries; lost if it cannot be sent. */
 void raft_io_say(struct consensus_raft *c, uint64_t to, const struct raft_message_view *view);
+
+/* ---- raft_io_site.c: for the guard, as in raft_guard.h ---- */
+void raft_io_places(void *context, const struct raft_configuration *configuration,
+                    enum site_place out_places[]);
+bool raft_io_sets_mode(void *context, const struct raft_buffer *buffer,
+                       enum durability_mode *out_mode);
+uint64_t raft_io_room(void *context, raft_id id);
 
 /* ---- raft_io_trim.c ---- */
 int raft_io_snapshot_put(struct raft_io *io, unsigned trailing,

@@ -9,6 +9,8 @@
  *   raft_guard_send.c        messages on their way out
  *   raft_guard_membership.c  which configuration is committed, and which change may be made
  *   raft_guard_witness.c     what a witness does otherwise
+ *   raft_guard_site.c        the durability rule: modes of the log, votes, what may be committed
+ *   raft_guard_lane.c        what a leader sends to a witness while that rule is in force
  *   raft_guard_disk.c        append, truncate, term, vote, snapshot
  *   raft_layout.c            what is read and written inside libraft's structures
  *
@@ -30,7 +32,7 @@
 #include <stddef.h>
 #include <string.h>
 
-bool guard_has(const struct raft_guard *guard, uint32_t part)
+bool guard_has(const struct raft_guard *guard, uint64_t part)
 {
     return (guard->options.parts & part) != 0;
 }
@@ -246,8 +248,16 @@ void guard_settle(struct raft_guard *guard)
         }
     }
     guard_note_configuration(guard);
+    guard_note_places(guard);
     propose_barrier(guard);
+    guard_settle_lanes(guard);
+    if (raft->state == RAFT_UNAVAILABLE) {
+        guard_stop(guard, "raft", RAFT_SHUTDOWN);
+        return;
+    }
     guard_note_commit(guard);
+    guard_note_step(guard);
+    site_modes_forget(&guard->modes, raft->commit_index);
     hand_over(guard);
     step_transfer(guard);
     guard_call_back_completed(guard);
@@ -264,6 +274,7 @@ static void guard_closed(struct raft_io *inner)
 {
     struct raft_guard *guard = inner->data;
     guard_forget_configuration(guard);
+    guard_forget_modes(guard);
     guard->raft_closed(&guard->io);
 }
 
@@ -286,6 +297,8 @@ static int guard_load(struct raft_io *outer, raft_term *term, raft_id *vote,
     int code = inner->load(inner, term, vote, snapshot, start, entries, count);
     if (code == 0)
         code = guard_note_load(guard_of(outer), *snapshot, *start, *entries, *count);
+    if (code == 0 && !guard_modes_load(guard_of(outer), *start, *entries, *count))
+        code = RAFT_NOMEM;
     return guard_pass(guard_of(outer), code);
 }
 
@@ -298,6 +311,7 @@ static int guard_start(struct raft_io *outer, unsigned tick_ms, raft_io_tick_cb 
     guard->raft_recv = recv;
     guard->heard_at = inner->time(inner);
     guard_note_start(guard);
+    guard_note_places(guard);
     begin_term_alone(guard);
     if (guard->stopped)
         return RAFT_IOERR;
@@ -395,9 +409,8 @@ bool raft_guard_may_propose(const struct raft_guard *guard)
 
 bool guard_is_data_voter(const struct raft_guard *guard, raft_id id)
 {
-    const struct raft_guard_options *options = &guard->options;
-    return raft_layout_role(options->raft, id) == RAFT_VOTER &&
-           (options->is_witness == NULL || !options->is_witness(options->context, id));
+    return raft_layout_role(guard->options.raft, id) == RAFT_VOTER &&
+           guard_place(guard, id) != SITE_PLACE_WITNESS;
 }
 
 int raft_guard_transfer(struct raft_guard *guard, raft_id id, raft_guard_transfer_cb cb,

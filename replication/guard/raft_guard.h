@@ -23,54 +23,73 @@
  *  - An error of append, truncate, snapshot_put, set_term or set_vote ends the process. So a full
  *    queue is none: there are limits for proposals, and for what is received, before it.
  *
- * What is not here: splitting and bounding of messages, identity of peers (transport); the site
- * durability rule, whose place is marked in raft_guard_receive.c.
+ *  - A message given to send() is encoded or copied inside the call: entries are borrowed until it
+ *    returns.
+ *
+ * Beside repairs the guard keeps the durability rule of two sites: a leader sends a witness, and
+ * counts of it, what the rule allows (site_rule.h, raft_guard_site.c, raft_guard_lane.c).
+ *
+ * What is not here: splitting and bounding of messages, identity of peers (transport).
  *
  * All on the loop thread.
  */
 #ifndef TALLY_REPLICATION_RAFT_GUARD_H
 #define TALLY_REPLICATION_RAFT_GUARD_H
 
+#include "replication/guard/site_rule.h"
+
 #include <raft.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* The repairs. **For tests only**: a directed schedule proves a repair by switching it off alone.
- * Everything else passes RAFT_GUARD_ALL. The numbers are those of docs/raft-guard.md. */
-enum raft_guard_part {
-    RAFT_GUARD_S1 = 1u << 1,   /* acknowledge only what this leader verified */
-    RAFT_GUARD_S2 = 1u << 2,   /* learn of commits only up to what the message verifies */
-    RAFT_GUARD_S3 = 1u << 3,   /* trim entries below the snapshot */
-    RAFT_GUARD_S4 = 1u << 4,   /* never count entries of older terms (figure 8) */
-    RAFT_GUARD_S5 = 1u << 5,   /* try the quorum's index, not the leader's own */
-    RAFT_GUARD_S6 = 1u << 6,   /* nothing to nobody */
-    RAFT_GUARD_S7 = 1u << 7,   /* no campaign while the disk is behind the log */
-    RAFT_GUARD_S8 = 1u << 8,   /* fail-stop on any error of the disk */
-    RAFT_GUARD_S9 = 1u << 9,   /* rejections name a useful hint */
-    RAFT_GUARD_S10 = 1u << 10, /* a lost AppendEntries is no error */
-    RAFT_GUARD_S11 = 1u << 11, /* send never fails */
-    RAFT_GUARD_S12 = 1u << 12, /* transfers: wait for the peer's disk; borrow no request */
-    RAFT_GUARD_S13 = 1u << 13, /* no snapshot of an uncommitted configuration */
-    RAFT_GUARD_S18 = 1u << 18, /* a probe is one entry, not all that is missing */
-    RAFT_GUARD_S20 = 1u << 20, /* no truncation under an append in flight */
-    /* Without a number in the notes; the bits mean nothing. */
-    RAFT_GUARD_TERM = 1u << 14,     /* also a sole voter begins a term before it leads */
-    RAFT_GUARD_ONE_VOTE = 1u << 15, /* one vote a term, also for whom leadership is handed to */
-    RAFT_GUARD_NEWER = 1u << 16,    /* a refused pre-vote tells the newer term */
-    RAFT_GUARD_LEADER = 1u << 21,   /* forget a silent leader, so that votes are given */
-    RAFT_GUARD_BARRIER = 1u << 22,  /* an entry of the own term at once on becoming leader */
-    RAFT_GUARD_ROLLBACK = 1u << 23, /* go back to the committed configuration */
-    RAFT_GUARD_VOTE = 1u << 24,     /* vote also as who does not know yet that it may */
-    RAFT_GUARD_CHANGE = 1u << 25,   /* change members only when the change can be committed */
-    /* Of a witness. */
-    RAFT_GUARD_REACH = 1u << 0,      /* it campaigns only for whom it could bring up to date */
-    RAFT_GUARD_QUIET = 1u << 26,     /* no campaign of its own */
-    RAFT_GUARD_RESORT = 1u << 27,    /* but as the last resort */
-    RAFT_GUARD_SILENT = 1u << 28,    /* as a leader it appends nothing and serves nobody */
-    RAFT_GUARD_HAND_OVER = 1u << 29, /* as a leader it makes a data node lead */
-    RAFT_GUARD_TARGET = 1u << 30,    /* leadership is never handed to it */
-    RAFT_GUARD_ALL = 0x7ff5ffff,
-};
+ * Everything else passes RAFT_GUARD_ALL. The numbers are those of docs/raft-guard.md; those without
+ * a number there have bits that mean nothing. Of 64 bits, hence no enum. */
+#define RAFT_GUARD_PART(bit) (UINT64_C(1) << (bit))
+/* clang-format off */
+#define RAFT_GUARD_S1        RAFT_GUARD_PART(1)  /* acknowledge only what this leader verified */
+#define RAFT_GUARD_S2        RAFT_GUARD_PART(2)  /* learn of commits only up to what the message verifies */
+#define RAFT_GUARD_S3        RAFT_GUARD_PART(3)  /* trim entries below the snapshot */
+#define RAFT_GUARD_S4        RAFT_GUARD_PART(4)  /* never count entries of older terms (figure 8) */
+#define RAFT_GUARD_S5        RAFT_GUARD_PART(5)  /* try the quorum's index, not the leader's own */
+#define RAFT_GUARD_S6        RAFT_GUARD_PART(6)  /* nothing to nobody */
+#define RAFT_GUARD_S7        RAFT_GUARD_PART(7)  /* no campaign while the disk is behind the log */
+#define RAFT_GUARD_S8        RAFT_GUARD_PART(8)  /* fail-stop on any error of the disk */
+#define RAFT_GUARD_S9        RAFT_GUARD_PART(9)  /* rejections name a useful hint */
+#define RAFT_GUARD_S10       RAFT_GUARD_PART(10) /* a lost AppendEntries is no error */
+#define RAFT_GUARD_S11       RAFT_GUARD_PART(11) /* send never fails */
+#define RAFT_GUARD_S12       RAFT_GUARD_PART(12) /* transfers: wait for the peer's disk; borrow no request */
+#define RAFT_GUARD_S13       RAFT_GUARD_PART(13) /* no snapshot of an uncommitted configuration */
+#define RAFT_GUARD_S18       RAFT_GUARD_PART(18) /* a probe is one entry, not all that is missing */
+#define RAFT_GUARD_S20       RAFT_GUARD_PART(20) /* no truncation under an append in flight */
+/* Without a number in the notes. */
+#define RAFT_GUARD_TERM      RAFT_GUARD_PART(14) /* also a sole voter begins a term before it leads */
+#define RAFT_GUARD_ONE_VOTE  RAFT_GUARD_PART(15) /* one vote a term, also for whom leadership is handed to */
+#define RAFT_GUARD_NEWER     RAFT_GUARD_PART(16) /* a refused pre-vote tells the newer term */
+#define RAFT_GUARD_LEADER    RAFT_GUARD_PART(21) /* forget a silent leader, so that votes are given */
+#define RAFT_GUARD_BARRIER   RAFT_GUARD_PART(22) /* an entry of the own term at once on becoming leader */
+#define RAFT_GUARD_ROLLBACK  RAFT_GUARD_PART(23) /* go back to the committed configuration */
+#define RAFT_GUARD_VOTE      RAFT_GUARD_PART(24) /* vote also as who does not know yet that it may */
+#define RAFT_GUARD_CHANGE    RAFT_GUARD_PART(25) /* change members only when the change can be committed */
+/* Of a witness. */
+#define RAFT_GUARD_REACH     RAFT_GUARD_PART(0)  /* it campaigns only for whom it could bring up to date */
+#define RAFT_GUARD_QUIET     RAFT_GUARD_PART(26) /* no campaign of its own */
+#define RAFT_GUARD_RESORT    RAFT_GUARD_PART(27) /* but as the last resort */
+#define RAFT_GUARD_SILENT    RAFT_GUARD_PART(28) /* as a leader it appends nothing and serves nobody */
+#define RAFT_GUARD_HAND_OVER RAFT_GUARD_PART(29) /* as a leader it makes a data node lead */
+#define RAFT_GUARD_TARGET    RAFT_GUARD_PART(30) /* leadership is never handed to it */
+/* Of the durability rule; the numbers are its lines in DESIGN.md. */
+#define RAFT_GUARD_GATE      RAFT_GUARD_PART(32) /* 4: the witness is sent what both sites hold */
+#define RAFT_GUARD_VERIFIED  RAFT_GUARD_PART(33) /* 3: that is what was verified in this term, not what was inherited */
+#define RAFT_GUARD_CLAMP     RAFT_GUARD_PART(34) /* 5: under SYNC it counts up to the gate */
+#define RAFT_GUARD_SYNCED    RAFT_GUARD_PART(35) /* 2: the leader's own copy counts once it is synced */
+#define RAFT_GUARD_MODE      RAFT_GUARD_PART(36) /* 1: the mode is the log's, not the committed prefix's */
+#define RAFT_GUARD_REACHED   RAFT_GUARD_PART(37) /* 6: degraded counts once the quorum has reached that entry */
+#define RAFT_GUARD_RUN       RAFT_GUARD_PART(38) /* 10: the witness counts to the end of the degraded run */
+#define RAFT_GUARD_AGAIN     RAFT_GUARD_PART(39) /* 10: its answer is delivered again when gate or quorum rise */
+#define RAFT_GUARD_STEP      RAFT_GUARD_PART(40) /* 9: an answer has the mode of the commit's step */
+/* clang-format on */
+#define RAFT_GUARD_ALL (UINT64_C(0x7ff5ffff) | UINT64_C(0x1ff) << 32)
 
 /* A witness that refused a data node its vote waits this long for another one to lead: longer than
  * what lies between the campaigns of the others. 150 ms for an election timeout of 250. */
@@ -89,8 +108,18 @@ typedef void (*raft_guard_fail_stop)(void *context, const char *operation, int c
 /* The end of a transfer, successful or not: ask raft_leader(). */
 typedef void (*raft_guard_transfer_cb)(void *context);
 
-/* Whether that member is a witness: what raft itself does not know. Pure, any time. */
-typedef bool (*raft_guard_is_witness)(void *context, raft_id id);
+/* Where each server of `configuration` is, in its order: what raft itself does not know. Asked
+ * again whenever the configuration in force changes. Which of the two sites is 0 does not matter.
+ */
+typedef void (*raft_guard_places)(void *context, const struct raft_configuration *configuration,
+                                  enum site_place out_places[]);
+
+/* Whether this entry, a RAFT_COMMAND, sets the mode of the log (durability_entry.h). Pure. */
+typedef bool (*raft_guard_sets_mode)(void *context, const struct raft_buffer *buffer,
+                                     enum durability_mode *out_mode);
+
+/* Bytes of entries that a message to that peer may have at this moment without being cut. */
+typedef uint64_t (*raft_guard_room)(void *context, raft_id id);
 
 /* The first entry that this node could give to a peer, from memory or from its journal. */
 typedef raft_index (*raft_guard_first_kept)(void *context);
@@ -100,12 +129,32 @@ struct raft_guard_options {
     struct raft_io *inner;            /* likewise; its data becomes ours */
     struct raft_fsm *fsm;             /* likewise; its functions get ours, with the same `data` */
     raft_guard_fail_stop fail_stop;   /* required */
-    raft_guard_is_witness is_witness; /* NULL: nobody is */
+    raft_guard_places places;         /* NULL: all are data nodes of one site */
+    raft_guard_sets_mode sets_mode;   /* NULL: no entry does */
+    raft_guard_room room;             /* NULL: unbounded */
     raft_guard_first_kept first_kept; /* NULL: what is in memory. Asked of a witness only */
     bool witness;                     /* this node itself */
     void *context;
-    uint32_t parts; /* RAFT_GUARD_ALL */
+    uint64_t parts; /* RAFT_GUARD_ALL */
 };
+
+/* What a leader sends to a witness (raft_guard_lane.c). */
+struct guard_lane {
+    raft_id id;
+    raft_index next;     /* is sent next */
+    raft_index verified; /* by its answers of this term */
+    bool probing;        /* we look for the place where its log parts from ours */
+    bool wants_snapshot; /* its next entry is not in memory: libraft's turn */
+    bool clock;          /* libraft would have sent it something */
+    raft_time probed_at, sent_at;
+};
+
+/* Commits of ours: indexes above the step before, up to `end`, were committed in `mode`. */
+struct guard_step {
+    raft_index begin, end;
+    enum durability_mode mode;
+};
+#define RAFT_GUARD_STEPS_MAX 32
 
 /* Open, because it is embedded; everything below the line is the guard's. */
 struct raft_guard {
@@ -133,6 +182,24 @@ struct raft_guard {
     struct raft_configuration committed; /* the newest committed configuration, of ... */
     raft_index committed_index;          /* ... this entry; 0: none known */
     raft_index loaded_uncommitted;       /* between load and start */
+
+    /* The durability rule. */
+    struct site_modes modes; /* of the log */
+    struct {
+        bool known;
+        bool in_force;                         /* data voters at two sites, and a witness */
+        raft_index configuration, uncommitted; /* what it is of */
+        unsigned n;
+        enum site_place of[RAFT_GUARD_PEERS_MAX];
+    } places;
+    struct guard_lane lanes[RAFT_GUARD_PEERS_MAX]; /* leader; id 0: free */
+    raft_term lanes_term;
+    bool delivering;   /* libraft handles a result, its last_stored is not the real one */
+    raft_index stored; /* which is this */
+    struct guard_step steps[RAFT_GUARD_STEPS_MAX];
+    unsigned step_count;
+    raft_term step_term;    /* the term that ... */
+    raft_index step_commit; /* ... what the steps end with is of */
 
     /* As a witness. */
     raft_time resort_at;  /* it may campaign from then on; 0: it has no reason to */
@@ -200,5 +267,33 @@ raft_time raft_guard_next_tick(const struct raft_guard *guard);
  * leading, or a transfer runs. RAFT_BADID: not another voter of the configuration, or a witness. */
 int raft_guard_transfer(struct raft_guard *guard, raft_id id, raft_guard_transfer_cb cb,
                         void *context);
+
+/* ---- the durability rule ---- */
+
+/* From load, before it returns, and when a snapshot is restored while running: the log up to
+ * `index`, which is committed, leaves it in `mode`. Changes of mode noted so far are forgotten. */
+void raft_guard_set_mode(struct raft_guard *guard, raft_index index, enum durability_mode mode);
+
+/* The configuration in force has data voters at two sites, and a witness among the voters. */
+bool raft_guard_rule_in_force(const struct raft_guard *guard);
+
+/* Of the whole log, uncommitted entries included. */
+enum durability_mode raft_guard_mode(const struct raft_guard *guard);
+
+/* Leader, rule in force: what is committed and known to be on both sites; otherwise 0. */
+raft_index raft_guard_both(const struct raft_guard *guard);
+
+/* Leader: what `id` verified in this term (2), of itself what it has synced; 0 for an unknown id.
+ * Of a witness it may be more than libraft was told. */
+raft_index raft_guard_verified(const struct raft_guard *guard, raft_id id);
+
+/* Leader: rule 7 allows a return now: degraded, and each site's best has reached the commit.
+ * Advice: the guard refuses no entry, and an early return is a stall, no loss. */
+bool raft_guard_may_return(const struct raft_guard *guard);
+
+/* 9: the mode of the step by which we, leading, committed the entry `index`. False: we did not, or
+ * it is forgotten. Forgets what is below `index`: to be asked in order. */
+bool raft_guard_step_mode(struct raft_guard *guard, raft_index index,
+                          enum durability_mode *out_mode);
 
 #endif

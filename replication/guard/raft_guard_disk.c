@@ -81,6 +81,9 @@ int guard_append(struct raft_io *outer, struct raft_io_append *request,
     struct raft_io *inner = guard->options.inner;
     if (guard->stopped)
         return RAFT_IOERR; /* of a term, perhaps, that the disk does not know */
+    /* They are the last ones of the log in memory. */
+    if (!guard_modes_grow(guard, raft_last_index(guard->options.raft) - count + 1, entries, count))
+        return RAFT_NOMEM;
     struct guard_append *append = raft_malloc(sizeof *append);
     if (append == NULL)
         return guard_disk_result(guard, "memory", RAFT_NOMEM);
@@ -133,6 +136,7 @@ int guard_truncate(struct raft_io *outer, raft_index index)
     struct raft_guard *guard = guard_of(outer);
     if (guard->stopped)
         return RAFT_IOERR;
+    site_modes_truncate(&guard->modes, index);
     return guard_disk_result(guard, "truncate",
                              guard->options.inner->truncate(guard->options.inner, index));
 }

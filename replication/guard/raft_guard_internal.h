@@ -5,7 +5,7 @@
 #include "replication/guard/raft_guard.h"
 
 /* raft_guard.c */
-bool guard_has(const struct raft_guard *guard, uint32_t part);
+bool guard_has(const struct raft_guard *guard, uint64_t part);
 struct raft_guard *guard_of(struct raft_io *outer);
 struct raft_io *guard_inner(struct raft_io *outer);
 /* The first call reaches the fail-stop hook. */
@@ -32,7 +32,7 @@ void guard_witness_heard_leader(struct raft_guard *guard);
 /* At the end of an event: whom to hand leadership to now, or 0. */
 raft_id guard_witness_heir(const struct raft_guard *guard);
 /* Has `part`, as a witness. */
-bool guard_witness_has(const struct raft_guard *guard, uint32_t part);
+bool guard_witness_has(const struct raft_guard *guard, uint64_t part);
 
 /* raft_guard_membership.c */
 /* What load() is about to give to libraft. RAFT_MALFORMED, RAFT_CORRUPT, RAFT_NOMEM. */
@@ -51,7 +51,43 @@ void guard_note_answer(struct raft_guard *guard, raft_id id);
 void guard_note_commit(struct raft_guard *guard);
 int guard_fsm_snapshot(struct raft_fsm *outer, struct raft_buffer *buffers[], unsigned *count);
 
+/* raft_guard_site.c: what the rule knows and says */
+/* Entries were appended to the log, were loaded; false: stopped. */
+bool guard_modes_grow(struct raft_guard *guard, raft_index first, const struct raft_entry entries[],
+                      size_t count);
+bool guard_modes_load(struct raft_guard *guard, raft_index start, const struct raft_entry *entries,
+                      size_t count);
+void guard_forget_modes(struct raft_guard *guard);
+/* Whenever the configuration in force may have changed. */
+void guard_note_places(struct raft_guard *guard);
+enum site_place guard_place(const struct raft_guard *guard, raft_id id);
+/* We lead, and the rule is in force. */
+bool guard_keeps_rule(const struct raft_guard *guard);
+/* The own synced index, also while libraft sees another one. */
+raft_index guard_stored(const struct raft_guard *guard);
+/* The following while guard_keeps_rule(). A witness is sent entries up to here; ... */
+raft_index guard_witness_limit(const struct raft_guard *guard);
+/* ... counts as min(verified, this). */
+raft_index guard_witness_cap(const struct raft_guard *guard);
+/* The quorum's own index, the data node `acking` (0: nobody) having acknowledged `acked`. */
+raft_index guard_site_try(const struct raft_guard *guard, raft_id acking, raft_index acked);
+/* After each event. */
+void guard_note_step(struct raft_guard *guard);
+
+/* raft_guard_lane.c: what a witness is sent */
+/* The lane of that witness; NULL: libraft's own. */
+struct guard_lane *guard_lane(struct raft_guard *guard, raft_id id);
+/* libraft sends AppendEntries. True: it goes no further. */
+bool guard_lane_takes(struct raft_guard *guard, const struct raft_message *message);
+/* Its answer of our term; what libraft may know of it is left. */
+void guard_lane_hear(struct raft_guard *guard, struct guard_lane *lane,
+                     struct raft_append_entries_result *result);
+/* After each event. */
+void guard_settle_lanes(struct raft_guard *guard);
+
 /* raft_guard_receive.c */
+/* Leader: libraft hears once more that `id` has everything up to `match`. */
+void guard_repeat_answer(struct raft_guard *guard, raft_id id, raft_index match);
 void guard_recv(struct raft_io *inner, struct raft_message *message);
 /* Delivers an InstallSnapshot whose time has come. */
 void guard_receive_snapshot(struct raft_guard *guard, struct raft_message *message);
@@ -62,6 +98,8 @@ void guard_repeat_acknowledgement(struct raft_guard *guard);
 int guard_send(struct raft_io *outer, struct raft_io_send *request,
                const struct raft_message *original, raft_io_send_cb cb);
 void guard_call_back_completed(struct raft_guard *guard);
+/* A message of our own; a lost one when it cannot be sent. */
+void guard_send_own(struct raft_guard *guard, const struct raft_message *message);
 
 /* raft_guard_disk.c */
 /* Closing: what ended after a fail-stop. */

@@ -116,13 +116,16 @@ static void receive_append_entries(struct raft_guard *guard, struct raft_message
  * always no (S5); and it does not ask whose term that entry is of, which loses what it commits (S4;
  * Raft, figure 8). So while it handles the message, last_stored is the index worth asking for.
  *
- * The site durability rule belongs here: it replaces the majority's index by the one that its mode
- * allows. It must remain the quorum's own index and never become the one that a result names. */
+ * Where the durability rule is in force it gives that index: the quorum's own, the witness counting
+ * as far as the rule says; never one that a result names, which might lie below a degrade entry
+ * that alone makes its entries count. */
 static raft_index index_to_try(const struct raft_guard *guard, raft_id acking, raft_index acked)
 {
     const struct raft *raft = guard->options.raft;
     raft_index try = raft->last_stored;
-    if (guard_has(guard, RAFT_GUARD_S5)) {
+    if (guard_keeps_rule(guard)) {
+        try = guard_site_try(guard, acking, acked);
+    } else if (guard_has(guard, RAFT_GUARD_S5)) {
         raft_index quorum = raft_layout_quorum_index(raft, acking, acked);
         if (quorum < try)
             try = quorum;
@@ -137,20 +140,26 @@ static void deliver_trying(struct raft_guard *guard, struct raft_message *messag
 {
     struct raft *raft = guard->options.raft;
     raft_index stored = raft->last_stored;
+    guard->delivering = true;
+    guard->stored = stored;
     raft->last_stored = try;
     guard->raft_recv(&guard->io, message);
     raft->last_stored += stored - try; /* plus whatever was added meanwhile; may wrap, and back */
+    guard->delivering = false;
 }
 
 static void receive_append_entries_result(struct raft_guard *guard, struct raft_message *message)
 {
-    const struct raft_append_entries_result *result = &message->append_entries_result;
+    struct raft_append_entries_result *result = &message->append_entries_result;
     struct raft *raft = guard->options.raft;
     bool is_ours = raft->state == RAFT_LEADER && result->term == raft->current_term;
     if (is_ours)
         guard_note_answer(guard, message->server_id);
+    struct guard_lane *lane = is_ours ? guard_lane(guard, message->server_id) : NULL;
+    if (lane != NULL)
+        guard_lane_hear(guard, lane, result);
     /* libraft would ask again with the next heartbeat, once for each step back. */
-    if (is_ours && result->rejected != 0)
+    else if (is_ours && result->rejected != 0)
         raft_layout_hasten_probe(raft, message->server_id, result->rejected);
     if (!is_ours || result->rejected != 0) {
         guard->raft_recv(&guard->io, message);
@@ -159,7 +168,21 @@ static void receive_append_entries_result(struct raft_guard *guard, struct raft_
     raft_index acked = result->last_log_index;
     if (acked > raft_last_index(raft))
         acked = raft_last_index(raft);
-    deliver_trying(guard, message, index_to_try(guard, message->server_id, acked));
+    raft_id acking = lane == NULL ? message->server_id : 0; /* a lane knows it by itself */
+    deliver_trying(guard, message, index_to_try(guard, acking, acked));
+}
+
+void guard_repeat_answer(struct raft_guard *guard, raft_id id, raft_index match)
+{
+    struct raft *raft = guard->options.raft;
+    bool heard = raft_layout_recently_heard(raft, id);
+    struct raft_message message = {
+        .type = RAFT_IO_APPEND_ENTRIES_RESULT, .server_id = id, .server_address = ""};
+    message.append_entries_result = (struct raft_append_entries_result){
+        .term = raft->current_term, .rejected = 0, .last_log_index = match};
+    deliver_trying(guard, &message, index_to_try(guard, id, match));
+    if (raft->state == RAFT_LEADER)
+        raft_layout_set_recently_heard(raft, id, heard); /* it did not really speak */
 }
 
 /* S5 for the own disk: when our append ends behind those of the peers, libraft asks for its last
@@ -177,14 +200,7 @@ void guard_repeat_acknowledgement(struct raft_guard *guard)
     raft_id peer = raft_layout_take_back_match(raft, try, &match);
     if (peer == 0)
         return;
-    bool heard = raft_layout_recently_heard(raft, peer);
-    struct raft_message message = {
-        .type = RAFT_IO_APPEND_ENTRIES_RESULT, .server_id = peer, .server_address = ""};
-    message.append_entries_result = (struct raft_append_entries_result){
-        .term = raft->current_term, .rejected = 0, .last_log_index = match};
-    deliver_trying(guard, &message, try);
-    if (raft->state == RAFT_LEADER)
-        raft_layout_set_recently_heard(raft, peer, heard); /* it did not really speak */
+    guard_repeat_answer(guard, peer, match);
 }
 
 /* ---------------------------------------------------------------- other messages */

@@ -142,8 +142,10 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
     struct raft_message message = *original;
     if (message.type == RAFT_IO_APPEND_ENTRIES_RESULT)
         repair_result(guard, &message.append_entries_result);
-    if (message.type == RAFT_IO_APPEND_ENTRIES)
+    if (message.type == RAFT_IO_APPEND_ENTRIES) {
+        guard_note_places(guard); /* a change of members is told in the middle of it */
         repair_probe(guard, &message);
+    }
     if (message.type == RAFT_IO_REQUEST_VOTE_RESULT)
         repair_pre_vote_result(guard, &message.request_vote_result);
 
@@ -166,6 +168,12 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
         return 0;
     }
 
+    /* The durability rule: what a witness is sent is ours to say. */
+    if (send->is_append_entries && guard_lane_takes(guard, &message)) {
+        complete_later(guard, send, 0);
+        return 0;
+    }
+
     int code = inner->send(inner, &send->request, &message, guard_sent);
     if (code == 0)
         return 0;
@@ -177,4 +185,17 @@ int guard_send(struct raft_io *outer, struct raft_io_send *request,
     }
     raft_free(send);
     return code;
+}
+
+void guard_send_own(struct raft_guard *guard, const struct raft_message *message)
+{
+    struct raft_io *inner = guard->options.inner;
+    struct guard_send *send = raft_malloc(sizeof *send);
+    if (send == NULL) {
+        guard_stop(guard, "memory", RAFT_NOMEM);
+        return;
+    }
+    *send = (struct guard_send){.guard = guard};
+    if (inner->send(inner, &send->request, message, guard_sent) != 0)
+        raft_free(send); /* a lost message */
 }

@@ -13,13 +13,13 @@
  *  - HAND_OVER: once a data node holds the whole log, that one is asked to campaign.
  *  - TARGET (raft_guard.c): nobody hands leadership to a witness.
  *
- * The site durability rule will want one thing more: what the witness acknowledges is gated by the
- * leader (raft_guard_receive.c, index_to_try).
+ * This file is about what a witness itself does. What it is sent, and what its word counts, is the
+ * leader's matter: the durability rule, raft_guard_site.c and raft_guard_lane.c.
  */
 #include "replication/guard/raft_guard_internal.h"
 #include "replication/guard/raft_layout.h"
 
-bool guard_witness_has(const struct raft_guard *guard, uint32_t part)
+bool guard_witness_has(const struct raft_guard *guard, uint64_t part)
 {
     return guard->options.witness && guard_has(guard, part);
 }

@@ -496,3 +496,49 @@ void raft_layout_hasten_probe(struct raft *raft, raft_id id, raft_index rejected
     if (goes_back)
         progress->last_send = 0;
 }
+
+raft_index raft_layout_next(const struct raft *raft, raft_id id)
+{
+    const struct raft_progress *progress = progress_of(raft, id);
+    return progress == NULL ? 0 : progress->next_index;
+}
+
+void raft_layout_set_match(struct raft *raft, raft_id id, raft_index match)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress != NULL)
+        progress->match_index = match;
+}
+
+void raft_layout_set_sent(struct raft *raft, raft_id id)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress == NULL)
+        return;
+    progress->state = PIPELINE;
+    progress->snapshot_index = 0;
+    progress->next_index = raft_last_index(raft) + 1;
+}
+
+static void probe_at_once(struct raft *raft, raft_id id, raft_index next)
+{
+    struct raft_progress *progress = progress_of(raft, id);
+    if (progress == NULL)
+        return;
+    invariant_values(next >= 1 && next <= raft_last_index(raft) + 1, next, id);
+    progress->state = PROBE;
+    progress->snapshot_index = 0;
+    progress->next_index = next;
+    progress->last_send = 0;
+}
+
+void raft_layout_resume_from(struct raft *raft, raft_id id, raft_index next)
+{
+    probe_at_once(raft, id, next);
+}
+
+void raft_layout_want_snapshot(struct raft *raft, raft_id id, raft_index next)
+{
+    probe_at_once(raft, id, next);
+    raft_layout_set_recently_heard(raft, id, true); /* or it waits for a word first */
+}

@@ -126,6 +126,19 @@ raft_id raft_layout_take_back_match(struct raft *raft, raft_index index, raft_in
 /* Leader: libraft looks for the place where `id`'s log parts from ours. */
 bool raft_layout_is_probing(const struct raft *raft, raft_id id);
 
+/* Leader: the index that libraft would send `id` next; 0 for an unknown id. */
+raft_index raft_layout_next(const struct raft *raft, raft_id id);
+
+/* Leader: what libraft believes of `id` is changed. None has an effect when there is no such
+ * server. Its acknowledgement becomes `match`. */
+void raft_layout_set_match(struct raft *raft, raft_id id, raft_index match);
+/* It has been sent everything: libraft has nothing but heartbeats for it until there is more. */
+void raft_layout_set_sent(struct raft *raft, raft_id id);
+/* It is asked at once whether it holds next - 1, and sent what follows. */
+void raft_layout_resume_from(struct raft *raft, raft_id id, raft_index next);
+/* It needs `next`, which is not in memory any more: the next tick sends it the snapshot. */
+void raft_layout_want_snapshot(struct raft *raft, raft_id id, raft_index next);
+
 /* Leader: libraft sent `id` a snapshot, and waits for its end. */
 bool raft_layout_in_snapshot(const struct raft *raft, raft_id id);
 

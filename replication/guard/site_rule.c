@@ -161,7 +161,7 @@ uint64_t site_gate(const struct site_votes *votes)
 
 uint64_t site_both(const struct site_votes *votes)
 {
-    return smaller(votes->commit, site_both_verified(votes));
+    return site_votes_in_force(votes) ? smaller(votes->commit, site_both_verified(votes)) : 0;
 }
 
 uint64_t site_quorum(const struct site_votes *votes, uint64_t witness_cap)

@@ -83,7 +83,7 @@ struct site_votes {
 };
 
 /* The rule holds for clusters with data voters at two sites and a witness among the voters.
- * Otherwise a majority is all there is: the functions below then give what plain Raft does. */
+ * Otherwise a majority is all there is: the functions below then allow what plain Raft does. */
 bool site_votes_in_force(const struct site_votes *votes);
 
 /* What both sites hold: the least over the sites of the greatest that one of its data nodes
@@ -91,7 +91,8 @@ bool site_votes_in_force(const struct site_votes *votes);
 uint64_t site_both_verified(const struct site_votes *votes);
 /* 3: max(commit, the above). Not in force: UINT64_MAX. */
 uint64_t site_gate(const struct site_votes *votes);
-/* 9: what is committed and known to be on both sites: min(commit, site_both_verified). */
+/* 9: what is committed and known to be on both sites: min(commit, site_both_verified). Not in
+ * force: 0, nothing is known. */
 uint64_t site_both(const struct site_votes *votes);
 /* The greatest index that a majority verified, every witness counting up to `witness_cap` only. */
 uint64_t site_quorum(const struct site_votes *votes, uint64_t witness_cap);

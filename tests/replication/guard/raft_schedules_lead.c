@@ -4,7 +4,7 @@
 enum { A, B, C };
 
 /* B's disk is done with an append when its leader has been silent for long. */
-enum schedule_result schedule_result_without_a_leader(uint32_t parts)
+enum schedule_result schedule_result_without_a_leader(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world->nodes[B].disk_held = true;
@@ -22,7 +22,7 @@ enum schedule_result schedule_result_without_a_leader(uint32_t parts)
 /* B's disk has a membership change in flight when its leader dies. libraft takes the new
  * configuration over only if B still is a follower when the append ends: a B that campaigned
  * meanwhile leads with the old one, and two majorities need not meet. */
-enum schedule_result schedule_campaign_before_the_disk(uint32_t parts)
+enum schedule_result schedule_campaign_before_the_disk(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world_isolate(world, C);
@@ -41,7 +41,7 @@ enum schedule_result schedule_campaign_before_the_disk(uint32_t parts)
 
 /* A dies while B's disk is stuck with an append in flight. B does not campaign; it must not stand
  * in C's way either. */
-enum schedule_result schedule_vote_beside_a_stuck_disk(uint32_t parts)
+enum schedule_result schedule_vote_beside_a_stuck_disk(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world->nodes[B].disk_held = true;
@@ -55,7 +55,7 @@ enum schedule_result schedule_vote_beside_a_stuck_disk(uint32_t parts)
 
 /* C is dead. A has the longer log, B the newer term: it campaigned twice, and the votes were lost.
  * B refuses A because of the term, A refuses B because of the log. */
-enum schedule_result schedule_longer_log_and_newer_term(uint32_t parts)
+enum schedule_result schedule_longer_log_and_newer_term(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world_crash(world, C);
@@ -75,7 +75,7 @@ enum schedule_result schedule_longer_log_and_newer_term(uint32_t parts)
 }
 
 /* The transport refuses B's answer to a heartbeat. */
-enum schedule_result schedule_result_cannot_be_sent(uint32_t parts)
+enum schedule_result schedule_result_cannot_be_sent(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world->nodes[B].send_fails = RAFT_IOERR;
@@ -99,7 +99,7 @@ static void transfer_directly(struct world_node *node, void *context)
     *(bool *)context = raft_transfer(&node->raft, &caller_owned, B + 1, done) == 0;
 }
 
-enum schedule_result schedule_transfer_outlives_its_request(uint32_t parts)
+enum schedule_result schedule_transfer_outlives_its_request(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 3, .parts = parts, .sent_ms = 3000}, 5);
@@ -117,7 +117,7 @@ static void transfer(struct world_node *node, void *context)
 
 /* B has been sent everything and its disk takes 300 ms more: the transfer waits for that. Asked at
  * once, B refuses, and A serves nobody for an election timeout in vain. */
-enum schedule_result schedule_transfer_to_a_slow_disk(uint32_t parts)
+enum schedule_result schedule_transfer_to_a_slow_disk(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world->nodes[B].disk_held = true;

@@ -7,7 +7,7 @@ enum { A, B, C, D, E };
 /* A, cut off, keeps a tail that nobody has. B is elected by C, then reaches A only. A's answer to
  * B's first heartbeat covers A's whole disk, and B counts it for three new entries, acknowledges
  * them and dies. */
-enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts)
+enum schedule_result schedule_stale_tail_is_acknowledged(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 20);
     world_isolate(world, A);
@@ -31,7 +31,7 @@ enum schedule_result schedule_stale_tail_is_acknowledged(uint32_t parts)
 
 /* As above, but a transport under back-pressure delivers to A the leader's messages without their
  * entries: A may commit nothing of its stale tail. */
-enum schedule_result schedule_stale_tail_is_committed(uint32_t parts)
+enum schedule_result schedule_stale_tail_is_committed(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 5);
     world_isolate(world, A);
@@ -51,7 +51,7 @@ enum schedule_result schedule_stale_tail_is_committed(uint32_t parts)
 /* B's acknowledgements are lost while it applies and compacts; then one message to B is lost. The
  * leader goes back to what it last heard of B, below B's snapshot, step by step to the first
  * entry, which libraft accepts at the end of B's log. */
-enum schedule_result schedule_entries_below_a_snapshot(uint32_t parts)
+enum schedule_result schedule_entries_below_a_snapshot(uint64_t parts)
 {
     struct world_options options = {
         .nodes = 3, .parts = parts, .snapshot_threshold = 10, .snapshot_trailing = 2};
@@ -76,7 +76,7 @@ enum schedule_result schedule_entries_below_a_snapshot(uint32_t parts)
  * an entry of term 3 at X's place on its disk, and dies. A comes back, leads with X on B and D, a
  * majority with itself, but with no entry of its own term on its disk: X must not be committed,
  * because C can still win over B and E, and overwrite it. */
-enum schedule_result schedule_figure_8(uint32_t parts)
+enum schedule_result schedule_figure_8(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 5, .parts = parts}, 3);
     world_isolate(world, A);
@@ -120,7 +120,7 @@ enum schedule_result schedule_figure_8(uint32_t parts)
 
 /* One entry each millisecond while an acknowledgement takes 40: the own disk is always ahead of
  * what a peer names. Commits must go on. */
-enum schedule_result schedule_steady_load(uint32_t parts)
+enum schedule_result schedule_steady_load(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 3, .parts = parts, .network_ms = 20}, 1);
@@ -136,7 +136,7 @@ enum schedule_result schedule_steady_load(uint32_t parts)
 
 /* B has stored the first of three entries, C is away, then A's own append of all three ends. The
  * first is on a majority: it is committed now, not with the next word of B. */
-enum schedule_result schedule_own_disk_is_last(uint32_t parts)
+enum schedule_result schedule_own_disk_is_last(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 3, .parts = parts, .split = true}, 1);
@@ -162,7 +162,7 @@ enum schedule_result schedule_own_disk_is_last(uint32_t parts)
 }
 
 /* B inherits entries of A that nobody acknowledged, and no client comes. */
-enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts)
+enum schedule_result schedule_inherited_entries_without_clients(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     world->cut[B][A] = true;
@@ -181,7 +181,7 @@ enum schedule_result schedule_inherited_entries_without_clients(uint32_t parts)
 
 /* The leader's disk refuses an append that the followers have got already. Going on, it would give
  * the index to another entry in the same term. */
-enum schedule_result schedule_append_fails(uint32_t parts)
+enum schedule_result schedule_append_fails(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     world->nodes[A].fail_next[WORLD_APPEND] = RAFT_IOERR;
@@ -198,7 +198,7 @@ enum schedule_result schedule_append_fails(uint32_t parts)
 
 /* Twenty entries are on a slow way when one send fails: the leader sends again what was lost, not
  * everything that is not acknowledged. */
-enum schedule_result schedule_one_send_fails(uint32_t parts)
+enum schedule_result schedule_one_send_fails(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 3, .parts = parts, .network_ms = 200}, 1);
@@ -214,7 +214,7 @@ enum schedule_result schedule_one_send_fails(uint32_t parts)
 
 /* The leader and a follower are closed in order, with appends, messages and commands in flight; no
  * memory is left and nobody stops. */
-enum schedule_result schedule_close_under_load(uint32_t parts)
+enum schedule_result schedule_close_under_load(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 3, .parts = parts, .sent_ms = 100}, 3);
@@ -237,7 +237,7 @@ static void hand_over_to_c(struct world_node *node, void *context)
 /* A was cut off with twenty entries that nobody else has; B and C have twenty others, and C leads
  * since. To find where A's log parts from C's takes twenty steps; A is not sent everything in each
  * of them. */
-enum schedule_result schedule_probing_a_divergent_tail(uint32_t parts)
+enum schedule_result schedule_probing_a_divergent_tail(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     world_isolate(world, A);
@@ -262,7 +262,7 @@ static void hand_over_to_b(struct world_node *node, void *context)
 
 /* A hands over to B, whose disk refuses the new term. libraft has made a candidate of B by then,
  * and takes it back by halves. */
-enum schedule_result schedule_term_fails_at_a_hand_over(uint32_t parts)
+enum schedule_result schedule_term_fails_at_a_hand_over(uint64_t parts)
 {
     struct world *world = schedule_lead(
         &(struct world_options){.nodes = 3, .parts = parts, .close_stopped = true}, 5);
@@ -276,7 +276,7 @@ enum schedule_result schedule_term_fails_at_a_hand_over(uint32_t parts)
 
 /* C comes to lead and sends its entries to B, whose disk refuses the new term. B's disk is not
  * asked to take entries of that term. */
-enum schedule_result schedule_term_fails_under_entries(uint32_t parts)
+enum schedule_result schedule_term_fails_under_entries(uint64_t parts)
 {
     struct world *world = schedule_lead(
         &(struct world_options){.nodes = 3, .parts = parts, .close_stopped = true}, 5);

@@ -6,7 +6,7 @@ enum { A, B, C };
 
 /* A's membership change is in its log only, when entries before it are committed and make a
  * snapshot due. The snapshot must not hold the new configuration. */
-enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts)
+enum schedule_result schedule_snapshot_under_a_membership_change(uint64_t parts)
 {
     struct world_options options = {
         .nodes = 3, .parts = parts, .snapshot_threshold = 10, .snapshot_trailing = 100};
@@ -26,7 +26,7 @@ enum schedule_result schedule_snapshot_under_a_membership_change(uint32_t parts)
 
 /* A's membership change is on its disk only, when it restarts. A must know that nothing is decided,
  * and give it up with the entry. */
-enum schedule_result schedule_membership_after_a_restart(uint32_t parts)
+enum schedule_result schedule_membership_after_a_restart(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     const struct raft *raft = &world->nodes[A].raft;
@@ -47,7 +47,7 @@ enum schedule_result schedule_membership_after_a_restart(uint32_t parts)
 }
 
 /* As before without a restart, but the configuration before was compacted. */
-enum schedule_result schedule_membership_before_a_compacted_one(uint32_t parts)
+enum schedule_result schedule_membership_before_a_compacted_one(uint64_t parts)
 {
     struct world_options options = {
         .nodes = 3, .parts = parts, .snapshot_threshold = 10, .snapshot_trailing = 2};
@@ -67,7 +67,7 @@ enum schedule_result schedule_membership_before_a_compacted_one(uint32_t parts)
 
 /* B was away and gets two changes in one message: one committed, one that A's disk never held. When
  * the second is truncated, the first is in force. */
-enum schedule_result schedule_two_membership_changes_at_once(uint32_t parts)
+enum schedule_result schedule_two_membership_changes_at_once(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     raft_id fourth = 4, fifth = 5;
@@ -99,7 +99,7 @@ enum schedule_result schedule_two_membership_changes_at_once(uint32_t parts)
 }
 
 /* A's membership change is in its log, when a snapshot of the next leader takes the log's place. */
-enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts)
+enum schedule_result schedule_membership_under_a_snapshot(uint64_t parts)
 {
     struct world_options options = {
         .nodes = 3, .parts = parts, .snapshot_threshold = 10, .snapshot_trailing = 2};
@@ -121,7 +121,7 @@ enum schedule_result schedule_membership_under_a_snapshot(uint32_t parts)
 
 /* As two changes at once, and B restarts with both in its log: which of them is committed it must
  * find out from the log alone. */
-enum schedule_result schedule_two_membership_changes_and_a_restart(uint32_t parts)
+enum schedule_result schedule_two_membership_changes_and_a_restart(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 3, .parts = parts}, 3);
     raft_id fourth = 4, fifth = 5;
@@ -172,7 +172,7 @@ static void put_configuration(struct world_entry *entry, unsigned servers)
 /* A restarts with two changes in its log, 11 and 12, the first of which is committed: somewhere
  * else, A has not heard of it. The next leader, which knows of commits up to 8 only, truncates the
  * second. A snapshot at 8 must not hold what entry 11 says: with such a one A does not start. */
-enum schedule_result schedule_snapshot_before_its_configuration(uint32_t parts)
+enum schedule_result schedule_snapshot_before_its_configuration(uint64_t parts)
 {
     struct world_options options = {.nodes = 3,
                                     .puppets = 1u << B | 1u << C,

@@ -6,7 +6,7 @@
 
 enum { NODE, ONE, TWO };
 
-static struct world *alone(uint32_t parts)
+static struct world *alone(uint64_t parts)
 {
     struct world_options options = {
         .nodes = 3, .puppets = 1u << ONE | 1u << TWO, .parts = parts, .quarantine = true};
@@ -18,7 +18,7 @@ static struct world *alone(uint32_t parts)
 /* The node has four entries of the leader of term 3, who was elected without those of term 2 that
  * another majority had later committed and put into a snapshot. Its own entry has the newer term,
  * and libraft says that it has all of the snapshot. */
-enum schedule_result schedule_snapshot_against_a_newer_term(uint32_t parts)
+enum schedule_result schedule_snapshot_against_a_newer_term(uint64_t parts)
 {
     struct world *world = alone(parts);
     world_deliver_append(
@@ -37,7 +37,7 @@ enum schedule_result schedule_snapshot_against_a_newer_term(uint32_t parts)
 
 /* While the node installs a snapshot up to 30, a new leader asks for an entry that it has not. The
  * hint must not send the leader to the begin of its log. */
-enum schedule_result schedule_rejection_during_an_install(uint32_t parts)
+enum schedule_result schedule_rejection_during_an_install(uint64_t parts)
 {
     struct world *world = alone(parts);
     world->nodes[NODE].disk_held = true;
@@ -57,7 +57,7 @@ enum schedule_result schedule_rejection_during_an_install(uint32_t parts)
 
 /* (2, term 2) comes from ONE, is replaced by TWO's (2, term 3), and comes back from ONE, who leads
  * term 4, all while the first append is in flight. */
-enum schedule_result schedule_entry_comes_back_in_flight(uint32_t parts)
+enum schedule_result schedule_entry_comes_back_in_flight(uint64_t parts)
 {
     struct world *world = alone(parts);
     struct world_append first = {
@@ -91,7 +91,7 @@ static void hand_over_to_one(struct world_node *node, void *context)
 /* The node leads and hands over to ONE. Before ONE campaigns, TWO does, also because it was asked
  * to (by whom ONE handed over to long ago), and gets the node's vote. Then ONE asks in that term.
  */
-enum schedule_result schedule_vote_for_whom_it_hands_over_to(uint32_t parts)
+enum schedule_result schedule_vote_for_whom_it_hands_over_to(uint64_t parts)
 {
     struct world *world = alone(parts);
     const struct world_node *node = &world->nodes[NODE];

@@ -15,7 +15,7 @@ static bool change(struct world *world, unsigned leader, raft_id id, int role, b
 }
 
 /* A alone votes; B, with an empty disk, has been given the log. */
-static struct world *lead_alone(uint32_t parts)
+static struct world *lead_alone(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 2, .outsiders = 1u << B, .parts = parts}, 5);
@@ -27,7 +27,7 @@ static struct world *lead_alone(uint32_t parts)
 }
 
 /* A makes B a voter and restarts before B hears of it. A needs B's vote to tell it. */
-enum schedule_result schedule_promoted_before_it_knows(uint32_t parts)
+enum schedule_result schedule_promoted_before_it_knows(uint64_t parts)
 {
     struct world *world = lead_alone(parts);
     bool way = raft_layout_role(&world->nodes[B].raft, B + 1) == RAFT_STANDBY;
@@ -50,7 +50,7 @@ enum schedule_result schedule_promoted_before_it_knows(uint32_t parts)
 
 /* The same with more voters: C is dead, D is promoted in its place, A restarts. Three of the four
  * are needed, A, B and D. */
-enum schedule_result schedule_promoted_beside_a_dead_voter(uint32_t parts)
+enum schedule_result schedule_promoted_beside_a_dead_voter(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 4, .outsiders = 1u << D, .parts = parts}, 5);
@@ -76,7 +76,7 @@ enum schedule_result schedule_promoted_beside_a_dead_voter(uint32_t parts)
 
 /* A alone votes. It sends an entry to B before its own disk has it, and loses it in a crash: the
  * next entry at that place must be of another term. */
-enum schedule_result schedule_sole_voter_restarts(uint32_t parts)
+enum schedule_result schedule_sole_voter_restarts(uint64_t parts)
 {
     struct world *world = lead_alone(parts);
     world->nodes[A].disk_held = true;
@@ -94,7 +94,7 @@ enum schedule_result schedule_sole_voter_restarts(uint32_t parts)
 
 /* A removes itself and appends another entry, before it hears that B has the first and is the only
  * voter now. B leads after silence; A does not know yet. */
-enum schedule_result schedule_leader_leaves_one_voter(uint32_t parts)
+enum schedule_result schedule_leader_leaves_one_voter(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 2, .parts = parts}, 5);
     world->cut[B][A] = true;
@@ -116,7 +116,7 @@ static void transfer(struct world_node *node, void *context)
 }
 
 /* As before, but A asks B to campaign: libraft's transfer says so when everything was *sent*. */
-enum schedule_result schedule_sole_voter_is_asked_to_lead(uint32_t parts)
+enum schedule_result schedule_sole_voter_is_asked_to_lead(uint64_t parts)
 {
     struct world *world = schedule_lead(&(struct world_options){.nodes = 2, .parts = parts}, 5);
     world->cut[B][A] = true;
@@ -130,7 +130,7 @@ enum schedule_result schedule_sole_voter_is_asked_to_lead(uint32_t parts)
 
 /* C is dead. To remove B now would leave two voters of which one is dead, and A could never commit
  * it; to take D in C's place is possible. */
-enum schedule_result schedule_change_beside_a_dead_voter(uint32_t parts)
+enum schedule_result schedule_change_beside_a_dead_voter(uint64_t parts)
 {
     struct world *world =
         schedule_lead(&(struct world_options){.nodes = 4, .outsiders = 1u << D, .parts = parts}, 5);

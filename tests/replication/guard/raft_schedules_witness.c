@@ -7,7 +7,7 @@
 
 enum { A, B, W };
 
-static struct world *lead(uint32_t parts)
+static struct world *lead(uint64_t parts)
 {
     return schedule_lead(
         &(struct world_options){.nodes = 3, .witnesses = 1u << W, .parts = parts, .exact = true},
@@ -20,7 +20,7 @@ static bool has_led(const struct world *world, unsigned node)
 }
 
 /* A dies, and W is the first whose patience ends. B leads. */
-enum schedule_result schedule_witness_is_impatient(uint32_t parts)
+enum schedule_result schedule_witness_is_impatient(uint64_t parts)
 {
     struct world *world = lead(parts);
     world->nodes[W].patience_ms = 0;
@@ -42,7 +42,7 @@ static void transfer_directly(struct world_node *node, void *context)
 }
 
 /* Somebody asks W to campaign, as an older version would. */
-enum schedule_result schedule_witness_is_asked_to_campaign(uint32_t parts)
+enum schedule_result schedule_witness_is_asked_to_campaign(uint64_t parts)
 {
     struct world *world = lead(parts);
     bool way = false;
@@ -53,7 +53,7 @@ enum schedule_result schedule_witness_is_asked_to_campaign(uint32_t parts)
 
 /* A and W have three entries more than B, acknowledged, when A dies and B is back. `way`: it came
  * so far. */
-static struct world *leave_the_end_to_the_witness(uint32_t parts, bool *out_way)
+static struct world *leave_the_end_to_the_witness(uint64_t parts, bool *out_way)
 {
     struct world *world = lead(parts);
     world_isolate(world, B);
@@ -73,7 +73,7 @@ static bool is_refused(struct world *world, unsigned node)
 
 /* Only W may lead, and it alone can give B the end of the log. It lets some time pass for
  * somebody better. */
-enum schedule_result schedule_witness_alone_has_the_end(uint32_t parts)
+enum schedule_result schedule_witness_alone_has_the_end(uint64_t parts)
 {
     bool way;
     struct world *world = leave_the_end_to_the_witness(parts, &way);
@@ -88,7 +88,7 @@ enum schedule_result schedule_witness_alone_has_the_end(uint32_t parts)
 }
 
 /* Having led, W makes B lead, which then serves. */
-enum schedule_result schedule_witness_hands_over(uint32_t parts)
+enum schedule_result schedule_witness_hands_over(uint64_t parts)
 {
     bool way;
     struct world *world = leave_the_end_to_the_witness(parts, &way);
@@ -102,7 +102,7 @@ enum schedule_result schedule_witness_hands_over(uint32_t parts)
 
 /* A has entries that nobody else heard of. W comes to lead by the vote of B, which dies; A is back,
  * has all that W has, and more: W never appends what would truncate that, and A is to lead. */
-enum schedule_result schedule_witness_is_behind_its_heir(uint32_t parts)
+enum schedule_result schedule_witness_is_behind_its_heir(uint64_t parts)
 {
     struct world *world = lead(parts);
     world_isolate(world, B);
@@ -125,7 +125,7 @@ enum schedule_result schedule_witness_is_behind_its_heir(uint32_t parts)
 
 /* Nothing of W's term is in anybody's log, W was never ready, and what it was asked to propose
  * came back. */
-enum schedule_result schedule_witness_appends_nothing(uint32_t parts)
+enum schedule_result schedule_witness_appends_nothing(uint64_t parts)
 {
     bool way;
     struct world *world = leave_the_end_to_the_witness(parts, &way);
@@ -152,7 +152,7 @@ static void hand_over(struct world_node *node, void *context)
 }
 
 /* Leadership is not handed to W: that is said at once, and A goes on proposing. */
-enum schedule_result schedule_witness_is_no_target(uint32_t parts)
+enum schedule_result schedule_witness_is_no_target(uint64_t parts)
 {
     struct world *world = lead(parts);
     int code = 0;
@@ -163,7 +163,7 @@ enum schedule_result schedule_witness_is_no_target(uint32_t parts)
 
 /* W has only the end of the log when A dies, and B's log ends before that. To lead would help
  * nobody: W has no ledger to send. */
-enum schedule_result schedule_witness_cannot_reach(uint32_t parts)
+enum schedule_result schedule_witness_cannot_reach(uint64_t parts)
 {
     struct world_options options = {.nodes = 3,
                                     .witnesses = 1u << W,

@@ -9,6 +9,7 @@
  *   raft_search --seeds 1 --from SEED          (once more, with the same trace hash)
  *   raft_search --nodes 5 --voters 1           (starts with one voter; members come and go)
  *   raft_search --nodes 5 --witness            (the last node is one)
+ *   raft_search --nodes 5 --witness --sites    (2 + 2 + 1: the durability rule; sites are lost)
  *   raft_search --off 1                        (without part S1: tests of the search itself)
  */
 #include "raft_world.h"
@@ -24,18 +25,22 @@ struct search {
     unsigned nodes;
     unsigned voters; /* at first; with less than `nodes` members come and go */
     bool witness;    /* the last node is one */
+    bool sites;      /* the data nodes are at two of them */
     uint64_t seconds;
-    uint32_t parts;
+    uint64_t parts;
 };
 
 struct totals {
     uint64_t acknowledged, elections, witness_elections, events, crashes, snapshots, changes,
-        bad_seeds;
+        losses, sync_commits, degraded_commits, bad_seeds;
 };
 
 struct run {
     uint64_t heal_at_ms;
-    uint64_t crashes;
+    uint64_t crashes, losses;
+    /* What a policy would know. */
+    raft_index commit[WORLD_NODES_MAX];
+    uint64_t commits_since_ms[WORLD_NODES_MAX];
 };
 
 struct restart {
@@ -97,9 +102,33 @@ static void change_membership(struct world_node *node, void *context)
         world->changes++;
 }
 
+/* A leader degrades when nothing commits for a while, sometimes for no reason at all; and returns
+ * when it may, seldom when it may not. Whether it is ready does not matter. */
+static void decide(struct world *world, struct run *run, unsigned number)
+{
+    const struct world_node *node = &world->nodes[number];
+    if (!raft_guard_rule_in_force(&node->guard))
+        return;
+    if (run->commit[number] != node->raft.commit_index ||
+        raft_last_index(&world->nodes[number].raft) == node->raft.commit_index) {
+        run->commit[number] = node->raft.commit_index;
+        run->commits_since_ms[number] = world->now_ms;
+    }
+    bool stuck = world->now_ms - run->commits_since_ms[number] > 700;
+    if (raft_guard_mode(&node->guard) == DURABILITY_SYNC) {
+        if ((stuck && world_chance(world, 0.3)) || world_chance(world, 0.002))
+            (void)world_propose_mode(world, number, DURABILITY_DEGRADED);
+    } else if (world_chance(world, 0.0005) ||
+               (raft_guard_may_return(&node->guard) && world_chance(world, 0.03))) {
+        (void)world_propose_mode(world, number, DURABILITY_SYNC);
+    } else if (stuck && world_chance(world, 0.01)) {
+        (void)world_propose_mode(world, number, DURABILITY_DEGRADED); /* once more */
+    }
+}
+
 static void client(struct world *world, void *context)
 {
-    const struct run *run = context;
+    struct run *run = context;
     int leader = world_leader(world);
     if (world->options.outsiders != 0 && world->now_ms < run->heal_at_ms && leader >= 0 &&
         world_chance(world, 0.03))
@@ -107,6 +136,8 @@ static void client(struct world *world, void *context)
     for (unsigned i = 0; i < world->options.nodes; i++) {
         if (world_leads(world, i) && raft_guard_may_propose(&world->nodes[i].guard))
             (void)world_propose_batch(world, i, (unsigned)world_draw(world, 1, 3));
+        if (world_leads(world, i))
+            decide(world, run, i);
     }
     world_at(world, world_draw(world, 5, 60), client, context);
 }
@@ -122,6 +153,35 @@ static void restart(struct world *world, void *context)
 static void hand_over(struct world_node *node, void *context)
 {
     (void)raft_guard_transfer(&node->guard, *(raft_id *)context, NULL, NULL);
+}
+
+/* All of a site at once: dead, or cut off from all others. */
+static void lose_site(struct world *world, struct run *run)
+{
+    const unsigned site = (unsigned)world_draw(world, 0, 1);
+    const bool dies = world_chance(world, 0.5);
+    const uint64_t back_ms = world_draw(world, 500, 8000);
+    world_check_loss(world, site);
+    run->losses++;
+    world_heal(world);
+    for (unsigned i = 0; i < world->options.nodes; i++) {
+        if ((world_site(world, site) >> i & 1) == 0)
+            continue;
+        if (!dies) {
+            for (unsigned j = 0; j < world->options.nodes; j++) {
+                if ((world_site(world, site) >> j & 1) == 0)
+                    world_cut(world, i, j);
+            }
+        } else if (world->nodes[i].alive) {
+            struct restart *back = malloc(sizeof *back);
+            if (back == NULL)
+                abort();
+            back->node = i;
+            world_crash(world, i);
+            run->crashes++;
+            world_at(world, back_ms, restart, back);
+        }
+    }
 }
 
 static void fault(struct world *world, void *context)
@@ -140,7 +200,10 @@ static void fault(struct world *world, void *context)
     unsigned last = world->options.nodes - 1;
     unsigned a = (unsigned)world_draw(world, 0, last), b = (unsigned)world_draw(world, 0, last);
     raft_id peer = b + 1;
-    switch (world_draw(world, 0, 13)) {
+    uint64_t kind = world_draw(world, 0, 13);
+    if (world->options.second_site != 0 && world_chance(world, 0.2))
+        kind = 14;
+    switch (kind) {
     case 0:
     case 1:
     case 2:
@@ -178,6 +241,9 @@ static void fault(struct world *world, void *context)
         break;
     case 11:
         world->nodes[a].send_fails = RAFT_NOCONNECTION;
+        break;
+    case 14:
+        lose_site(world, run);
         break;
     default:
         world_heal(world);
@@ -237,6 +303,8 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
         options.outsiders |= 1u << i;
     if (search->witness)
         options.witnesses = 1u << (search->nodes - 1);
+    for (unsigned i = (search->nodes - 1) / 2; search->sites && i < search->nodes - 1; i++)
+        options.second_site |= 1u << i;
     options.exact = seed % 2 == 0;
     if (seed % 3 == 0) { /* snapshots all the time */
         options.snapshot_threshold = 20;
@@ -259,6 +327,9 @@ static uint64_t run_seed(const struct search *search, uint64_t seed, struct tota
     totals->events += world->events;
     totals->crashes += run.crashes;
     totals->changes += world->changes;
+    totals->losses += run.losses;
+    totals->sync_commits += world->sync_commits;
+    totals->degraded_commits += world->degraded_commits;
     for (unsigned i = 0; i < search->nodes; i++)
         totals->snapshots += world->nodes[i].snapshots_received;
     if (world->checkers.violation_count > 0) {
@@ -283,10 +354,10 @@ static uint64_t number(const char *text)
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {{"seeds", 1, NULL, 's'},   {"from", 1, NULL, 'f'},
-                                          {"seconds", 1, NULL, 't'}, {"nodes", 1, NULL, 'n'},
-                                          {"off", 1, NULL, 'o'},     {"voters", 1, NULL, 'v'},
-                                          {"witness", 0, NULL, 'w'}, {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"seeds", 1, NULL, 's'},   {"from", 1, NULL, 'f'},  {"seconds", 1, NULL, 't'},
+        {"nodes", 1, NULL, 'n'},   {"off", 1, NULL, 'o'},   {"voters", 1, NULL, 'v'},
+        {"witness", 0, NULL, 'w'}, {"sites", 0, NULL, 'S'}, {NULL, 0, NULL, 0}};
     struct search search = {.nodes = 3, .seconds = 60, .parts = RAFT_GUARD_ALL};
     uint64_t from = 1, seeds = 20;
     int option;
@@ -295,6 +366,10 @@ int main(int argc, char **argv)
             return 2;
         if (option == 'w') {
             search.witness = true;
+            continue;
+        }
+        if (option == 'S') {
+            search.sites = true;
             continue;
         }
         uint64_t value = number(optarg);
@@ -309,7 +384,7 @@ int main(int argc, char **argv)
         else if (option == 'v')
             search.voters = (unsigned)value;
         else
-            search.parts &= ~(1u << (value & 31));
+            search.parts &= ~RAFT_GUARD_PART(value & 63);
     }
     if (search.voters == 0)
         search.voters = search.nodes;
@@ -322,7 +397,7 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("raft_search: seeds %" PRIu64 " to %" PRIu64 ", %" PRIu64
-           " virtual seconds, %u nodes%s, %u voters at first, parts %#x\n",
+           " virtual seconds, %u nodes%s, %u voters at first, parts %#" PRIx64 "\n",
            from, from + seeds - 1, search.seconds, search.nodes,
            search.witness ? " with a witness" : "", search.voters, search.parts);
 
@@ -344,10 +419,14 @@ int main(int argc, char **argv)
            ", events %" PRIu64 "\n",
            totals.acknowledged, totals.elections, totals.witness_elections, totals.crashes,
            totals.snapshots, totals.changes, totals.events);
+    if (search.sites)
+        printf("sites lost %" PRIu64 ", commits under SYNC %" PRIu64 ", degraded %" PRIu64 "\n",
+               totals.losses, totals.sync_commits, totals.degraded_commits);
     printf("%.0f virtual seconds per CPU second; trace of seed %" PRIu64 ": %016" PRIx64 ", %s\n",
            (double)(seeds * search.seconds) / cpu, from, first_trace,
            repeats ? "and the same again" : "and ANOTHER the second time");
-    bool busy = totals.acknowledged > 0 && totals.elections >= seeds;
+    bool busy = totals.acknowledged > 0 && totals.elections >= seeds &&
+                (!search.sites || (totals.sync_commits > 0 && totals.degraded_commits > 0));
     if (!busy)
         printf("nothing happened: no acknowledgement, or a cluster without a leader\n");
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", seeds - totals.bad_seeds, totals.bad_seeds);

@@ -161,6 +161,7 @@ static void observe(struct world_node *node)
         };
         checkers_elected(&world->checkers, &leader);
     }
+    world_check_sites(node);
 }
 
 void world_within(struct world *world, unsigned number,
@@ -293,6 +294,7 @@ static int apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **
                                     .state = node->state,
                                     .term = node->raft.current_term};
     checkers_applied(&world->checkers, &applied);
+    (void)world_mode_of(command, &node->mode);
     world_mix(world, node->state);
     *out_result = NULL;
     return 0;
@@ -301,7 +303,7 @@ static int apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **
 static int take_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsigned *count)
 {
     struct world_node *node = fsm->data;
-    uint64_t content[2] = {raft_last_applied(&node->raft), node->state};
+    uint64_t content[WORLD_CONTENT] = {raft_last_applied(&node->raft), node->state, node->mode};
     *count = 1;
     *buffers = raft_malloc(sizeof **buffers);
     (*buffers)->len = sizeof content;
@@ -312,10 +314,13 @@ static int take_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], un
 static int restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 {
     struct world_node *node = fsm->data;
-    uint64_t content[2];
+    uint64_t content[WORLD_CONTENT];
     memcpy(content, buffer->base, sizeof content);
     node->applied = content[0];
     node->state = content[1];
+    node->mode = (enum durability_mode)content[2];
+    if (node->raft.state != RAFT_UNAVAILABLE) /* at a start load has said it */
+        raft_guard_set_mode(&node->guard, content[0], node->mode);
     raft_free(buffer->base);
     return 0;
 }
@@ -329,10 +334,9 @@ static void fail_stop(void *context, const char *operation, int code)
     node->stopped_by = operation;
 }
 
-static bool is_witness(void *context, raft_id id)
+static bool is_witness(const struct world_node *node)
 {
-    const struct world_node *node = context;
-    return (node->world->options.witnesses >> (id - 1) & 1) != 0;
+    return (node->world->options.witnesses >> node->number & 1) != 0;
 }
 
 static raft_index first_kept(void *context)
@@ -350,6 +354,8 @@ void world_start(struct world *world, unsigned number)
     node->alive = true;
     node->stopped_by = NULL;
     node->state = 0;
+    node->mode = DURABILITY_SYNC;
+    node->commit_seen = node->both_seen = 0;
     node->applied = 0;
     node->led_term = 0;
     node->disk_ready_at = 0;
@@ -367,11 +373,11 @@ void world_start(struct world *world, unsigned number)
                                          .inner = &node->io,
                                          .fsm = &node->fsm,
                                          .fail_stop = fail_stop,
-                                         .is_witness = is_witness,
                                          .first_kept = first_kept,
-                                         .witness = is_witness(node, number + 1),
+                                         .witness = is_witness(node),
                                          .context = node,
                                          .parts = world->options.parts};
+    world_site_options(&options);
     raft_guard_init(&node->guard, &options);
     char address[24];
     snprintf(address, sizeof address, "%u", number + 1);
@@ -432,6 +438,7 @@ void world_crash(struct world *world, unsigned number)
     if (!node->alive)
         return;
     world_io_crash(node);
+    site_modes_deinit(&node->guard.modes); /* not from the node's heap */
     node->alive = false;
     node->life++;
     world_heap_clear(number);
@@ -555,6 +562,23 @@ static void answered(struct raft_apply *request, int status, void *result)
     raft_free(proposal);
 }
 
+bool world_propose_commands(struct world_node *node, const uint64_t *commands, unsigned count)
+{
+    struct raft_buffer buffers[16];
+    if (count > sizeof buffers / sizeof buffers[0])
+        abort();
+    struct proposal *proposal = raft_malloc(sizeof *proposal);
+    *proposal = (struct proposal){.node = node, .command = commands[0]};
+    for (unsigned i = 0; i < count; i++)
+        world_encode_command(commands[i], &buffers[i]);
+    if (raft_apply(&node->raft, &proposal->request, buffers, count, answered) == 0)
+        return true;
+    for (unsigned i = 0; i < count; i++)
+        raft_free(buffers[i].base);
+    raft_free(proposal);
+    return false;
+}
+
 struct proposing {
     unsigned count;
     bool accepted;
@@ -563,21 +587,12 @@ struct proposing {
 static void propose(struct world_node *node, void *context)
 {
     struct proposing *proposing = context;
-    struct raft_buffer buffers[16];
-    unsigned count = proposing->count;
-    if (count > sizeof buffers / sizeof buffers[0])
+    uint64_t commands[16];
+    if (proposing->count > sizeof commands / sizeof commands[0])
         abort();
-    struct proposal *proposal = raft_malloc(sizeof *proposal);
-    *proposal = (struct proposal){.node = node, .command = node->world->next_command};
-    for (unsigned i = 0; i < count; i++)
-        world_encode_command(node->world->next_command++, &buffers[i]);
-    proposing->accepted =
-        raft_apply(&node->raft, &proposal->request, buffers, count, answered) == 0;
-    if (proposing->accepted)
-        return;
-    for (unsigned i = 0; i < count; i++)
-        raft_free(buffers[i].base);
-    raft_free(proposal);
+    for (unsigned i = 0; i < proposing->count; i++)
+        commands[i] = node->world->next_command++;
+    proposing->accepted = world_propose_commands(node, commands, proposing->count);
 }
 
 bool world_propose_batch(struct world *world, unsigned node, unsigned count)

@@ -31,13 +31,14 @@ struct world;
 
 struct world_options {
     unsigned nodes;
-    unsigned puppets;   /* bit set of nodes played by the test */
-    unsigned outsiders; /* bit set of nodes with an empty disk, no members at first */
-    unsigned witnesses; /* bit set; they keep their log, and have no snapshots to send */
+    unsigned puppets;     /* bit set of nodes played by the test */
+    unsigned outsiders;   /* bit set of nodes with an empty disk, no members at first */
+    unsigned witnesses;   /* bit set; they keep their log, and have no snapshots to send */
+    unsigned second_site; /* bit set: data nodes at the other site; 0: there is one site */
     bool close_stopped; /* a node that stopped itself is closed in order, and must leave nothing */
     bool exact;         /* nodes are ticked when the guard asks for it, not periodically */
     uint64_t seed;
-    uint32_t parts; /* of the guard */
+    uint64_t parts; /* of the guard */
     bool random;
     bool quarantine;
     unsigned network_ms; /* directed: one way; default 5 */
@@ -78,7 +79,7 @@ struct world_disk {
         unsigned servers;
         raft_id ids[2 * WORLD_NODES_MAX];
         int roles[2 * WORLD_NODES_MAX];
-        uint64_t applied, state;
+        uint64_t applied, state, mode;
     } snapshot;
 };
 
@@ -92,8 +93,10 @@ struct world_node {
     bool alive, closing;
     unsigned life; /* counts starts; events of earlier lives are void */
     struct world_disk disk;
-    const char *stopped_by; /* fail-stop's operation, or NULL */
-    uint64_t state;         /* of the state machine */
+    const char *stopped_by;            /* fail-stop's operation, or NULL */
+    uint64_t state;                    /* of the state machine */
+    enum durability_mode mode;         /* of what it applied */
+    raft_index commit_seen, both_seen; /* the newest that checkers heard of */
     raft_term led_term;
     raft_index applied;
 
@@ -126,7 +129,13 @@ struct world {
     uint64_t trace; /* hash of everything that happened */
     uint64_t events;
     uint64_t elections, witness_elections;
-    uint64_t changes; /* of members: begun, counted by the test */
+    uint64_t changes;                        /* of members: begun, counted by the test */
+    uint64_t sync_commits, degraded_commits; /* steps of leaders while the rule is in force */
+    struct {
+        raft_index index; /* the newest of them */
+        raft_term term;
+        enum durability_mode mode;
+    } committed;
     struct world_node nodes[WORLD_NODES_MAX];
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX];             /* [from][to] */
     double loss;                                            /* random: share of messages */
@@ -184,6 +193,17 @@ void world_finish_disk(struct world *world, unsigned node, unsigned count);
 /* Proposes `count` commands at `node`, each alone, or as one batch. False: refused. */
 bool world_propose(struct world *world, unsigned node, unsigned count);
 bool world_propose_batch(struct world *world, unsigned node, unsigned count);
+
+/* Proposes an entry that sets the mode; whether the rule allows it is the test's matter. */
+bool world_propose_mode(struct world *world, unsigned node, enum durability_mode mode);
+/* The data nodes of that site (0 or 1) as a bit set. */
+unsigned world_site(const struct world *world, unsigned site);
+/* The mode of that node's log at `index`, read from the log entry by entry. */
+enum durability_mode world_mode_at(const struct world_node *node, raft_index index);
+/* That site is lost now: the other one has what was committed, if that was under SYNC. */
+void world_check_loss(struct world *world, unsigned site);
+/* That entry is on the disk of some node of the set. */
+bool world_disks_have(const struct world *world, unsigned nodes, raft_index index, raft_term term);
 
 /* Runs `function` with the node's heap, as an event of its loop. */
 void world_within(struct world *world, unsigned node,
@@ -251,6 +271,13 @@ void world_io_crash(struct world_node *node);
  * from then on. Else NULL. */
 void *world_take_sent(struct world *world, size_t i, const struct world_node *node);
 bool world_command_of(const struct raft_entry *entry, uint64_t *out_command);
+#define WORLD_CONTENT 3 /* words of a snapshot: applied, state, mode */
+bool world_mode_of(uint64_t command, enum durability_mode *out_mode);
+void world_site_options(struct raft_guard_options *options);
+/* After an event of a node that leads: what it committed is where it must be. */
+void world_check_sites(struct world_node *node);
+/* Proposes these commands as one batch, within the node's heap; false: refused. */
+bool world_propose_commands(struct world_node *node, const uint64_t *commands, unsigned count);
 void world_encode_command(uint64_t command, struct raft_buffer *out);
 
 /* A node's heap. */

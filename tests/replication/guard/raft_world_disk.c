@@ -156,13 +156,14 @@ static void disk_put(struct world_disk *disk, const struct raft_snapshot *snapsh
                      unsigned trailing)
 {
     const struct raft_configuration *configuration = &snapshot->configuration;
-    uint64_t content[2];
+    uint64_t content[WORLD_CONTENT];
     memcpy(content, snapshot->bufs[0].base, sizeof content);
     disk->snapshot.index = snapshot->index;
     disk->snapshot.term = snapshot->term;
     disk->snapshot.configuration_index = snapshot->configuration_index;
     disk->snapshot.applied = content[0];
     disk->snapshot.state = content[1];
+    disk->snapshot.mode = content[2];
     disk->snapshot.servers = configuration->n;
     for (unsigned i = 0; i < configuration->n; i++) {
         disk->snapshot.ids[i] = configuration->servers[i].id;
@@ -392,7 +393,8 @@ static int io_set_vote(struct raft_io *io, raft_id id)
 static struct raft_snapshot *load_snapshot(const struct world_disk *disk)
 {
     struct raft_snapshot *snapshot = raft_calloc(1, sizeof *snapshot);
-    uint64_t content[2] = {disk->snapshot.applied, disk->snapshot.state};
+    uint64_t content[WORLD_CONTENT] = {disk->snapshot.applied, disk->snapshot.state,
+                                       disk->snapshot.mode};
     snapshot->index = disk->snapshot.index;
     snapshot->term = disk->snapshot.term;
     snapshot->configuration_index = disk->snapshot.configuration_index;
@@ -409,7 +411,11 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *vote,
                    struct raft_snapshot **snapshot, raft_index *start, struct raft_entry *entries[],
                    size_t *count)
 {
-    const struct world_disk *disk = &world_node_of(io)->disk;
+    struct world_node *node = world_node_of(io);
+    const struct world_disk *disk = &node->disk;
+    if (disk->snapshot.index != 0)
+        raft_guard_set_mode(&node->guard, disk->snapshot.index,
+                            (enum durability_mode)disk->snapshot.mode);
     *term = disk->term;
     *vote = disk->vote;
     *snapshot = disk->snapshot.index == 0 ? NULL : load_snapshot(disk);

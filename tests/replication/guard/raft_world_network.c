@@ -15,7 +15,7 @@ struct packet {
     unsigned servers;            /* of a snapshot's configuration */
     raft_id ids[2 * WORLD_NODES_MAX];
     int roles[2 * WORLD_NODES_MAX];
-    uint64_t content[2];
+    uint64_t content[WORLD_CONTENT];
     unsigned count;
     struct world_entry entries[];
 };

@@ -10,11 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef enum schedule_result (*schedule)(uint32_t parts);
+typedef enum schedule_result (*schedule)(uint64_t parts);
 
 /* Without a part libraft may well crash, so that half runs in a process of its own. True: the
  * promise was broken, or libraft with it. */
-static bool breaks(schedule run, uint32_t parts)
+static bool breaks(schedule run, uint64_t parts)
 {
     pid_t child = fork();
     cr_assert(child >= 0);
@@ -30,7 +30,7 @@ static bool breaks(schedule run, uint32_t parts)
     return WEXITSTATUS(status) != SCHEDULE_HELD && WEXITSTATUS(status) != SCHEDULE_ASTRAY;
 }
 
-static void expect_needed(schedule run, uint32_t part)
+static void expect_needed(schedule run, uint64_t part)
 {
     cr_expect_eq(run(RAFT_GUARD_ALL), SCHEDULE_HELD, "with all parts on");
     cr_expect(breaks(run, RAFT_GUARD_ALL & ~part), "without the part: proves nothing");
@@ -375,6 +375,53 @@ Test(raft_guard, a_member_joins_and_the_leader_leaves)
 static void count_end(void *context)
 {
     ++*(int *)context;
+}
+
+/* ---- the durability rule: each of its lines is needed ---- */
+
+Test(raft_guard, site_gate_holds_the_witness_back)
+{
+    expect_needed(schedule_witness_gets_what_both_have, RAFT_GUARD_GATE);
+}
+
+Test(raft_guard, site_gate_is_what_was_verified)
+{
+    expect_needed(schedule_gate_does_not_start_at_what_was_inherited, RAFT_GUARD_VERIFIED);
+}
+
+Test(raft_guard, site_own_copy_counts_once_synced)
+{
+    expect_needed(schedule_own_copy_counts_when_synced, RAFT_GUARD_SYNCED);
+}
+
+Test(raft_guard, site_mode_is_that_of_the_log)
+{
+    expect_needed(schedule_mode_is_the_logs, RAFT_GUARD_MODE);
+}
+
+Test(raft_guard, site_witness_counts_up_to_the_gate)
+{
+    expect_needed(schedule_witness_counts_up_to_the_gate, RAFT_GUARD_CLAMP);
+}
+
+Test(raft_guard, site_degrade_counts_when_a_quorum_reached_it)
+{
+    expect_needed(schedule_degrade_counts_when_reached, RAFT_GUARD_REACHED);
+}
+
+Test(raft_guard, site_answer_of_the_witness_counts_again)
+{
+    expect_needed(schedule_answer_counts_again, RAFT_GUARD_AGAIN);
+}
+
+Test(raft_guard, site_witness_counts_to_the_end_of_a_degraded_run)
+{
+    expect_needed(schedule_witness_counts_to_the_end_of_the_run, RAFT_GUARD_RUN);
+}
+
+Test(raft_guard, site_answers_take_the_mode_of_the_commit_step)
+{
+    expect_needed(schedule_answers_take_the_mode_of_the_step, RAFT_GUARD_STEP);
 }
 
 struct hand_over {

@@ -276,7 +276,7 @@ static struct outcome ask_oracle(const struct state *state, enum planted planted
         .gate = UINT64_MAX,
         .limit = votes->last,
         .commit = votes->commit,
-        .both = votes->commit,
+        .both = 0,
         .credit = votes->last,
     };
     uint64_t cap = UINT64_MAX;
@@ -285,7 +285,6 @@ static struct outcome ask_oracle(const struct state *state, enum planted planted
         out.limit = oracle_limit(state, out.gate, planted);
         cap = oracle_cap(state, out.gate, planted);
         out.credit = cap < votes->last ? cap : votes->last;
-        out.both = 0;
         for (uint64_t x = 1; x <= votes->commit; x++) {
             if (both_have(state, x, planted) || planted == BOTH_WITH_COMMIT)
                 out.both = x;
