@@ -164,13 +164,24 @@ static void send(struct certificates *c)
             (void)transport_send(c->transport, peers[i].member.node_id, TRANSPORT_RAFT, parts, 2);
 }
 
-/* What the log says about durability, and what it proves to be on both sites. */
-static void fill_rule(struct certificate_record *record, const struct consensus_status *consensus)
+/* What the log says about durability, and what is measured to be on both sites. Whatever is only
+ * appended makes the claim weaker, never stronger: a mode that may become DEGRADED is DEGRADED. */
+static void fill_rule(struct certificates *c, struct certificate_record *record)
 {
-    (void)consensus;
-    record->mode = DURABILITY_SYNC;
-    record->policy = DURABILITY_AUTO;
-    record->rule = CERTIFICATE_MAJORITY;
+    struct consensus_durability durability;
+    consensus_durability(c->consensus, &durability);
+    const bool degraded = durability.newest.mode == DURABILITY_DEGRADED ||
+                          durability.committed.mode == DURABILITY_DEGRADED;
+    record->mode = degraded ? DURABILITY_DEGRADED : DURABILITY_SYNC;
+    record->policy = (uint8_t)durability.committed.policy.decision;
+    record->rule = durability.in_force ? CERTIFICATE_SITE : CERTIFICATE_MAJORITY;
+    record->number = durability.committed.number;
+    record->log_number =
+        durability.newest.number > record->number ? durability.newest.number : record->number;
+    if (!durability.in_force)
+        return; /* nothing is known of both sites */
+    record->both_index =
+        durability.both_index < record->index ? durability.both_index : record->index;
 }
 
 /* A majority has said, after asked_wall_ns, that our term stands. */
@@ -195,7 +206,7 @@ static void draft(struct certificates *c)
     record->sequence = ++c->sequence;
     record->wall_ns = c->asked_wall_ns;
     record->index = consensus.commit_index;
-    fill_rule(record, &consensus);
+    fill_rule(c, record);
     c->making = CERTIFICATE_WAITS;
 }
 
@@ -259,8 +270,10 @@ static void begin(struct certificates *c)
     if (c->making != CERTIFICATE_RESTS || c->confirmation.in_flight)
         return;
     consensus_status(c->consensus, &consensus);
-    if (!consensus.ready || now < c->next_ns)
+    const bool changed = consensus.durability_number != c->told_number;
+    if (!consensus.ready || (now < c->next_ns && !changed))
         return;
+    c->told_number = consensus.durability_number;
     c->next_ns = now + CERTIFICATE_MS * NS_PER_MS;
     c->asked_term = consensus.term;
     c->asked_wall_ns = c->environment->wall_ns(c->environment->context); /* before the round */

@@ -56,8 +56,7 @@ struct certificates {
     struct certificate_record draft;
     uint64_t next_ns; /* none is begun before */
     uint64_t sequence, sequence_term;
-    uint8_t told_mode;
-    uint64_t told_number;
+    uint64_t told_number; /* durability entry of the last one: another number is told at once */
     /* ---- what is held ---- */
     uint8_t bytes[CERTIFICATE_SIZE_MAX] __attribute__((aligned(8)));
     size_t size; /* 0: none */
