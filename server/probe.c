@@ -7,6 +7,7 @@
 
 #include "core/invariant.h"
 #include "server/probe_cluster.h"
+#include "server/probe_evidence.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -252,6 +253,7 @@ char *probe_status_json(const struct probe *probe)
         node_cluster(probe->node, &cluster);
         add_node(root, probe, &status);
         probe_cluster_json(root, &cluster, node_change_step(probe->node), &status, uv_hrtime());
+        probe_evidence_json(root, probe->node);
         if (probe->peers)
             add_links(root, probe->peers);
         json_object_set_new(root, "index", indexes(&status));
@@ -323,6 +325,7 @@ static void write_node(FILE *page, const struct probe *probe)
     struct node_cluster cluster;
     node_cluster(probe->node, &cluster);
     probe_cluster_metrics(page, &cluster, &s, uv_hrtime());
+    probe_evidence_metrics(page, probe->node);
     if (probe->peers)
         metrics_counter(page, "tally_peers_refused_total",
                         "Connections between nodes that were refused here.",

@@ -132,5 +132,6 @@ int leader_transfer_command(struct cli *cli, int argc, char **argv);
 int site_switchover_command(struct cli *cli, int argc, char **argv);
 int journal_verify_command(struct cli *cli, int argc, char **argv);
 int store_verify_command(struct cli *cli, int argc, char **argv);
+int rpo_command(struct cli *cli, int argc, char **argv);
 
 #endif

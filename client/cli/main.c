@@ -32,6 +32,7 @@ static const struct command commands[] = {
     {"request show", "what became of a request", request_show_command},
     {"request fence", "make sure that a request will never execute", request_fence_command},
     {"status", "how the node is", status_command},
+    {"rpo", "what each site lacks", rpo_command},
     {"trial-balance", "totals of a ledger, by account code", trial_balance_command},
     {"principal list", "who may call", principal_list_command},
     {"principal set", "allow, change or disable a caller", principal_set_command},
@@ -51,7 +52,7 @@ static void print_commands(FILE *out)
 {
     fputs("Usage: tally [OPTION...] COMMAND [ARGUMENT...]\n\n", out);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-16s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-19s %s\n", commands[i].name, commands[i].summary);
     fputs("\n\"tally COMMAND --help\" tells about each. Every command that talks to a node takes "
           "--server, --ca,\n--cert, --key or --profile FILE, --deadline SECONDS and --json.\n"
           "Exit codes: 0 done; 1 some refused; 2 usage; 3 refused; 4 unreachable; 5 outcome "
@@ -118,7 +119,7 @@ static bool print_group(FILE *out, const char *word)
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strncmp(commands[i].name, word, length) != 0 || commands[i].name[length] != ' ')
             continue;
-        fprintf(out, "  %-16s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-19s %s\n", commands[i].name, commands[i].summary);
         any = true;
     }
     return any;

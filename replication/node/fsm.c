@@ -15,6 +15,7 @@
 #include "core/invariant.h"
 #include "replication/node/digests.h"
 #include "replication/node/propose.h"
+#include "replication/node/rpo.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,12 +32,19 @@ bool fsm_has_room(const struct fsm *fsm, const struct journal_entry *entry)
 
 struct answering {
     struct fsm *fsm;
-    struct entry_slot *slot;
+    struct entry_slot *slot;        /* NULL: another node proposed the entry */
+    struct command_cursor requests; /* the next one is what is answered */
 };
 
 static void answer_request(void *context, uint32_t position, const struct answer *answer)
 {
     struct answering *answering = context;
+    const struct request_header *header;
+    uint64_t stamp;
+    if (command_cursor_next(&answering->requests, &header, &stamp) == STATUS_OK)
+        rpo_answer(answering->fsm->rpo, header, answer);
+    if (answering->slot == NULL)
+        return;
     if (answer->operation == OPERATION_CREATE_TRANSFERS && answer->outcome == OUTCOME_EXECUTED &&
         !answer->repeated)
         answering->fsm->transfers_total += answer->event_count;
@@ -51,15 +59,13 @@ static void answer_request(void *context, uint32_t position, const struct answer
 static void apply_command(struct fsm *fsm, const struct journal_entry *entry,
                           struct entry_slot *slot)
 {
-    if (slot == NULL) {
-        machine_apply(fsm->machine, entry->index, entry->term, entry->payload, entry->size, NULL,
-                      NULL);
-        return;
-    }
     struct answering answering = {.fsm = fsm, .slot = slot};
+    /* An entry whose header is unreadable has no requests, and answers none. */
+    (void)command_cursor_init(&answering.requests, entry->payload, entry->size);
     machine_apply(fsm->machine, entry->index, entry->term, entry->payload, entry->size,
                   answer_request, &answering);
-    proposer_release(fsm->proposer, slot);
+    if (slot != NULL)
+        proposer_release(fsm->proposer, slot);
 }
 
 static bool refuse_version(struct fsm *fsm, const struct journal_entry *entry, const char *what)
@@ -99,5 +105,8 @@ bool fsm_apply(struct fsm *fsm, const struct journal_entry *entry)
         return refuse_version(fsm, entry, "of a type");
     }
     digests_note(fsm->digests, fsm->machine);
+    rpo_applied(fsm->rpo, entry->index, entry->size,
+                fsm->environment->monotonic_ns(fsm->environment->context),
+                machine_stamp(fsm->machine));
     return true;
 }

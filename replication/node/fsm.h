@@ -4,6 +4,7 @@
 #define TALLY_REPLICATION_FSM_H
 
 #include "core/machine.h"
+#include "replication/environment.h"
 #include "replication/notify.h"
 #include "storage/journal.h"
 
@@ -11,11 +12,14 @@
 
 struct digests;
 struct proposer;
+struct rpo;
 
 struct fsm {
     struct machine *machine;
     struct proposer *proposer;
     struct digests *digests;
+    struct rpo *rpo;
+    const struct environment *environment;
     const struct notify *notify;
     uint64_t transfers_total; /* events of executed CREATE_TRANSFERS requests that we answered */
 };

@@ -247,5 +247,8 @@ void node_status(const struct node *node, struct node_status *out);
 bool node_certificate(const struct node *node, struct certificate_view *out);
 /* The same as bytes: the content of file `certificate`. 0: none. */
 size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes);
+/* What every site lacks; rpo.h. No sites: unknown. */
+struct rpo_report;
+void node_rpo(const struct node *node, struct rpo_report *out);
 
 #endif

@@ -97,6 +97,14 @@ static void receive_certificate(struct node *node, uint64_t from, const void *by
         certificates_receive(&node->certificates, from, bytes, size);
 }
 
+static void receive_rpo(struct node *node, uint64_t from, const void *bytes, size_t size)
+{
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    if (consensus.leader_id == from && !consensus.leads)
+        (void)rpo_receive(&node->rpo, bytes, size, consensus.term, node_now_ns(node));
+}
+
 static void receive_message(void *context, uint64_t from, enum transport_lane lane,
                             const void *bytes, size_t size)
 {
@@ -107,6 +115,8 @@ static void receive_message(void *context, uint64_t from, enum transport_lane la
     memcpy(&header, bytes, sizeof header);
     if (lane == TRANSPORT_RAFT && header.type == MESSAGE_CERTIFICATE)
         receive_certificate(node, from, bytes, size);
+    else if (lane == TRANSPORT_RAFT && header.type == MESSAGE_RPO)
+        receive_rpo(node, from, bytes, size);
     else if (lane == TRANSPORT_RAFT)
         consensus_receive(node->consensus, from, bytes, size);
     else if (lane == TRANSPORT_CALLS && header.type == MESSAGE_FORWARD)

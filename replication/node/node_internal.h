@@ -18,6 +18,7 @@
 #include "replication/node/node_jobs.h"
 #include "replication/node/pauses.h"
 #include "replication/node/propose.h"
+#include "replication/node/rpo.h"
 #include "replication/node/site_operation.h"
 #include "replication/notify.h"
 #include "replication/worker.h"
@@ -80,6 +81,7 @@ struct node {
     struct pauses pauses; /* of this node's clients */
     struct disk_guard guard;
     struct certificates certificates;
+    struct rpo rpo;
     struct worker workers[NODE_JOB_COUNT];
     uint32_t workers_ready; /* initialized */
 

@@ -554,6 +554,7 @@ static enum opened_step undo(struct node *node)
     case OPENED_QUEUES:
         forward_deinit(&node->forward);
         proposer_deinit(&node->proposer);
+        rpo_deinit(&node->rpo);
         return OPENED_LOCK;
     case OPENED_LOCK:
         node->files.close(node->files.context, node->lock);

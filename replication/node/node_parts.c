@@ -178,6 +178,11 @@ enum status node_make_queues(struct node *node, struct node_error *error)
         .wake_job = certificate_wake_job,
     };
     certificates_load(&node->certificates);
+    if (rpo_init(&node->rpo) != STATUS_OK) {
+        forward_deinit(&node->forward);
+        proposer_deinit(&node->proposer);
+        return node_refuse(error, STATUS_NO_MEMORY, "out of memory");
+    }
     node->opened = OPENED_QUEUES;
     return STATUS_OK;
 }
@@ -265,10 +270,13 @@ static void make_parts(struct node *node, uint64_t durable_index)
     node->fsm = (struct fsm){.machine = node->machine,
                              .proposer = &node->proposer,
                              .digests = &node->digests,
+                             .rpo = &node->rpo,
+                             .environment = node->environment,
                              .notify = &node->notify,
                              .transfers_total = node->fsm.transfers_total};
     proposer_attach(&node->proposer, node->machine, node->consensus);
     linear_reads_attach(&node->reads, node->consensus);
+    rpo_begin(&node->rpo, durable_index);
     certificates_attach(&node->certificates, node->consensus, node->journal);
     membership_init(&node->membership, node->consensus, node->identity.node_id);
     node_site_init(node);

@@ -48,6 +48,16 @@ size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes
     return node->certificates.size;
 }
 
+void node_rpo(const struct node *node, struct rpo_report *out)
+{
+    const struct environment *environment = node->environment;
+    const struct rpo_time now = {.monotonic_ns = node_now_ns(node),
+                                 .wall_ns = environment->wall_ns(environment->context)};
+    memset(out, 0, sizeof *out);
+    if (node->consensus != NULL)
+        rpo_report(&node->rpo, node->consensus, &now, out);
+}
+
 bool node_certificate(const struct node *node, struct certificate_view *out)
 {
     const struct certificates *certificates = &node->certificates;

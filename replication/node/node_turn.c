@@ -121,6 +121,32 @@ static void process_writes(struct node *node)
     proposer_process(&node->proposer, held);
 }
 
+/* The leader tells the others what every site lacks. */
+static void tell_rpo(struct node *node)
+{
+    struct rpo_report report;
+    if (!node->may_propose || node->turned_ns < node->rpo.next_tell_ns)
+        return;
+    node->rpo.next_tell_ns = node->turned_ns + RPO_TELL_MS * NS_PER_MS;
+    node_rpo(node, &report);
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < report.site_count; i++) {
+        const uint64_t entries = report.sites[i].entries;
+        const bool known = (report.sites[i].flags & RPO_KNOWN) != 0;
+        least = !known ? 0 : report.index - entries < least ? report.index - entries : least;
+    }
+    if (report.site_count > 0)
+        rpo_forget(&node->rpo, least);
+    if (node->options.transport == NULL)
+        return;
+    const struct transport_part part = {&report, sizeof report};
+    for (uint32_t i = 0; i < node->member_count; i++)
+        if (node->member_ids[i] != node->identity.node_id)
+            /* Lost: the next one comes soon. */
+            (void)transport_send(node->options.transport, node->member_ids[i], TRANSPORT_RAFT,
+                                 &part, 1);
+}
+
 static uint64_t node_stamp(const struct node *node)
 {
     return node->machine != NULL ? machine_stamp(node->machine) : 0;
@@ -178,6 +204,7 @@ static void turn(struct node *node)
         return;
     linear_reads_finish(&node->reads, node_applied_index(node));
     certificates_process(&node->certificates, node_stamp(node));
+    tell_rpo(node);
     if (node->phase == NODE_FAILED)
         return;
     node_watch_clock(node);
@@ -257,6 +284,8 @@ uint64_t node_wait_ms(const struct node *node)
     if (node->proposer.in_flight_entries > 0)
         wait = earlier(wait, WAIT_MS_IN_FLIGHT);
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
+    if (node->may_propose)
+        wait = earlier(wait, until_ms(node->rpo.next_tell_ns, now));
     wait = earlier(wait, until_ms(certificates_next_ns(&node->certificates), now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(site_operation_next_ns(&node->site_operation), now));

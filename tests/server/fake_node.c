@@ -1,5 +1,8 @@
 #include "fake_node.h"
 
+#include "replication/node/certificate_record.h"
+#include "replication/node/rpo.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,4 +194,18 @@ void node_status(const struct node *node, struct node_status *out)
     out->phase = node->phase;
     if (out->applied_index == 0 && !node->witness)
         out->applied_index = machine_applied_index(node->bank.machine);
+}
+
+/* ---- evidence: this node holds none ---- */
+
+bool node_certificate(const struct node *node, struct certificate_view *out)
+{
+    (void)node, (void)out;
+    return false;
+}
+
+void node_rpo(const struct node *node, struct rpo_report *out)
+{
+    (void)node;
+    memset(out, 0, sizeof *out);
 }
