@@ -133,5 +133,7 @@ int site_switchover_command(struct cli *cli, int argc, char **argv);
 int journal_verify_command(struct cli *cli, int argc, char **argv);
 int store_verify_command(struct cli *cli, int argc, char **argv);
 int rpo_command(struct cli *cli, int argc, char **argv);
+int certificate_show_command(struct cli *cli, int argc, char **argv);
+int certificate_verify_command(struct cli *cli, int argc, char **argv);
 
 #endif
