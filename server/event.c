@@ -259,6 +259,18 @@ static const struct event_row event_table[EVENT_COUNT] = {
          6,
          "The site keeps pace, and the cap on changes an hour keeps the cluster degraded.",
          {"changes", "of_term"}},
+    [EVENT_DEGRADED_BOUND] =
+        {"degraded_bound",
+         LOG_LEVEL_ERROR,
+         6,
+         "A bound of the policy on running with one site alone is reached; the policy goes on.",
+         {"seconds", "ledger"}},
+    [EVENT_DEGRADED_REFUSES] =
+        {"degraded_refuses",
+         LOG_LEVEL_ERROR,
+         6,
+         "A bound of the policy on running with one site alone is reached: no writes are taken.",
+         {"seconds", "ledger"}},
     [EVENT_LEADER_LEAVES_DRAINED] = {"leader_leaves_drained",
                                      LOG_LEVEL_INFO,
                                      60,

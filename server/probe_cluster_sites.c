@@ -69,6 +69,12 @@ static json_t *entry_json(const struct durability_entry *entry, uint64_t index)
     return object;
 }
 
+/* In minor units of that ledger; what does not fit is the most that does. */
+static uint64_t value_of(const struct durability_run *run)
+{
+    return run->value_high != 0 || run->value_low > INT64_MAX ? INT64_MAX : run->value_low;
+}
+
 static json_t *site_json(const struct node_cluster *cluster, const struct consensus_site *site,
                          uint64_t now_ns)
 {
@@ -108,6 +114,15 @@ void probe_sites_json(json_t *root, const struct node_cluster *cluster, uint64_t
     json_object_set_new(root, "changes_last_hour", number(durability->changes_last_hour));
     json_object_set_new(root, "return_capped", json_boolean(durability->return_capped));
     json_object_set_new(root, "held_up", json_string(durability->held_up));
+    json_t *run = json_null();
+    if (cluster->degraded.degraded) {
+        run = json_object();
+        json_object_set_new(run, "seconds", number(cluster->degraded.seconds));
+        json_object_set_new(run, "value", number(value_of(&cluster->degraded)));
+        json_object_set_new(run, "ledger", number(cluster->degraded.ledger));
+    }
+    json_object_set_new(root, "degraded_run", run);
+    json_object_set_new(root, "degraded_bound", json_string(cluster->degraded_why));
     json_t *sites = json_array(), *losses = json_object();
     for (uint32_t i = 0; i < durability->site_count; i++) {
         const struct consensus_site *site = &durability->sites[i];
@@ -198,6 +213,13 @@ void probe_sites_metrics(FILE *page, const struct node_cluster *cluster, uint64_
     metrics_gauge(page, "tally_degrade_held_up",
                   "1 while a site is lost and the policy keeps the leader from degrading.",
                   durability->degrade_wanted);
+    metrics_gauge(page, "tally_degraded_seconds", "Run with one site alone, now.",
+                  cluster->degraded.seconds);
+    metrics_gauge(page, "tally_degraded_value",
+                  "What debits grew by meanwhile, minor units of the ledger where it is most.",
+                  value_of(&cluster->degraded));
+    metrics_gauge(page, "tally_degraded_bound", "1 while a bound of the policy on that is reached.",
+                  cluster->degraded_bound != DURABILITY_WITHIN);
     for (int metric = 0; metric < SITE_METRICS; metric++) {
         metrics_family(page, site_metrics[metric].name, METRIC_GAUGE, site_metrics[metric].help);
         for (uint32_t i = 0; i < durability->site_count; i++)

@@ -186,7 +186,7 @@ enum status node_propose(struct node *node, struct node_request *request)
     }
     if (node_is_witness(node))
         return STATUS_NOT_READY;
-    if (node->may_propose && disk_guard_read_only(&node->guard))
+    if (node->may_propose && node_refuses_writes(node))
         return STATUS_READ_ONLY;
     enum status status = STATUS_BUSY;
     bool held = node->may_propose && (node_is_stuck(node) || proposer_is_holding(&node->proposer));

@@ -72,7 +72,7 @@ static enum forward_status judge_forward(const struct node *node, uint64_t from)
         return FORWARD_NOT_LEADER;
     if (node->phase != NODE_SERVING || node_is_witness(node))
         return FORWARD_NOT_LEADER;
-    if (disk_guard_read_only(&node->guard))
+    if (node_refuses_writes(node))
         return FORWARD_READ_ONLY;
     if (node_is_stuck(node) || (node->may_propose && proposer_is_holding(&node->proposer)))
         return FORWARD_BUSY;

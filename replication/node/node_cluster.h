@@ -6,6 +6,7 @@
 #define TALLY_REPLICATION_NODE_CLUSTER_H
 
 #include "replication/consensus/consensus.h"
+#include "replication/consensus/durability.h"
 #include "replication/node/node.h"
 
 /* One that is being brought up to date by copies (catch_up.h). */
@@ -36,7 +37,12 @@ struct node_cluster {
      * "majority": there are not two sites and a witness. */
     const char *rule;
     struct consensus_durability durability;
-    char write_refusal[160]; /* why no write is taken at this moment; "" = they are */
+    /* How long and for how much it has run with one site alone, and the policy's word on that. */
+    struct durability_run degraded;
+    enum durability_bound degraded_bound;
+    char degraded_why[DURABILITY_WHY_SIZE];
+    char write_refusal[DURABILITY_WHY_SIZE]; /* why no write is taken at this moment; "" = they are
+                                              */
 };
 void node_cluster(const struct node *node, struct node_cluster *out);
 

@@ -6,6 +6,7 @@
 #include "replication/consensus/consensus.h"
 #include "replication/directory.h"
 #include "replication/node/certificate.h"
+#include "replication/node/degraded_run.h"
 #include "replication/node/digests.h"
 #include "replication/node/disk_guard.h"
 #include "replication/node/epochs.h"
@@ -73,6 +74,7 @@ struct node {
     struct forward forward;
     struct fsm fsm;
     struct digests digests;
+    struct degraded_run degraded;
     struct linear_reads reads;
     struct epochs epochs;
     struct membership membership;
@@ -179,6 +181,9 @@ void node_watch_jobs(struct node *node);
 void node_watch_clock(struct node *node);
 /* The oldest journal write takes so long that nothing more should be proposed. */
 bool node_is_stuck(const struct node *node);
+/* Writes are refused for a reason that time or an operator ends: no room, or a bound of the policy
+ * about running without a site. */
+bool node_refuses_writes(const struct node *node);
 /* Entries up to here took effect here; a witness only takes note of them. */
 uint64_t node_applied_index(const struct node *node);
 enum status node_start_transport(struct node *node);

@@ -44,6 +44,8 @@ static const char *refusal(const struct node *node, const struct consensus_statu
         return "leadership is being handed over";
     if (disk_guard_read_only(&node->guard))
         return "read-only: see the reason there";
+    if (node->degraded.bound == DURABILITY_BOUND_REFUSES)
+        return node->degraded.why;
     if (node_is_stuck(node))
         return "a journal write takes unusually long";
     if (proposer_is_holding(&node->proposer))
@@ -85,6 +87,9 @@ void node_cluster(const struct node *node, struct node_cluster *out)
     consensus_durability(node->consensus, &out->durability);
     out->rule = out->durability.in_force ? "site" : "majority";
     fill_catch_up(node, out);
+    out->degraded = node->degraded.run;
+    out->degraded_bound = node->degraded.bound;
+    memcpy(out->degraded_why, node->degraded.why, sizeof out->degraded_why);
     snprintf(out->write_refusal, sizeof out->write_refusal, "%s", refusal(node, &out->consensus));
     const struct digest_entry *digest = digests_newest(&node->digests);
     if (digest != NULL) {

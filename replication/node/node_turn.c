@@ -92,10 +92,17 @@ static void pull_entries(struct node *node)
         }
         if (node->machine != NULL && !fsm_apply(&node->fsm, entry))
             return; /* fail-stop was reported by fsm itself */
+        if (node->machine != NULL && entry->type == JOURNAL_DURABILITY)
+            degraded_run_note(&node->degraded, entry, node->machine);
         consensus_consumed(node->consensus);
         count++;
     }
     report_replay(node);
+}
+
+bool node_refuses_writes(const struct node *node)
+{
+    return disk_guard_read_only(&node->guard) || node->degraded.bound == DURABILITY_BOUND_REFUSES;
 }
 
 static bool serves_writes(const struct node *node)
@@ -110,7 +117,9 @@ static void process_writes(struct node *node)
     if (!serves_writes(node))
         return;
     bool leads = node->may_propose;
-    if (leads && disk_guard_read_only(&node->guard))
+    degraded_run_process(&node->degraded, node->consensus, node->machine, &node->notify,
+                         node->turned_ns, node->environment->wall_ns(node->environment->context));
+    if (leads && node_refuses_writes(node))
         proposer_refuse_certain(&node->proposer, STATUS_READ_ONLY);
     forward_process(&node->forward);
     bool reachable = leads || forward_reaches_leader(&node->forward);
