@@ -21,6 +21,7 @@ static void begin(struct degraded_run *degraded, const struct machine *machine, 
 {
     degraded->run = (struct durability_run){.degraded = true};
     degraded->stamp = stamp;
+    degraded->began_ns = 0;
     degraded->ledger_count = machine_ledger_count(machine);
     invariant_values(degraded->ledger_count <= LEDGERS_MAX, degraded->ledger_count, LEDGERS_MAX);
     for (uint32_t i = 0; i < degraded->ledger_count; i++) {
@@ -41,6 +42,13 @@ void degraded_run_note(struct degraded_run *degraded, const struct journal_entry
         degraded->run = (struct durability_run){0};
     else if (!degraded->run.degraded)
         begin(degraded, machine, noted.stamp);
+}
+
+/* It may be replayed long after it happened. */
+static uint64_t find_begin(uint64_t stamp, uint64_t now_ns, uint64_t wall_ns)
+{
+    const uint64_t age = wall_ns > stamp ? wall_ns - stamp : 0;
+    return age < now_ns ? now_ns - age : 1;
 }
 
 /* The ledger that grew most. */
@@ -91,8 +99,9 @@ void degraded_run_process(struct degraded_run *degraded, const struct consensus 
     else if (!is_degraded)
         degraded->run = (struct durability_run){0};
     if (degraded->run.degraded) {
-        degraded->run.seconds =
-            wall_ns > degraded->stamp ? (wall_ns - degraded->stamp) / NS_PER_S : 0;
+        if (degraded->began_ns == 0)
+            degraded->began_ns = find_begin(degraded->stamp, now_ns, wall_ns);
+        degraded->run.seconds = (now_ns - degraded->began_ns) / NS_PER_S;
         measure(degraded, machine);
     }
     degraded->bound = durability_judge_run(&view.committed.policy, &degraded->run, degraded->why);

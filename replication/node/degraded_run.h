@@ -5,7 +5,8 @@
  * Value is what a ledger's debits grew by since the degrade entry was applied: what would be in
  * doubt if the site that works on were lost as well. It comes from the totals that the ledger keeps
  * anyway. What was in flight when the site was lost is not counted, and a node that restarts while
- * degraded counts from its restart on; seconds are counted by the entry's stamp.
+ * degraded counts from its restart on. Seconds count from the entry's stamp, by the monotonic clock
+ * once it was seen.
  *
  * Loop thread.
  */
@@ -23,6 +24,7 @@ struct degraded_run {
     enum durability_bound bound;
     char why[DURABILITY_WHY_SIZE]; /* "" within the bounds */
     uint64_t stamp;                /* of the degrade entry */
+    uint64_t began_ns;             /* when that was, monotonic; 0: to be found */
     uint64_t judged_ns;
     enum durability_bound told;
     uint32_t ledger_count; /* that there were at the begin */
