@@ -35,7 +35,6 @@ struct consensus_raft_options {
     size_t configuration_size;
     uint64_t stamp;              /* the greatest that the store holds; 0 = none */
     struct transport *transport; /* NULL: nobody else is there. Started by its owner */
-    bool site_rule; /* the durability rule holds where members allow it; false: majorities alone */
     struct consensus_sink sink;
     /* 0: the defaults above */
     uint32_t election_ms, heartbeat_ms;

@@ -34,7 +34,7 @@ static enum site_place site_of(struct sites *sites, const char *name)
 void raft_io_places(void *context, const struct raft_configuration *configuration,
                     enum site_place out_places[])
 {
-    const struct consensus_raft *c = context;
+    (void)context;
     struct sites sites = {.count = 0};
     /* Voters first: who has no vote must not take a number from them. */
     for (unsigned pass = 0; pass < 2; pass++) {
@@ -48,7 +48,7 @@ void raft_io_places(void *context, const struct raft_configuration *configuratio
             else if (member.kind == MEMBER_WITNESS)
                 out_places[i] = SITE_PLACE_WITNESS;
             else
-                out_places[i] = c->options.site_rule ? site_of(&sites, member.site) : SITE_PLACE_0;
+                out_places[i] = site_of(&sites, member.site);
         }
     }
 }

@@ -353,8 +353,8 @@ Test(consensus_raft, an_idle_cluster_turns_seldom)
     /* Per second: 20 heartbeats and answers to each of two, a round, five watermarks. */
     cr_assert_leq((cluster->message_count - messages) / 10, 100, "%lu messages a second",
                   (cluster->message_count - messages) / 10);
-    /* Each of them is a turn or two of this harness. */
-    cr_assert_leq((cluster->nodes[leader].turns - turns) / 10, 150, "%lu turns a second",
+    /* Each of them is a turn or two of this harness; the witness has a clock of its own. */
+    cr_assert_leq((cluster->nodes[leader].turns - turns) / 10, 250, "%lu turns a second",
                   (cluster->nodes[leader].turns - turns) / 10);
     cluster_destroy(cluster);
 }
