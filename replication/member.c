@@ -194,8 +194,6 @@ enum { FORMAT = 1, HEADER_SIZE = 9, ROLE_STANDBY = 0, ROLE_VOTER = 1, ROLE_SPARE
 
 static_assert(HEADER_SIZE + MEMBERS_MAX * (8 + TEXT_SIZE_MAX + 1 + 1) + 7 <= MEMBER_TABLE_BYTES_MAX,
               "a table fits");
-static_assert(MEMBER_TABLE_BYTES_MAX + 8 <= JOURNAL_CONFIGURATION_SIZE_MAX,
-              "a table and its index fit into an anchor");
 
 static uint8_t *put_u64(uint8_t *out, uint64_t value)
 {

@@ -27,7 +27,7 @@
 struct journal;
 
 #define JOURNAL_HASH_SIZE              32
-#define JOURNAL_CONFIGURATION_SIZE_MAX 2048
+#define JOURNAL_CONFIGURATION_SIZE_MAX 2560
 
 /* Raft entry types. Seals, truncation marks and headers are the journal's own. */
 enum journal_entry_type {
@@ -158,7 +158,8 @@ enum status journal_truncate_suffix(struct journal *journal, uint64_t index);
  * again. The anchor of the oldest kept segment holds index, term, head and `configuration` of what
  * was removed. STATUS_CORRUPT or STATUS_IO (reading the new anchor) are fail-stop. */
 enum status journal_prune_prefix(struct journal *journal, uint64_t index);
-/* Configuration (raft membership, opaque) to be kept by the anchors of segments begun from now on.
+/* Configuration (raft membership and mode, opaque) to be kept by the anchors of segments begun from
+ * now on.
  */
 void journal_set_configuration(struct journal *journal, const void *bytes, size_t size);
 enum status journal_configuration(const struct journal *journal, void *out_bytes, size_t capacity,

@@ -11,7 +11,7 @@
 #include "storage/hash.h"
 #include "storage/journal.h"
 
-#define JOURNAL_FORMAT_VERSION   1
+#define JOURNAL_FORMAT_VERSION   2
 #define JOURNAL_PAGE_SIZE        4096u
 #define JOURNAL_RECORD_ALIGN     64u
 #define JOURNAL_SEGMENT_SIZE_MIN (64ull * 1024)
@@ -47,7 +47,7 @@ struct journal_segment_header {
     uint8_t anchor_head[JOURNAL_HASH_SIZE];
     uint32_t configuration_size;
     uint32_t reserved_0;
-    uint8_t reserved_1[1888];
+    uint8_t reserved_1[1376];
     uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
 };
 
@@ -66,7 +66,7 @@ struct journal_record_header {
 _Static_assert(sizeof(struct journal_segment_header) == JOURNAL_PAGE_SIZE, "format");
 _Static_assert(offsetof(struct journal_segment_header, checksum) == 16, "format");
 _Static_assert(offsetof(struct journal_segment_header, number) == 80, "format");
-_Static_assert(offsetof(struct journal_segment_header, configuration) == 2048, "format");
+_Static_assert(offsetof(struct journal_segment_header, configuration) == 1536, "format");
 _Static_assert(sizeof(struct journal_record_header) == JOURNAL_RECORD_ALIGN, "format");
 _Static_assert(offsetof(struct journal_record_header, length) == 40, "format");
 _Static_assert(offsetof(struct journal_record_header, body_checksum) == 48, "format");

@@ -43,7 +43,7 @@ enum store_meta_key {
 /* Name of the table inside the environment, also used in messages. */
 const char *store_table_name(enum store_table table);
 
-#define STORE_FORMAT_VERSION 1
+#define STORE_FORMAT_VERSION 2
 #define STORE_MAGIC          0x31524f5453594c54ull /* "TLYSTOR1" */
 
 /* What an epoch leaves behind besides its records. Followed by its checksum. */

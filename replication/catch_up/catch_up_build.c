@@ -16,6 +16,7 @@
 #include "replication/catch_up/catch_up_build.h"
 
 #include "core/invariant.h"
+#include "replication/agreed.h"
 #include "storage/hash.h"
 
 #include <inttypes.h>
@@ -235,19 +236,26 @@ enum status catch_up_build_journal_begin(struct catch_up_build *build,
     return tell(build, status, "the new journal cannot be made");
 }
 
-/* Segments begun from now on carry the members, as in a journal that consensus writes: when those
- * before are pruned, nothing else says who they are. What is copied is committed. Known a batch too
- * early does no harm: the entry itself is in the journal. */
+/* Segments begun from now on carry members and mode, as in a journal that consensus writes: when
+ * those before are pruned, nothing else says who they are. What is copied is committed. Known a
+ * batch too early does no harm: the entry itself is in the journal. */
 static void keep_configuration(struct catch_up_build *build, uint32_t count)
 {
+    struct journal *journal = journal_fill_journal(build->fill);
+    struct agreed agreed;
     uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
+    size_t size = 0;
+    bool is_known = false;
     for (uint32_t i = 0; i < count; i++) {
         const struct journal_entry *entry = &build->entries[i];
-        if (entry->type != JOURNAL_CONFIGURATION || entry->size > sizeof bytes - 8)
+        if (entry->type != JOURNAL_CONFIGURATION && entry->type != JOURNAL_DURABILITY)
             continue;
-        memcpy(bytes, &entry->index, 8);
-        memcpy(bytes + 8, entry->payload, entry->size);
-        journal_set_configuration(journal_fill_journal(build->fill), bytes, 8 + entry->size);
+        if (!is_known && (journal_configuration(journal, bytes, sizeof bytes, &size) != STATUS_OK ||
+                          agreed_decode(bytes, size, &agreed) != STATUS_OK))
+            agreed_init(&agreed);
+        is_known = true;
+        if (agreed_take(&agreed, entry))
+            journal_set_configuration(journal, bytes, agreed_encode(&agreed, bytes));
     }
 }
 

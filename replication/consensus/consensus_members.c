@@ -121,20 +121,37 @@ uint32_t consensus_members_peers(const struct consensus_raft *c, struct consensu
 
 /* ---- configuration ---- */
 
+void consensus_agreed(const struct consensus_raft *c, struct agreed *out)
+{
+    agreed_init(out);
+    out->configuration_index = c->guard.committed_index;
+    if (out->configuration_index != 0) {
+        size_t size = raft_layout_encode_configuration(&c->guard.committed, out->configuration,
+                                                       sizeof out->configuration);
+        invariant_values(size > 0, out->configuration_index, c->guard.committed.n);
+        out->configuration_size = (uint32_t)size;
+    }
+    out->durability_index = c->durability_log.committed.index;
+    if (out->durability_index != 0)
+        out->durability = c->durability_log.committed.entry;
+}
+
 void consensus_publish_configuration(struct consensus_raft *c)
 {
-    const uint64_t index = c->guard.committed_index;
-    if (index == 0 || index <= c->published_configuration)
+    const uint64_t configuration = c->guard.committed_index;
+    const uint64_t durability = c->durability_log.committed.index;
+    if (configuration == 0 ||
+        (configuration <= c->published_configuration && durability <= c->published_durability))
         return;
+    struct agreed agreed;
     uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
-    memcpy(bytes, &index, sizeof index);
-    size_t size = raft_layout_encode_configuration(&c->guard.committed, bytes + sizeof index,
-                                                   sizeof bytes - sizeof index);
-    invariant_values(size > 0, index, c->guard.committed.n);
-    journal_set_configuration(c->options.journal, bytes, sizeof index + size);
-    if (c->is_witness && !raft_io_note_witness(c, index))
+    consensus_agreed(c, &agreed);
+    journal_set_configuration(c->options.journal, bytes, agreed_encode(&agreed, bytes));
+    const uint64_t later = configuration > durability ? configuration : durability;
+    if (c->is_witness && !raft_io_note_witness(c, later))
         return; /* again after the next event */
-    c->published_configuration = index;
+    c->published_configuration = configuration;
+    c->published_durability = durability;
     c->news = true;
 }
 

@@ -437,6 +437,7 @@ static enum status raft_begin(struct consensus *consensus)
     raft_set_max_catch_up_round_duration(&c->raft, 10 * 1000);
     raft_set_snapshot_threshold(&c->raft, UINT_MAX);
     raft_set_pre_vote(&c->raft, true);
+    consensus_durability_log_begin(c, c->loaded.durability_index, &c->loaded.durability);
     if (raft_start(&c->raft) != 0) {
         consensus_fail(c, STATUS_IO, "consensus could not start");
         return c->failure;
@@ -465,7 +466,6 @@ static void raft_destroy(struct consensus *consensus)
     }
     invariant(c->operations == NULL);
     free(c->sends);
-    free(c->loaded_configuration);
     free(c);
 }
 
@@ -505,18 +505,6 @@ static void fill_defaults(struct consensus_raft_options *options)
     /* A tail that fills the bound would leave nothing to drop: the log would stay full for ever. */
     if (options->tail_bytes > options->log_bytes_max / 2)
         options->tail_bytes = options->log_bytes_max / 2;
-}
-
-enum status consensus_keep_configuration(struct consensus_raft *c, const void *bytes, size_t size)
-{
-    c->loaded_configuration = malloc(size > 0 ? size : 1);
-    if (c->loaded_configuration == NULL)
-        return STATUS_NO_MEMORY;
-    if (size > 0)
-        memcpy(c->loaded_configuration, bytes, size);
-    c->options.configuration = NULL; /* the caller's */
-    c->options.configuration_size = size;
-    return STATUS_OK;
 }
 
 /* [safety] What was committed stays so: the word counts as long as the journal has that entry with
@@ -559,13 +547,16 @@ enum status consensus_raft_create(const struct consensus_raft_options *options,
     c->is_witness = options->self.kind == MEMBER_WITNESS;
     c->operations_end = &c->operations;
     fill_defaults(&c->options);
-    status = c->is_witness ? raft_io_recall_witness(c)
-                           : consensus_keep_configuration(c, options->configuration,
-                                                          options->configuration_size);
-    if (status != STATUS_OK) {
-        free(c->loaded_configuration);
-        free(c);
-        return status;
+    c->options.configuration = NULL; /* the caller's */
+    if (c->is_witness) {
+        status = raft_io_recall_witness(c);
+        if (status != STATUS_OK) {
+            free(c);
+            return status;
+        }
+    } else if (agreed_decode(options->configuration, options->configuration_size, &c->loaded) !=
+               STATUS_OK) {
+        agreed_init(&c->loaded); /* a start that needs the members will say so */
     }
     c->durable_index = c->options.durable_index;
     note_committed(c);

@@ -25,7 +25,7 @@ struct consensus_raft_options {
     struct journal *journal;     /* open, nothing in flight */
     struct member self;
     /* The newest entry that the store holds durably, 0 = none; its term, and what the store's meta
-     * says of the configuration: u64 index of its entry, then libraft's encoding. Copied. A witness
+     * says of members and mode (agreed.h). Copied. A witness
      * has no store: what it has noted itself, or its journal's anchor, is taken instead. */
     uint64_t durable_index, durable_term;
     /* An entry known to be committed, and its term; 0 = none. Of use if it is above the durable one

@@ -23,6 +23,7 @@
 #ifndef TALLY_REPLICATION_CONSENSUS_RAFT_INTERNAL_H
 #define TALLY_REPLICATION_CONSENSUS_RAFT_INTERNAL_H
 
+#include "replication/agreed.h"
 #include "replication/consensus/consensus_raft.h"
 #include "replication/consensus/durability_drive.h"
 #include "replication/consensus/raft_message.h"
@@ -124,7 +125,7 @@ struct consensus_reads {
 struct consensus_raft {
     struct consensus base;
     struct consensus_raft_options options;
-    uint8_t *loaded_configuration; /* options.configuration's copy */
+    struct agreed loaded; /* what options.configuration says */
     struct raft raft;
     struct raft_guard guard;
     struct raft_io io;   /* ours, below the guard */
@@ -191,7 +192,8 @@ struct consensus_raft {
     uint64_t lost_told_ns;
 
     /* Membership. */
-    uint64_t published_configuration; /* index of what the journal's anchors carry */
+    uint64_t published_configuration; /* index of what the journal's anchors carry; ... */
+    uint64_t published_durability;    /* ... likewise */
     uint64_t noted_index, noted_term; /* a witness's note */
     struct raft_change change;
     bool change_runs;
@@ -234,8 +236,8 @@ bool consensus_is_transferring(const struct consensus_raft *c);
 void consensus_fail(struct consensus_raft *c, enum status status, const char *text);
 /* One tick of libraft, if there is something for it to do or `wanted`. */
 void consensus_tick(struct consensus_raft *c, bool wanted);
-/* Copies what options.configuration is about. STATUS_NO_MEMORY. */
-enum status consensus_keep_configuration(struct consensus_raft *c, const void *bytes, size_t size);
+/* What is agreed by now, as anchors and notes keep it. */
+void consensus_agreed(const struct consensus_raft *c, struct agreed *out);
 void consensus_event(const struct consensus_raft *c, const char *name, const char *text, uint64_t a,
                      uint64_t b);
 uint64_t consensus_random(const struct consensus_raft *c, uint64_t below);

@@ -15,6 +15,9 @@
  * C = 0 there is no snapshot and libraft takes its members from there. A node that only joins has
  * neither entries nor snapshot, and knows nobody until a leader speaks to it.
  *
+ * The mode of the log likewise: the newest durability entry known to be committed is in force at C
+ * or comes between D and C; those that are loaded say for themselves.
+ *
  * How libraft keeps an entry:
  *     RAFT_COMMAND   u16 type, u16 0, u32 size, payload, zeros to a multiple of eight
  *     RAFT_BARRIER   eight bytes that mean nothing; JOURNAL_BARRIER without a payload
@@ -187,12 +190,9 @@ static int fail_members(struct consensus_raft *c)
 static bool find_members(const struct consensus_raft *c, const struct loading *loading,
                          uint64_t first, uint64_t *out_index, struct raft_buffer *out)
 {
-    *out_index = 0;
-    if (c->options.configuration_size > sizeof *out_index) {
-        memcpy(out_index, c->loaded_configuration, sizeof *out_index);
-        out->base = c->loaded_configuration + sizeof *out_index;
-        out->len = c->options.configuration_size - sizeof *out_index;
-    }
+    *out_index = c->loaded.configuration_index;
+    out->base = (void *)(uintptr_t)c->loaded.configuration; /* it is only read */
+    out->len = c->loaded.configuration_size;
     for (size_t i = 0; i < loading->count && first + i <= c->loaded_index; i++) {
         if (loading->entries[i].type != RAFT_CHANGE || first + i <= *out_index)
             continue;
@@ -278,6 +278,7 @@ int raft_io_load(struct raft_io *io, raft_term *term, raft_id *vote,
         *snapshot = NULL;
         return code;
     }
+    raft_guard_set_mode(&c->guard, c->loaded.durability_index, c->loaded.durability.mode);
     raft_io_log_grows(c, loading.entries, (unsigned)loading.count);
     c->trim_index = first - 1;
     c->synced_index = last;

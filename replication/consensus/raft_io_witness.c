@@ -8,12 +8,12 @@
  * anchor into memory again. So whenever it drops a part of its log it notes up to where, in file
  * "witness_log":
  *
- *     0 magic "TLYWITN1"   8 index   16 term   24 configuration size u64   32 configuration: u64
- *     index, libraft's encoding   ... SHA-256 of all before
+ *     0 magic "TLYWITN2"   8 index   16 term   24 size u64   32 members and mode (agreed.h)
+ *     ... SHA-256 of all before
  *
- * It also notes each committed configuration, before anything is pruned: the anchor of a segment
- * that was begun while a configuration was not committed yet has the one before, and when the
- * segment with the new one's entry is pruned nothing else would know it.
+ * It also notes each committed configuration and durability entry, before anything is pruned: the
+ * anchor of a segment that was begun while a configuration was not committed yet has the one
+ * before, and when the segment with the new one's entry is pruned nothing else would know it.
  *
  * The index is only a way to remember less: one that does not fit the journal is as good as none.
  */
@@ -26,7 +26,7 @@
 #include <string.h>
 
 #define FILE_NAME "witness_log"
-#define MAGIC     "TLYWITN1"
+#define MAGIC     "TLYWITN2"
 
 struct note {
     uint8_t magic[8];
@@ -56,13 +56,9 @@ bool raft_io_note_witness(struct consensus_raft *c, uint64_t index)
         return true;
     struct note note = {.index = c->noted_index, .term = c->noted_term};
     memcpy(note.magic, MAGIC, sizeof note.magic);
-    const uint64_t configuration_index = c->guard.committed_index;
-    memcpy(note.configuration, &configuration_index, sizeof configuration_index);
-    note.configuration_size =
-        sizeof configuration_index +
-        raft_layout_encode_configuration(&c->guard.committed,
-                                         note.configuration + sizeof configuration_index,
-                                         sizeof note.configuration - sizeof configuration_index);
+    struct agreed agreed;
+    consensus_agreed(c, &agreed);
+    note.configuration_size = agreed_encode(&agreed, note.configuration);
     digest_of(&note, note.digest);
     return files_replace(c->options.files, FILE_NAME, &note, sizeof note) == STATUS_OK;
 }
@@ -85,14 +81,6 @@ static bool read_note(const struct files *files, struct note *out)
            out->configuration_size <= sizeof out->configuration;
 }
 
-static uint64_t configuration_index(const uint8_t *bytes, uint64_t size)
-{
-    uint64_t index = 0;
-    if (size > sizeof index)
-        memcpy(&index, bytes, sizeof index);
-    return index;
-}
-
 enum status raft_io_recall_witness(struct consensus_raft *c)
 {
     struct journal_position position;
@@ -104,18 +92,20 @@ enum status raft_io_recall_witness(struct consensus_raft *c)
     enum status status = journal_configuration(c->options.journal, bytes, sizeof bytes, &size);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
+    if (status == STATUS_NOT_FOUND || agreed_decode(bytes, size, &c->loaded) != STATUS_OK)
+        agreed_init(&c->loaded);
     struct note note = {0};
     if (!read_note(c->options.files, &note))
-        return consensus_keep_configuration(c, bytes, size);
+        return STATUS_OK;
     uint64_t term = 0;
     if (note.index > position.anchor_index && note.index <= position.synced_index &&
         journal_term(c->options.journal, note.index, &term) == STATUS_OK && term == note.term) {
         c->options.durable_index = c->noted_index = note.index;
         c->options.durable_term = c->noted_term = note.term;
     }
-    /* Both were committed when they were written: the later one counts. */
-    if (configuration_index(note.configuration, note.configuration_size) >
-        configuration_index(bytes, size))
-        return consensus_keep_configuration(c, note.configuration, (size_t)note.configuration_size);
-    return consensus_keep_configuration(c, bytes, size);
+    /* Both were committed when they were written: of each the later one counts. */
+    struct agreed noted;
+    if (agreed_decode(note.configuration, (size_t)note.configuration_size, &noted) == STATUS_OK)
+        agreed_merge(&c->loaded, &noted);
+    return STATUS_OK;
 }
