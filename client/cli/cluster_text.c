@@ -208,20 +208,40 @@ static void judge_member(const json_t *document, const json_t *member, const str
 
 static void judge_sites(const json_t *best, const struct attention *to)
 {
-    const json_t *sites = json_object_get(best, "survives_loss");
-    const char *site;
-    json_t *survives;
-    if (json_object_size(sites) < 3)
+    const json_t *sites = json_object_get(best, "sites");
+    size_t i;
+    json_t *site;
+    if (json_array_size(sites) < 3)
         return; /* one or two sites never survive the loss of one: the table below says so */
-    json_object_foreach((json_t *)(uintptr_t)sites, site, survives)
+    json_array_foreach(sites, i, site)
     {
-        if (!json_is_true(survives))
+        if (!is_true(site, "survives_loss"))
             wrong(
                 to,
                 "bring back the voters that are not linked, or add the one that is missing, before "
                 "anything else is done",
-                "the LOSS OF SITE %s WOULD NOT BE SURVIVED now", site);
+                "the LOSS OF SITE %s WOULD NOT BE SURVIVED now: %s", text(site, "site"),
+                text(site, "reason"));
     }
+}
+
+static void judge_durability(const json_t *best, const struct attention *to)
+{
+    const json_t *entry = json_object_get(best, "durability_entry");
+    if (strcmp(text(best, "mode"), "degraded") == 0)
+        wrong(to, "bring the site back; it is counted on again when it has kept pace for a while",
+              "DEGRADED since entry %" PRIu64 " (%s): what is acknowledged is promised at one site "
+              "only. %s, by %s",
+              number(entry, "number"), text(entry, "site"), text(entry, "why"), text(entry, "who"));
+    if (*text(best, "degraded_bound") != '\0')
+        wrong(to, "bring the site back", "the policy's bound on running degraded is reached: %s",
+              text(best, "degraded_bound"));
+    if (is_true(best, "return_capped"))
+        wrong(to, "find out why the site comes and goes, then return by hand",
+              "it stays degraded because of the cap on changes: %s", text(best, "held_up"));
+    else if (*text(best, "held_up") != '\0')
+        wrong(to, "bring the site back, or, under policy \"operator\", degrade",
+              "WRITES STAND STILL and the policy keeps it so: %s", text(best, "held_up"));
 }
 
 /* Same index, other state: the one thing that must never be. */
@@ -260,6 +280,7 @@ static void judge(const struct cluster_answer *answers, size_t count, const stru
     judge_digests(answers, count, to);
     judge_leader(answers, count, best, to);
     judge_sites(best, to);
+    judge_durability(best, to);
     judge_servers(answers, count, best, to);
     for (size_t k = 0; k < count; k++)
         if (answers[k].document != NULL)
@@ -347,11 +368,20 @@ static void print_nodes(FILE *out, const struct cluster_answer *answers, size_t 
 
 static void print_sites(FILE *out, const json_t *best)
 {
-    const char *site;
-    json_t *survives;
-    fputs("\nsites\n", out);
-    json_object_foreach(json_object_get(best, "survives_loss"), site, survives) fprintf(
-        out, "  %-8s its loss would %sbe survived\n", site, json_is_true(survives) ? "" : "NOT ");
+    size_t i;
+    json_t *site;
+    fprintf(out, "\nsites: mode %s, policy %s, entry %" PRIu64 ", both have %" PRIu64 "\n",
+            text(best, "mode"), text(json_object_get(best, "policy"), "decision"),
+            number(best, "number"), number(best, "both"));
+    json_array_foreach(json_object_get(best, "sites"), i, site)
+    {
+        char lag[24];
+        const bool known = *optional(site, "lag", lag) != '\0';
+        fprintf(out, "  %-8s its loss would %sbe survived%s%s%s%s%s\n", text(site, "site"),
+                is_true(site, "survives_loss") ? "" : "NOT ",
+                *text(site, "reason") != '\0' ? ": " : "", text(site, "reason"),
+                known ? "; it lacks " : "", lag, known ? " entries" : "");
+    }
 }
 
 static void print_digests(FILE *out, const struct cluster_answer *answers, size_t count)
@@ -416,9 +446,12 @@ json_t *cluster_json(const struct cluster_answer *answers, size_t count)
                                          : json_pack("{s:s, s:s}", "server", answers[i].server,
                                                      "error", answers[i].error));
     judge(answers, count, &to);
-    return json_pack(
-        "{s:s, s:I, s:I, s:s, s:O?, s:O?, s:o, s:o}", "cluster", text(best, "cluster"), "leader",
-        (json_int_t)number(best, "leader"), "term", (json_int_t)number(best, "term"), "rule",
-        text(best, "rule"), "members", json_object_get(best, "members"), "survives_loss",
-        json_object_get(best, "survives_loss"), "attention", attention, "nodes", nodes);
+    return json_pack("{s:s, s:I, s:I, s:s, s:s, s:I, s:O?, s:O?, s:O?, s:O?, s:o, s:o}", "cluster",
+                     text(best, "cluster"), "leader", (json_int_t)number(best, "leader"), "term",
+                     (json_int_t)number(best, "term"), "rule", text(best, "rule"), "mode",
+                     text(best, "mode"), "number", (json_int_t)number(best, "number"), "policy",
+                     json_object_get(best, "policy"), "sites", json_object_get(best, "sites"),
+                     "members", json_object_get(best, "members"), "survives_loss",
+                     json_object_get(best, "survives_loss"), "attention", attention, "nodes",
+                     nodes);
 }

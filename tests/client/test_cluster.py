@@ -293,7 +293,7 @@ class Status(Case):
     def test_the_cluster_is_shown_with_every_node(self):
         text = self.tally("status", role="auditor").stdout
         self.assertIn(f"cluster {CLUSTER.id}: node", text)
-        self.assertIn("2 of 2 servers answered; rule=majority", text)
+        self.assertIn("2 of 2 servers answered; rule=site", text)
         for word in ("leader", "follower", "witness"):
             self.assertIn(word, text)
         self.assertEqual(text.count("its loss would be survived"), 3, text)

@@ -14,10 +14,16 @@
     "\"members\": [" MEMBER("1", "A", "data", "true", "100", "0") ", " MEMBER(                     \
         "2", "B", "data", "true", "98", "2") ", " MEMBER("3", "W", "witness", "true", "97",        \
                                                          "3") "]"
-#define SURVIVES "\"survives_loss\": {\"A\": true, \"B\": true, \"W\": true}"
+#define SITE(name, lag, survives, reason)                                                          \
+    "{\"site\": \"" name "\", \"lag\": " lag ", \"survives_loss\": " survives                      \
+    ", \"reason\": \"" reason "\"}"
+#define SURVIVES                                                                                   \
+    "\"mode\": \"sync\", \"number\": 0, \"both\": 98, \"policy\": {\"decision\": \"auto\"},"       \
+    " \"sites\": [" SITE("A", "0", "true", "") ", " SITE("B", "2", "true", "") ", " SITE(          \
+        "W", "null", "true", "") "]"
 #define COMMON                                                                                     \
     "\"cluster\": \"c1\", \"phase\": \"serving\", \"ready\": true, \"kind\": \"data\","            \
-    " \"rule\": \"majority\", \"term\": 4, \"leader\": 1, " MEMBERS ", " SURVIVES
+    " \"rule\": \"site\", \"term\": 4, \"leader\": 1, " MEMBERS ", " SURVIVES
 #define LEADER                                                                                     \
     "{" COMMON                                                                                     \
     ", \"node\": 1, \"role\": \"leader\", \"leads\": true, \"index\": {\"synced\": 100,"           \
@@ -79,7 +85,9 @@ Test(cluster_text, a_healthy_cluster_needs_no_attention)
     answer("a:1", FOLLOWER("other index", "d64"));
     answer("b:1", LEADER);
     char *text = printed();
-    assert_has(text, "cluster c1: node 1 leads in term 4; 2 of 2 servers answered; rule=majority");
+    assert_has(text, "cluster c1: node 1 leads in term 4; 2 of 2 servers answered; rule=site");
+    assert_has(text, "mode sync, policy auto, entry 0, both have 98");
+    assert_has(text, "B        its loss would be survived; it lacks 2 entries");
     assert_lacks(text, "needs attention");
     assert_has(text, "leader");
     assert_has(text, "follower");
@@ -96,21 +104,31 @@ Test(cluster_text, a_healthy_cluster_needs_no_attention)
 Test(cluster_text, silence_and_broken_links_come_first)
 {
     answer("a:1", "connection refused");
-    answer("b:1", "{"
-                  "\"cluster\": \"c1\", \"phase\": \"serving\", \"ready\": true, \"node\": 1,"
-                  " \"rule\": \"majority\", \"term\": 4, \"leader\": 1, \"role\": \"leader\","
-                  " \"leads\": true, \"index\": {\"commit\": 9, \"applied\": 9},"
-                  " \"members\": [" MEMBER("1", "A", "data", "true", "9", "0") ", " MEMBER(
-                      "2", "B", "data", "false", "5",
-                      "4") "],"
-                           " \"survives_loss\": {\"A\": false, \"B\": true, \"W\": false},"
-                           " \"links\": [{\"node\": 2, \"raft\": {\"up\": false, \"why_down\": "
-                           "\"no route\"}}]}");
+    answer("b:1",
+           "{"
+           "\"cluster\": \"c1\", \"phase\": \"serving\", \"ready\": true, \"node\": 1,"
+           " \"rule\": \"majority\", \"term\": 4, \"leader\": 1, \"role\": \"leader\","
+           " \"leads\": true, \"index\": {\"commit\": 9, \"applied\": 9},"
+           " \"members\": [" MEMBER("1", "A", "data", "true", "9", "0") ", " MEMBER(
+               "2", "B", "data", "false", "5",
+               "4") "],"
+                    " \"mode\": \"degraded\", \"number\": 3, \"durability_entry\": {\"number\": 3, "
+                    "\"site\": \"B\","
+                    " \"who\": \"policy\", \"why\": \"silence\"}, \"degraded_bound\": \"60 s\","
+                    " \"sites\": [" SITE("A", "0", "false", "4 entries are not at B") ", " SITE(
+                        "B", "4", "true", "") ", " SITE("W", "null", "false",
+                                                        "") "],"
+                                                            " \"links\": [{\"node\": 2, \"raft\": "
+                                                            "{\"up\": false, \"why_down\": "
+                                                            "\"no route\"}}]}");
     char *text = printed();
     assert_has(text, "needs attention");
     assert_has(text, "a:1: connection refused");
     assert_has(text, "node 2 at site B is NOT LINKED to the leader: no route");
-    assert_has(text, "the LOSS OF SITE A WOULD NOT BE SURVIVED now");
+    assert_has(text, "the LOSS OF SITE A WOULD NOT BE SURVIVED now: 4 entries are not at B");
+    assert_has(text, "DEGRADED since entry 3 (B)");
+    assert_has(text, "silence, by policy");
+    assert_has(text, "bound on running degraded is reached: 60 s");
     assert_lacks(text, "SITE B WOULD NOT");
     assert_has(text, "no answer");
     assert_has(text, "1 of 2 servers answered");
