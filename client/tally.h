@@ -530,6 +530,34 @@ enum tally_status tally_remove_member(struct tally_client *client, struct tally_
 enum tally_status tally_transfer_leadership(struct tally_client *client, struct tally_call *call,
                                             uint64_t to, uint64_t *out_leader_id);
 
+/* ---- requests in doubt ---- */
+
+struct tally_in_doubt {
+    char principal[65];
+    struct tally_identity identity;
+    uint64_t seen_at_ns;
+    bool unanswered;  /* the node told its client that the outcome is unknown */
+    bool client_gone; /* the client did not wait for the end */
+    bool inherited;   /* found in an entry of a leader that is gone; it may have been answered */
+    char method[32];
+    uint32_t event_count;
+    uint8_t outcome; /* enum tally_outcome, as of the call */
+    uint64_t index, timestamp_ns;
+    uint32_t ok_count, refused_count;
+};
+struct tally_in_doubt_page {
+    struct tally_in_doubt *rows; /* the caller's, to be given to tally_free() */
+    size_t count;
+    uint64_t next;      /* `first` of the next page; 0: there is none */
+    uint64_t forgotten; /* older ones that the node had no room for */
+    uint64_t since_ns;  /* the node was started then */
+};
+/* What the node that answers noted at `since_ns` or later; roles site operator and auditor. Every
+ * node has a list of its own. */
+enum tally_status tally_list_in_doubt(struct tally_client *client, struct tally_call *call,
+                                      uint64_t since_ns, uint64_t first,
+                                      struct tally_in_doubt_page *out);
+
 /* ---- operations on a whole site ---- */
 
 #define TALLY_SITE_CHECKS_MAX 32

@@ -33,13 +33,13 @@ static const struct role_row role_rows[ROLE_COUNT] = {
             .name = "site_operator",
             .writes = WRITE(OPERATION_SET_PRINCIPALS) | WRITE(OPERATION_FENCE_REQUEST),
             .reads = READ(READ_OWN_REQUEST) | READ(READ_STATUS) | READ(READ_PRINCIPALS) |
-                     READ(CHANGE_MEMBERS),
+                     READ(READ_IN_DOUBT) | READ(CHANGE_MEMBERS),
         },
     [ROLE_AUDITOR] =
         {
             .name = "auditor",
             .reads = READ(READ_MONEY) | READ(READ_OWN_REQUEST) | READ(READ_ANY_REQUEST) |
-                     READ(READ_STATUS) | READ(READ_PRINCIPALS),
+                     READ(READ_STATUS) | READ(READ_PRINCIPALS) | READ(READ_IN_DOUBT),
         },
     [ROLE_NODE] =
         {

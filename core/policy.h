@@ -12,6 +12,7 @@
  *   GetRequest              own          own               own         any     -
  *   status                  x            x                 x           x       x
  *   members, leadership     -            -                 x           -       -
+ *   requests in doubt       -            -                 x           x       -
  */
 #ifndef TALLY_CORE_POLICY_H
 #define TALLY_CORE_POLICY_H
@@ -26,6 +27,7 @@ enum permission_read {
     READ_ANY_REQUEST,
     READ_STATUS,
     READ_PRINCIPALS, /* site_operator and auditor */
+    READ_IN_DOUBT,   /* identities and outcomes of any principal's; site_operator and auditor */
     CHANGE_MEMBERS,  /* not in the ledger's log format, so no operation: site_operator */
 };
 

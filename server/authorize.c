@@ -41,6 +41,7 @@ static const struct method_row methods[METHOD_COUNT] = {
     [METHOD_REMOVE_MEMBER] = {"/tally.v1.Admin/RemoveMember", 0, CHANGE_MEMBERS},
     [METHOD_TRANSFER_LEADERSHIP] = {"/tally.v1.Admin/TransferLeadership", 0, CHANGE_MEMBERS},
     [METHOD_OPERATE_SITE] = {"/tally.v1.Admin/OperateSite", 0, CHANGE_MEMBERS},
+    [METHOD_LIST_IN_DOUBT] = {"/tally.v1.Admin/ListInDoubt", 0, READ_IN_DOUBT},
 };
 
 const char *method_path(enum method method)

@@ -20,6 +20,7 @@
 
 #include "core/invariant.h"
 #include "server/buffer_pool.h"
+#include "server/in_doubt_service.h"
 #include "server/read_queue.h"
 
 #include <inttypes.h>
@@ -506,6 +507,8 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
         member_service_begin(work);
     else if (method == METHOD_OPERATE_SITE)
         site_service_begin(work);
+    else if (method == METHOD_LIST_IN_DOUBT)
+        in_doubt_service_begin(work);
     else
         ledger_read_service_begin(work);
 }
@@ -516,6 +519,8 @@ static void dispatch_gone(void *context, struct grpc_call *call)
 {
     (void)context;
     struct work *work = grpc_call_data(call);
+    if (work)
+        work->gone = true;
     if (work && work->changing != WORK_NOT_CHANGING) {
         if (work->changing == WORK_OPERATING_SITE)
             site_service_gone(work);

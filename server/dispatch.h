@@ -69,6 +69,7 @@ struct work {
     enum method method;
     struct caller caller;
     uint64_t started_ns;
+    bool gone;              /* its client does not wait any more */
     const uint8_t *message; /* borrowed from the call until it is finished */
     size_t message_size;
     struct request_header *buffer; /* a request's header and events */

@@ -76,10 +76,13 @@ static void finish_status(struct work *work, enum status status)
     uint8_t results[REQUEST_EVENTS_MAX];
     struct answer answer;
     if (status != STATUS_INVALID && machine &&
-        machine_repeat(machine, work->buffer, &answer, results))
+        machine_repeat(machine, work->buffer, &answer, results)) {
         finish_answer(work, &answer);
-    else
-        work_finish_status(work, status);
+        return;
+    }
+    if (status == STATUS_UNKNOWN_OUTCOME)
+        node_note_unanswered(dispatch_options(work->dispatch)->node, &work->request);
+    work_finish_status(work, status);
 }
 
 /* How long a client waited, for whoever asks after a change of leadership. */
@@ -93,6 +96,8 @@ static void request_cb(struct node_request *request, enum status status,
 {
     struct work *work = work_of(request);
     note_ended(work, status);
+    if (work->gone)
+        node_note_gone(dispatch_options(work->dispatch)->node, request);
     if (status == STATUS_OK) {
         finish_answer(work, answer);
         return;

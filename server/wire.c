@@ -116,12 +116,18 @@ static const struct wire_field list_transfers_fields[] = {
     [3] = FIELD("limit", KIND_UINT32, struct wire_query, limit),
     [4] = FIELD("min_index", KIND_UINT64, struct wire_query, min_index),
 };
+static const struct wire_field in_doubt_fields[] = {
+    [1] = FIELD("since_ns", KIND_FIXED64, struct wire_query, since_ns),
+    [2] = FIELD("first", KIND_UINT64, struct wire_query, first),
+    [3] = FIELD("limit", KIND_UINT32, struct wire_query, limit),
+};
 static const struct wire_message query_messages[] = {
     [WIRE_QUERY_EMPTY] = MESSAGE(empty_fields),
     [WIRE_QUERY_MIN_INDEX] = MESSAGE(min_index_fields),
     [WIRE_QUERY_TRIAL_BALANCE] = MESSAGE(trial_balance_fields),
     [WIRE_QUERY_LIST_ACCOUNTS] = MESSAGE(list_accounts_fields),
     [WIRE_QUERY_LIST_TRANSFERS] = MESSAGE(list_transfers_fields),
+    [WIRE_QUERY_IN_DOUBT] = MESSAGE(in_doubt_fields),
 };
 
 static const struct wire_field lookup_fields[] = {

@@ -75,19 +75,21 @@ enum status wire_decode_get_request(const uint8_t *message, size_t size,
                                     struct wire_get_request *out, struct wire_error *out_error);
 
 /* ListLedgers, ListPrincipals (min_index), GetStatus (nothing), TrialBalance (ledger, min_index),
- * ListAccounts and ListTransfers (all). */
+ * ListAccounts and ListTransfers (all), ListInDoubt (since_ns, first, limit). */
 enum wire_query_kind {
     WIRE_QUERY_EMPTY,
     WIRE_QUERY_MIN_INDEX,
     WIRE_QUERY_TRIAL_BALANCE,
     WIRE_QUERY_LIST_ACCOUNTS,
     WIRE_QUERY_LIST_TRANSFERS,
+    WIRE_QUERY_IN_DOUBT,
 };
 struct wire_query {
     uint32_t ledger;
     uint32_t limit;
     uint64_t first;
     uint64_t min_index;
+    uint64_t since_ns; /* ListInDoubt */
 };
 enum status wire_decode_query(enum wire_query_kind kind, const uint8_t *message, size_t size,
                               struct wire_query *out, struct wire_error *out_error);

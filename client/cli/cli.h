@@ -132,6 +132,7 @@ int leader_transfer_command(struct cli *cli, int argc, char **argv);
 int site_switchover_command(struct cli *cli, int argc, char **argv);
 int journal_verify_command(struct cli *cli, int argc, char **argv);
 int store_verify_command(struct cli *cli, int argc, char **argv);
+int request_in_doubt_command(struct cli *cli, int argc, char **argv);
 int rpo_command(struct cli *cli, int argc, char **argv);
 int certificate_show_command(struct cli *cli, int argc, char **argv);
 int certificate_verify_command(struct cli *cli, int argc, char **argv);

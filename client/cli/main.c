@@ -31,6 +31,8 @@ static const struct command commands[] = {
      transfer_import_command},
     {"request show", "what became of a request", request_show_command},
     {"request fence", "make sure that a request will never execute", request_fence_command},
+    {"request in-doubt", "what may not have been answered around a failover",
+     request_in_doubt_command},
     {"status", "how the node is", status_command},
     {"rpo", "what each site lacks", rpo_command},
     {"trial-balance", "totals of a ledger, by account code", trial_balance_command},

@@ -247,6 +247,15 @@ void node_status(const struct node *node, struct node_status *out);
 bool node_certificate(const struct node *node, struct certificate_view *out);
 /* The same as bytes: the content of file `certificate`. 0: none. */
 size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes);
+/* ---- requests in doubt (in_doubt.h) ---- */
+
+/* The callback said STATUS_UNKNOWN_OUTCOME, and that is what the client was told. */
+void node_note_unanswered(struct node *node, const struct node_request *request);
+/* The callback came, and the client had gone: noted if a leader was lost meanwhile. */
+void node_note_gone(struct node *node, const struct node_request *request);
+struct in_doubt;
+const struct in_doubt *node_in_doubt(const struct node *node);
+
 /* What every site lacks; rpo.h. No sites: unknown. */
 struct rpo_report;
 void node_rpo(const struct node *node, struct rpo_report *out);

@@ -276,6 +276,7 @@ void node_process_role(struct node *node)
     struct consensus_status consensus;
     consensus_status(node->consensus, &consensus);
     count_changes(node, &consensus);
+    in_doubt_follow(&node->in_doubt, consensus.term, consensus.leader_id != 0, node->turned_ns);
     follow_lead(node, &consensus);
     begin_serving(node, &consensus);
     if (node->news && node->turned_ns >= node->members_ns) {

@@ -12,6 +12,7 @@
 #include "replication/node/epochs.h"
 #include "replication/node/forward.h"
 #include "replication/node/fsm.h"
+#include "replication/node/in_doubt.h"
 #include "replication/node/linear_read.h"
 #include "replication/node/membership.h"
 #include "replication/node/node.h"
@@ -84,6 +85,7 @@ struct node {
     struct disk_guard guard;
     struct certificates certificates;
     struct rpo rpo;
+    struct in_doubt in_doubt;
     struct worker workers[NODE_JOB_COUNT];
     uint32_t workers_ready; /* initialized */
 
@@ -136,6 +138,11 @@ struct node {
 static inline uint64_t node_now_ns(const struct node *node)
 {
     return node->environment->monotonic_ns(node->environment->context);
+}
+
+static inline uint64_t node_wall_ns(const struct node *node)
+{
+    return node->environment->wall_ns(node->environment->context);
 }
 
 static inline bool node_is_witness(const struct node *node)

@@ -555,6 +555,7 @@ static enum opened_step undo(struct node *node)
         forward_deinit(&node->forward);
         proposer_deinit(&node->proposer);
         rpo_deinit(&node->rpo);
+        in_doubt_deinit(&node->in_doubt);
         return OPENED_LOCK;
     case OPENED_LOCK:
         node->files.close(node->files.context, node->lock);

@@ -178,7 +178,9 @@ enum status node_make_queues(struct node *node, struct node_error *error)
         .wake_job = certificate_wake_job,
     };
     certificates_load(&node->certificates);
-    if (rpo_init(&node->rpo) != STATUS_OK) {
+    if (rpo_init(&node->rpo) != STATUS_OK ||
+        in_doubt_init(&node->in_doubt, node_wall_ns(node)) != STATUS_OK) {
+        rpo_deinit(&node->rpo);
         forward_deinit(&node->forward);
         proposer_deinit(&node->proposer);
         return node_refuse(error, STATUS_NO_MEMORY, "out of memory");

@@ -48,11 +48,26 @@ size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes
     return node->certificates.size;
 }
 
+const struct in_doubt *node_in_doubt(const struct node *node)
+{
+    return &node->in_doubt;
+}
+
+void node_note_unanswered(struct node *node, const struct node_request *request)
+{
+    in_doubt_note(&node->in_doubt, request->request, 0, IN_DOUBT_UNANSWERED, node_wall_ns(node));
+}
+
+void node_note_gone(struct node *node, const struct node_request *request)
+{
+    if (request->uncertain || in_doubt_disturbed(&node->in_doubt, request->accepted_ns))
+        in_doubt_note(&node->in_doubt, request->request, 0, IN_DOUBT_CLIENT_GONE,
+                      node_wall_ns(node));
+}
+
 void node_rpo(const struct node *node, struct rpo_report *out)
 {
-    const struct environment *environment = node->environment;
-    const struct rpo_time now = {.monotonic_ns = node_now_ns(node),
-                                 .wall_ns = environment->wall_ns(environment->context)};
+    const struct rpo_time now = {.monotonic_ns = node_now_ns(node), .wall_ns = node_wall_ns(node)};
     memset(out, 0, sizeof *out);
     if (node->consensus != NULL)
         rpo_report(&node->rpo, node->consensus, &now, out);

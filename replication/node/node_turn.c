@@ -75,12 +75,24 @@ static void report_replay(struct node *node)
                  (node_now_ns(node) - node->replay_started_ns) / NS_PER_MS);
 }
 
+/* Entries of terms below were proposed by leaders that lead no more. What is replayed at the start
+ * is not looked at; a witness answers nobody. */
+static uint64_t gone_leaders_below(const struct node *node)
+{
+    struct consensus_status consensus;
+    if (node_is_witness(node) || (node->phase != NODE_SERVING && node->phase != NODE_DRAINING))
+        return 0;
+    consensus_status(node->consensus, &consensus);
+    return consensus.term;
+}
+
 static void pull_entries(struct node *node)
 {
     node->pull_waits = node->pull_more = false;
     const uint64_t end = node_now_ns(node) + PULL_SLICE_MS * NS_PER_MS;
     uint32_t count = 0;
     const struct journal_entry *entry;
+    const uint64_t gone_below = gone_leaders_below(node);
     while ((entry = consensus_next(node->consensus)) != NULL) {
         if (count == PULL_ENTRIES_MAX || (count > 0 && node_now_ns(node) >= end)) {
             node->pull_more = true;
@@ -90,6 +102,8 @@ static void pull_entries(struct node *node)
             node->pull_waits = true;
             break;
         }
+        if (entry->term < gone_below)
+            in_doubt_inherit(&node->in_doubt, entry, node_wall_ns(node));
         if (node->machine != NULL && !fsm_apply(&node->fsm, entry))
             return; /* fail-stop was reported by fsm itself */
         if (node->machine != NULL && entry->type == JOURNAL_DURABILITY)

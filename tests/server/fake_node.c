@@ -209,3 +209,22 @@ void node_rpo(const struct node *node, struct rpo_report *out)
     (void)node;
     memset(out, 0, sizeof *out);
 }
+
+/* ---- requests in doubt ---- */
+
+void node_note_unanswered(struct node *node, const struct node_request *request)
+{
+    (void)request;
+    node->unanswered_count++;
+}
+
+void node_note_gone(struct node *node, const struct node_request *request)
+{
+    (void)request;
+    node->gone_count++;
+}
+
+const struct in_doubt *node_in_doubt(const struct node *node)
+{
+    return node->in_doubt;
+}

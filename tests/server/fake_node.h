@@ -28,6 +28,8 @@ struct node {
     uint32_t ended_count;               /* requests whose end was told */
     uint64_t transfer_to;
     uint32_t transfer_count;
+    uint32_t unanswered_count, gone_count;
+    const struct in_doubt *in_doubt;
     struct node_cluster cluster; /* what node_cluster() gives */
     bool witness;                /* node_machine() is NULL */
     struct node_status shown;    /* what node_status() gives, but for phase and applied index */

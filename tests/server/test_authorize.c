@@ -21,6 +21,7 @@ static const struct {
     {METHOD_LIST_MEMBERS, "cbsan"},    {METHOD_ADD_MEMBER, "s"},
     {METHOD_REPLACE_MEMBER, "s"},      {METHOD_REMOVE_MEMBER, "s"},
     {METHOD_TRANSFER_LEADERSHIP, "s"}, {METHOD_OPERATE_SITE, "s"},
+    {METHOD_LIST_IN_DOUBT, "sa"},
 };
 
 static const struct {
