@@ -20,6 +20,7 @@
 #include "replication/node/certificate_survivor.h"
 
 #include "core/command.h"
+#include "replication/agreed.h"
 #include "replication/node/certificate.h"
 #include "replication/node/digests.h"
 
@@ -178,26 +179,20 @@ static void take_durability(struct survey *survey, uint64_t index, const void *b
     survey->stamped_term = 0; /* it has a stamp, too: the next command is not judged by the last */
 }
 
-/* Index of the configuration, its encoding, and behind both what the newest durability entry at the
- * anchor says. */
-static void take_configuration(struct survey *survey, const uint8_t *bytes, size_t size)
+/* What the journal begins behind. */
+static void take_agreed(struct survey *survey, const void *bytes, size_t size)
 {
-    const size_t tail = 8 + DURABILITY_ENTRY_SIZE;
-    uint64_t index;
-    struct member_table table;
-    if (size < sizeof index)
+    struct agreed agreed;
+    if (size == 0 || agreed_decode(bytes, size, &agreed) != STATUS_OK)
         return;
-    memcpy(&index, bytes, sizeof index);
-    if (member_table_decode(bytes + 8, size - 8, &table) == STATUS_OK) {
-        take_members(survey, index, bytes + 8, size - 8);
+    if (agreed.configuration_size > 0)
+        take_members(survey, agreed.configuration_index, agreed.configuration,
+                     agreed.configuration_size);
+    if (agreed.durability_index == 0)
         return;
-    }
-    if (size < 8 + tail)
-        return;
-    take_members(survey, index, bytes + 8, size - 8 - tail);
-    memcpy(&index, bytes + size - tail, sizeof index);
-    if (index != 0)
-        take_durability(survey, index, bytes + size - DURABILITY_ENTRY_SIZE, DURABILITY_ENTRY_SIZE);
+    struct change *change = add_change(survey, agreed.durability_index);
+    change->understood = true;
+    change->durability = agreed.durability;
 }
 
 static void visit_anchor(void *context, const struct journal_anchor *anchor)
@@ -210,7 +205,7 @@ static void visit_anchor(void *context, const struct journal_anchor *anchor)
         if (survivor->heads[i].index < anchor->index)
             survivor->heads[i].state = SURVIVOR_HEAD_PRUNED;
     note_head(survivor, anchor->index, anchor->term, anchor->head);
-    take_configuration(survey, anchor->configuration, anchor->configuration_size);
+    take_agreed(survey, anchor->configuration, anchor->configuration_size);
 }
 
 /* ---- the journal's own word ---- */
