@@ -129,6 +129,7 @@ int member_add_command(struct cli *cli, int argc, char **argv);
 int member_replace_command(struct cli *cli, int argc, char **argv);
 int member_remove_command(struct cli *cli, int argc, char **argv);
 int leader_transfer_command(struct cli *cli, int argc, char **argv);
+int observe_command(struct cli *cli, int argc, char **argv);
 int journal_verify_command(struct cli *cli, int argc, char **argv);
 int store_verify_command(struct cli *cli, int argc, char **argv);
 

@@ -40,6 +40,7 @@ static const struct command commands[] = {
     {"member replace", "a node takes the place of another", member_replace_command},
     {"member remove", "a node is no member any more", member_remove_command},
     {"leader transfer", "another member leads", leader_transfer_command},
+    {"observe", "what clients at each site see, measured from outside", observe_command},
     {"journal verify", "check a journal's files, offline", journal_verify_command},
     {"store verify", "check a store's files, offline", store_verify_command},
 };
