@@ -53,9 +53,10 @@ enum observe_durability { OBSERVE_DURABILITY_UNSAID, OBSERVE_BOTH_SITES, OBSERVE
 
 struct observe_record {
     uint64_t intended_ns;
-    uint64_t sent_ns;               /* first attempt; 0 = none */
-    uint64_t answered_ns;           /* the final answer; 0 = none */
-    uint64_t resolved_ns;           /* FOUND_*: when */
+    uint64_t sent_ns;     /* first attempt; 0 = none */
+    uint64_t refused_ns;  /* the first answer that was none (turned away, told unknown); 0 = none */
+    uint64_t answered_ns; /* the final answer; 0 = none */
+    uint64_t resolved_ns; /* FOUND_*: when */
     uint64_t answered_wall_ns;      /* when it was sent: identity.issued_at_ns */
     uint64_t index, timestamp_ns;   /* posted: place in the log, commit stamp */
     struct tally_identity identity; /* the transfer's id is its nonce */
@@ -68,10 +69,11 @@ struct observe_record {
 };
 
 enum observe_event_kind {
-    OBSERVE_EVENT_MARK,   /* somebody outside said so */
-    OBSERVE_EVENT_LEADER, /* another node leads */
-    OBSERVE_EVENT_RULE,   /* the durability rule, its mode or what answers say of it changed */
-    OBSERVE_EVENT_SERVER, /* a server answers again, or does not any more */
+    OBSERVE_EVENT_MARK,    /* somebody outside said so */
+    OBSERVE_EVENT_LEADER,  /* another node leads */
+    OBSERVE_EVENT_RULE,    /* the durability rule, its mode or what answers say of it changed */
+    OBSERVE_EVENT_REFUSAL, /* a site's servers turn away with other words than before */
+    OBSERVE_EVENT_SERVER,  /* a server answers again, or does not any more */
     OBSERVE_EVENT_KIND_COUNT
 };
 const char *observe_event_kind_name(uint8_t kind);

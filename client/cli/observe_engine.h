@@ -80,6 +80,8 @@ struct observe_engine {
     size_t slot_count, busy_count;
     uint64_t leader[OBSERVE_SITES_MAX]; /* as the last answer at this site said */
     uint8_t durability[OBSERVE_SITES_MAX];
+    char refusal[OBSERVE_SITES_MAX][OBSERVE_TEXT_SIZE]; /* the last words that turned one away */
+    uint64_t refusal_ns[OBSERVE_SITES_MAX];             /* when that was noted */
 
     struct observe_wake ask;
     struct observe_ask asks[OBSERVE_ASKS];

@@ -204,7 +204,8 @@ static void write_site_head(const struct observe *run, const struct observe_site
 
 static void write_records(const struct observe_site *site, FILE *out)
 {
-    fputs(" \"columns\": [\"intended_ms\", \"sent_ms\", \"answered_ms\", \"resolved_ms\", "
+    fputs(" \"columns\": [\"intended_ms\", \"sent_ms\", \"refused_ms\", \"answered_ms\", "
+          "\"resolved_ms\", "
           "\"outcome\", \"result\", \"attempts\", \"server\", \"leader\", \"durability\", "
           "\"nonce\", \"issued_at_ns\", \"answered_wall_ns\", \"index\", \"timestamp_ns\"],\n"
           " \"records\": [",
@@ -215,6 +216,8 @@ static void write_records(const struct observe_site *site, FILE *out)
         json_ms(out, record->intended_ns);
         fputs(", ", out);
         json_ms_or_null(out, record->sent_ns);
+        fputs(", ", out);
+        json_ms_or_null(out, record->refused_ns);
         fputs(", ", out);
         json_ms_or_null(out, record->answered_ns);
         fputs(", ", out);

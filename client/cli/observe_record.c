@@ -1,7 +1,7 @@
 /*
  * Records and events: all memory of a run, taken before its first canary.
  *
- * A record is 128 bytes, so 500 000 of them per site are 64 MB that the kernel hands out page by
+ * A record is 136 bytes, so 500 000 of them per site are 68 MB that the kernel hands out page by
  * page as they are used. When they are full the run ends with its report, rather than forgetting
  * either the oldest or the newest requests in silence. Events beyond their bound are counted as
  * lost.
@@ -30,9 +30,8 @@ const char *observe_outcome_name(uint8_t outcome)
 const char *observe_event_kind_name(uint8_t kind)
 {
     static const char *const names[OBSERVE_EVENT_KIND_COUNT] = {
-        [OBSERVE_EVENT_MARK] = "mark",
-        [OBSERVE_EVENT_LEADER] = "leader",
-        [OBSERVE_EVENT_RULE] = "rule",
+        [OBSERVE_EVENT_MARK] = "mark",     [OBSERVE_EVENT_LEADER] = "leader",
+        [OBSERVE_EVENT_RULE] = "rule",     [OBSERVE_EVENT_REFUSAL] = "refusal",
         [OBSERVE_EVENT_SERVER] = "server",
     };
     return kind < OBSERVE_EVENT_KIND_COUNT ? names[kind] : "?";

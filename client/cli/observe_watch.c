@@ -2,6 +2,8 @@
  * What happens around the canaries, as events of the timeline:
  *
  *   leader   the trailer tally-leader of answers, per site, so to the canary exactly
+ *   refusal  the words with which a site's servers turn canaries away, when they change (numbers in
+ *            them do not count), and at most once a second
  *   rule     what each node's status says of the durability rule, and what answers promise
  *            (tally-durability), when it changes
  *   server   a server that does not tell its status any more, or does again
@@ -27,9 +29,41 @@
 
 #define WATCH_PACE_NS    500000000ull
 #define WATCH_TIMEOUT_NS 1000000000ull
+#define REFUSAL_PACE_NS  1000000000ull
 #define SILENT_AFTER     2 /* failures in a row */
 
 /* ---- from answers ---- */
+
+/* Equal but for digits: "entry 17 waits for 300 ms" is no news after "entry 16 waits for 290 ms".
+ */
+static bool is_news(const char *text, const char *before)
+{
+    for (;; text++, before++) {
+        text += strspn(text, "0123456789");
+        before += strspn(before, "0123456789");
+        if (*text != *before)
+            return true;
+        if (*text == '\0')
+            return false;
+    }
+}
+
+static void note_refusal(struct observe_engine *engine, uint8_t site, const struct http2_call *call,
+                         struct observe_record *record)
+{
+    struct observe *run = engine->run;
+    uint64_t now = observe_now(run);
+    char words[OBSERVE_TEXT_SIZE];
+    if (record->refused_ns == 0)
+        record->refused_ns = now;
+    (void)snprintf(words, sizeof words, "%.*s", OBSERVE_TEXT_SIZE - 1, call->grpc_message);
+    if (!is_news(words, engine->refusal[site]) ||
+        (engine->refusal_ns[site] != 0 && now - engine->refusal_ns[site] < REFUSAL_PACE_NS))
+        return;
+    memcpy(engine->refusal[site], words, sizeof words);
+    engine->refusal_ns[site] = now;
+    observe_event(run, OBSERVE_EVENT_REFUSAL, "site %s: %.160s", run->sites[site].name, words);
+}
 
 void observe_watch_answer(struct observe_engine *engine, uint8_t site,
                           const struct http2_call *call, struct observe_record *record)
@@ -37,6 +71,8 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
     struct observe *run = engine->run;
     const char *name = run->sites[site].name;
     const char *text = http2_call_trailer(call, "tally-leader");
+    if (call->grpc_status != 0)
+        note_refusal(engine, site, call, record);
     record->leader = text != NULL ? strtoull(text, NULL, 10) : 0;
     if (record->leader != 0 && record->leader != engine->leader[site]) {
         if (engine->leader[site] == 0)

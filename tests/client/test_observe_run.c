@@ -337,6 +337,10 @@ Test(observe_run, what_was_never_accepted_is_not_in_doubt)
     cr_expect_eq(count(run, OBSERVE_NOT_EXECUTED), 50);
     cr_expect_eq(fake.questions, 0);
     cr_expect_not_null(strstr(run->sites[0].words, "no leader"));
+    cr_expect_gt(run->sites[0].records[0].refused_ns, 0);
+    cr_expect_leq(run->sites[0].records[0].refused_ns, 300 * MS);
+    cr_expect_eq(run->event_count, 2); /* these words, once, and the leader of the trailers */
+    cr_expect_str_eq(run->events[0].text, "site A: no leader");
     observe_records_deinit(run);
 }
 

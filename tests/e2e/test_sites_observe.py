@@ -64,7 +64,7 @@ class Observer:
 
 
 def rows(document, site):
-    return [dict(zip(site["columns"], row), outcome=document["outcomes"][row[4]])
+    return [dict(zip(site["columns"], row), outcome=document["outcomes"][row[site["columns"].index("outcome")]])
             for row in site["records"]]
 
 
