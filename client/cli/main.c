@@ -32,6 +32,7 @@ static const struct command commands[] = {
     {"request show", "what became of a request", request_show_command},
     {"request fence", "make sure that a request will never execute", request_fence_command},
     {"status", "how the node is", status_command},
+    {"observe", "what clients at each site see, measured from outside", observe_command},
     {"trial-balance", "totals of a ledger, by account code", trial_balance_command},
     {"principal list", "who may call", principal_list_command},
     {"principal set", "allow, change or disable a caller", principal_set_command},
@@ -40,7 +41,6 @@ static const struct command commands[] = {
     {"member replace", "a node takes the place of another", member_replace_command},
     {"member remove", "a node is no member any more", member_remove_command},
     {"leader transfer", "another member leads", leader_transfer_command},
-    {"observe", "what clients at each site see, measured from outside", observe_command},
     {"journal verify", "check a journal's files, offline", journal_verify_command},
     {"store verify", "check a store's files, offline", store_verify_command},
 };
