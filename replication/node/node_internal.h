@@ -3,6 +3,7 @@
 #define TALLY_REPLICATION_NODE_INTERNAL_H
 
 #include "replication/catch_up/catch_up.h"
+#include "replication/catch_up/pacing.h"
 #include "replication/consensus/consensus.h"
 #include "replication/directory.h"
 #include "replication/node/digests.h"
@@ -66,6 +67,7 @@ struct node {
     struct consensus *consensus;
     struct catch_up *catch_up; /* NULL: a cluster without peers */
     struct proposer proposer;
+    struct pacing pacing;
     struct forward forward;
     struct fsm fsm;
     struct digests digests;
@@ -179,6 +181,8 @@ void node_stop_transport(struct node *node);
 void node_end_change(struct node *node, enum status status, const char *text);
 /* Part of a turn: who leads, what that means for requests, whether serving begins. */
 void node_process_role(struct node *node);
+/* Part of a turn, before proposals: how much may be proposed in it. */
+void node_pace(struct node *node);
 /* Last part of a turn. */
 void node_process_drain(struct node *node);
 
