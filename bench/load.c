@@ -17,8 +17,10 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SECOND_NS 1000000000ull
+#define IDS_KEPT  4096 /* of acknowledged transfers, until they are written */
 
 struct worker;
 
@@ -49,6 +51,8 @@ struct worker {
     struct slot *slots;
     struct slot *free_slots;
     struct load_result result;
+    struct tally_id *acknowledged; /* IDS_KEPT */
+    size_t acknowledged_count;
     pthread_t thread;
     enum tally_status status;
 };
@@ -172,6 +176,32 @@ static void note_failure(struct load_result *result, enum tally_status status, c
         snprintf(result->error, sizeof result->error, "%s: %s", tally_status_text(status), text);
 }
 
+/* Appends in whole ids: the file is opened with O_APPEND and shared by all workers. */
+static void write_acknowledged(struct worker *worker)
+{
+    const char *bytes = (const char *)worker->acknowledged;
+    size_t size = worker->acknowledged_count * sizeof *worker->acknowledged;
+    worker->acknowledged_count = 0;
+    ssize_t written = size > 0 ? write(worker->options->acknowledged_fd, bytes, size) : 0;
+    if (written != (ssize_t)size && worker->result.error[0] == 0) {
+        snprintf(worker->result.error, sizeof worker->result.error,
+                 "the ids of acknowledged transfers could not be written: %s",
+                 written < 0 ? strerror(errno) : "no room");
+        worker->result.requests_not_sent++; /* so that the run counts as failed */
+    }
+}
+
+static void keep_acknowledged(struct worker *worker, const struct slot *slot)
+{
+    for (uint32_t i = 0; i < worker->options->batch; i++) {
+        if (slot->results[i] != TALLY_RESULT_OK)
+            continue;
+        worker->acknowledged[worker->acknowledged_count++] = slot->transfers[i].id;
+        if (worker->acknowledged_count == IDS_KEPT)
+            write_acknowledged(worker);
+    }
+}
+
 static void request_cb(struct tally_call *call, enum tally_status status)
 {
     struct slot *slot = call->user;
@@ -185,6 +215,8 @@ static void request_cb(struct tally_call *call, enum tally_status status)
         note_failure(result, status, call->error.text);
         return;
     }
+    if (worker->acknowledged != NULL)
+        keep_acknowledged(worker, slot);
     if (now < worker->count_from_ns) {
         result->warmup_requests++;
         return;
@@ -250,7 +282,8 @@ static void *worker_run(void *context)
     bool more = true;
     while (more || tally_in_flight(worker->client) > 0) {
         uint64_t now = now_ns();
-        more = more && now < worker->end_ns && !atomic_load(&worker->shared->stop);
+        more = more && now < worker->end_ns && !atomic_load(&worker->shared->stop) &&
+               (options->interrupted == NULL || *options->interrupted == 0);
         while (more && worker->free_slots && (interval == 0 || due <= now)) {
             more = submit(worker, due);
             due += interval;
@@ -263,6 +296,8 @@ static void *worker_run(void *context)
         else if (more)
             sleep_ns(wait < SECOND_NS / 100 ? wait : SECOND_NS / 100);
     }
+    if (worker->acknowledged != NULL)
+        write_acknowledged(worker);
     return NULL;
 }
 
@@ -276,6 +311,7 @@ static void worker_deinit(struct worker *worker)
         free(worker->slots[i].results);
     }
     free(worker->slots);
+    free(worker->acknowledged);
 }
 
 static enum tally_status worker_init(struct worker *worker, struct tally_error *out_error)
@@ -289,6 +325,11 @@ static enum tally_status worker_init(struct worker *worker, struct tally_error *
     worker->slots = calloc(options->in_flight, sizeof *worker->slots);
     if (worker->slots == NULL)
         goto no_memory;
+    if (options->acknowledged_fd > 0) {
+        worker->acknowledged = calloc(IDS_KEPT, sizeof *worker->acknowledged);
+        if (worker->acknowledged == NULL)
+            goto no_memory;
+    }
     for (uint32_t i = 0; i < options->in_flight; i++) {
         struct slot *slot = &worker->slots[i];
         slot->worker = worker;
@@ -367,8 +408,11 @@ enum tally_status load_run(const struct load_options *options, struct load_resul
             merge(out, &workers[i].result);
         worker_deinit(&workers[i]);
     }
+    bool cut_short = options->interrupted != NULL && *options->interrupted != 0;
     out->elapsed_ns =
         options->request_max ? end - begin - options->warmup_ns : options->duration_ns;
+    if (cut_short && end - begin < options->warmup_ns + options->duration_ns)
+        out->elapsed_ns = end - begin > options->warmup_ns ? end - begin - options->warmup_ns : 1;
     free(workers);
     return status;
 }

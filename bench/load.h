@@ -13,6 +13,8 @@
 #include "bench/histogram.h"
 #include "client/tally.h"
 
+#include <signal.h>
+
 #define LOAD_CONNECTIONS_MAX 256
 
 struct load_options {
@@ -27,7 +29,10 @@ struct load_options {
     uint64_t request_max; /* requests in all; 0 = until duration_ns */
     uint64_t warmup_ns;   /* not counted */
     uint64_t duration_ns;
-    uint64_t seed; /* accounts and amounts; ids are random in every run */
+    uint64_t seed;       /* accounts and amounts; ids are random in every run */
+    int acknowledged_fd; /* ids of posted transfers are appended there, 16 bytes each; 0 = nowhere
+                          */
+    const volatile sig_atomic_t *interrupted; /* not 0: no more is sent; NULL = never */
 };
 
 struct load_result {

@@ -21,6 +21,7 @@ import time
 import measure
 
 STEADY_SECONDS = 10
+PROGRESS_SECONDS = 5
 BATCH = 1000
 
 
@@ -59,17 +60,68 @@ class Watch:
         self.thread.join(10)
 
 
+class Progress:
+    """Says every few seconds how far the new node is, as the leader and it see it; keeps the moments
+    at which it went from one phase to the next."""
+
+    def __init__(self, watch, leader, new):
+        self.watch, self.leader, self.new = watch, leader, new
+        self.begin, self.phases = time.monotonic(), []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def phase_of(self, mine):
+        if mine is None:
+            return "opens itself", ""
+        copy = mine.get("catch_up") or {}
+        if copy.get("active") and copy.get("bytes_total"):
+            return "store", "%.0f of %.0f MiB" % (copy["bytes_done"] / 2 ** 20,
+                                                  copy["bytes_total"] / 2 ** 20)
+        return ("entries" if copy.get("active") else "from memory"), ""
+
+    def look(self):
+        first, mine = self.leader.brief(), self.new.brief()
+        phase, text = self.phase_of(mine)
+        now = time.monotonic()
+        if not self.phases or self.phases[-1][0] != phase:
+            self.phases.append((phase, now))
+        lacking = first["index"]["commit"] - (mine["index"]["applied"] if mine else 0) \
+            if first else 0
+        return phase, text, lacking, now
+
+    def work(self):
+        told = 0
+        while not self.stop.wait(0.2):
+            try:
+                phase, text, lacking, now = self.look()
+                if now - told < PROGRESS_SECONDS:
+                    continue
+                told = now
+                print("  %5.0f s: %-12s %-22s %7d entries behind, leader takes %.0f transfers/s" % (
+                    now - self.begin, phase, text, lacking,
+                    self.watch.rate(now - PROGRESS_SECONDS, now)), flush=True)
+            except (OSError, KeyError, ValueError, measure.cluster.Failure):
+                continue  # it is about to begin, or opens itself again
+
+    def end(self):
+        self.stop.set()
+        self.thread.join(10)
+
+
 def rejoin(made, generator, arguments):
     leader = made.wait_leader()
     generator.prepare([leader])
     generator.run([leader], "--batch", 8190, "--count", arguments.transfers, seconds=3600)
     made.settle()
+    print("%d transfers are held; load begins" % arguments.transfers, flush=True)
     held = leader.status()["count"]["transfers"]
     lost = next(m for m in made.data() if m is not leader)
     watch = Watch(leader)
     rate = ("--rate", arguments.rate) if arguments.rate else ()
     load = generator.start("run", [leader], "--batch", BATCH, "--connections", 2, "--in-flight", 2,
                            "--duration", 86400, "--deadline", 60000, *rate)
+    progress = None
     try:
         time.sleep(2)
         moments = {"all": time.monotonic()}
@@ -80,8 +132,11 @@ def rejoin(made, generator, arguments):
         moments["without"] = time.monotonic()
         time.sleep(STEADY_SECONDS)
         moments["rejoin"] = time.monotonic()
+        print("node %d is gone, with its disk; a new node takes its place" % lost.node_id,
+              flush=True)
         new = made.new_member(lost.site)
         made.prepare_joiner(new)
+        progress = Progress(watch, leader, new)
         made.tally("member", "replace", lost.node_id, "--member-file", new.member_file,
                    seconds=arguments.seconds)
         moments["voter"] = time.monotonic()
@@ -101,12 +156,15 @@ def rejoin(made, generator, arguments):
     finally:
         load.kill()
         load.communicate()
+        if progress:
+            progress.end()
         watch.end()
+    print("the new node stands beside the leader; the load has ended, all nodes settle", flush=True)
     made.settle(300)
-    return watch, moments, held, leader
+    return watch, moments, progress.phases, held, leader
 
 
-def report(watch, moments, held, leader):
+def report(watch, moments, phases, held, leader):
     """Prints the figures; False when a bound of the design is missed."""
     everybody = watch.rate(moments["all"], moments["killed"])
     without = watch.rate(moments["without"], moments["rejoin"])
@@ -118,6 +176,11 @@ def report(watch, moments, held, leader):
     print("transfers/s while it catches up           %12.0f   %.0f %% of without, %.0f %% of all"
           % (during, 100 * during / without, 100 * during / everybody))
     print("  the slowest second of it                %12.0f" % slowest)
+    ends = [begin for _, begin in phases[1:]] + [moments["beside"]]
+    for (name, begin), end in zip(phases, ends):
+        if end - begin >= 0.5:
+            print("  %-14s %6.1f s                   %12.0f   %.0f %% of without" % (
+                name, end - begin, watch.rate(begin, end), 100 * watch.rate(begin, end) / without))
     print("until it voted / stood beside the leader  %12.1f / %.1f s" % (
         moments["voter"] - moments["rejoin"], moments["beside"] - moments["rejoin"]))
     growths = []

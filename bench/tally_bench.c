@@ -9,6 +9,7 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@ enum option_key {
     KEY_DEADLINE,
     KEY_SEED,
     KEY_JSON,
+    KEY_ACKNOWLEDGED,
 };
 
 static const struct argp_option argp_options[] = {
@@ -63,13 +65,17 @@ static const struct argp_option argp_options[] = {
     {"deadline", KEY_DEADLINE, "MS", 0, "Deadline of a request (default 10000)", 3},
     {0, 0, 0, 0, "Report:", 4},
     {"json", KEY_JSON, "FILE", 0, "Write the report as JSON, too", 4},
+    {"acknowledged", KEY_ACKNOWLEDGED, "FILE", 0,
+     "Append the ids of all posted transfers, 16 bytes each, for whoever looks whether they are "
+     "still there",
+     4},
     {0},
 };
 
 struct command {
     struct load_options load;
     uint64_t transfer_count;
-    const char *json_file;
+    const char *json_file, *acknowledged_file;
     bool prepare;
 };
 
@@ -142,6 +148,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_JSON:
         command->json_file = text;
         break;
+    case KEY_ACKNOWLEDGED:
+        command->acknowledged_file = text;
+        break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0 || (strcmp(text, "prepare") != 0 && strcmp(text, "run") != 0))
             argp_error(state, "\"%s\": the only words are prepare and run", text);
@@ -168,6 +177,7 @@ static const struct argp argp = {
     "own.\n\n"
     "  prepare   creates the ledger and the accounts (certificate of a business operator)\n"
     "  run       sends transfers and reports (certificate of a channel)\v"
+    "SIGINT ends the sending; what is in flight is waited for and reported. "
     "Latency is from submitting a request (with --rate: from the moment it was due) to its durable "
     "answer, as seen through libtally over mutual TLS. Percentiles are rounded up by at most "
     "1/128.\n\n"
@@ -255,6 +265,14 @@ static bool write_json(const struct command *command, const struct load_result *
     return written;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
 int main(int argc, char **argv)
 {
     struct command command = {.load = {.connections = 2,
@@ -282,6 +300,17 @@ int main(int argc, char **argv)
         load->request_max = (command.transfer_count + load->batch - 1) / load->batch;
         load->warmup_ns = 0;
     }
+    if (command.acknowledged_file != NULL) {
+        load->acknowledged_fd =
+            open(command.acknowledged_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (load->acknowledged_fd < 0) {
+            fprintf(stderr, "tally-bench: cannot write %s: %s\n", command.acknowledged_file,
+                    strerror(errno));
+            return 2;
+        }
+    }
+    load->interrupted = &interrupted;
+    signal(SIGINT, interrupt);
     if (load_run(load, &result, &error) != TALLY_OK) {
         fprintf(stderr, "tally-bench: %s\n", error.text);
         return 2;

@@ -22,6 +22,8 @@ SORTS_PER_500 = {"two": 25, "catch_up": 25, "all": 5}
 KINDS = ("kill", "kill", "kill", "power", "power", "stop", "stop", "hole", "hole", "one_way", "cut")
 LENGTHS = {"kill": (0.0, 1.5), "power": (0.0, 1.5), "stop": (0.05, 2.5), "hole": (0.1, 3.0),
            "one_way": (0.1, 3.0), "cut": (0.05, 2.0)}
+# Until the clients' entries fill what the leader keeps after a catch-up; a slow machine takes its time.
+LEFT_BEHIND_SECONDS = 180
 CATCH_UP_SECONDS = 30       # from its start until a node is seen catching up
 
 
@@ -185,7 +187,8 @@ class Striker:
         reached = status["index"]["last"]
         late.kill()
         self.until(lambda: self.log_begins(self.sites.leader_now()) > reached + 1,
-                   "the leader's memory to leave node %d behind" % late.node_id)
+                   "the leader's memory to leave node %d behind" % late.node_id,
+                   seconds=LEFT_BEHIND_SECONDS)
         leader = self.leader()
         late.spawn()
         if not self.until(lambda: self.catching_up(late), "node %d to catch up" % late.node_id,
@@ -212,14 +215,14 @@ class Striker:
         return bool(status and status.get("catch_up", {}).get("active"))
 
     @staticmethod
-    def until(question, text, needed=True):
+    def until(question, text, needed=True, seconds=CATCH_UP_SECONDS):
         """The first answer that is true; without `needed` None when there was none in time."""
-        end = time.monotonic() + CATCH_UP_SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             answer = question()
             if answer:
                 return answer
             time.sleep(0.005)
         if needed:
-            raise LoopFailure("waited %d s for %s" % (CATCH_UP_SECONDS, text))
+            raise LoopFailure("waited %d s for %s" % (seconds, text))
         return None

@@ -24,23 +24,46 @@ CC=clang configure_build build-fuzz -Dfuzz=true -Dtests=enabled -Db_lundef=false
 targets=$(ninja -C build-fuzz -t targets all | sed -n 's/^tests\/fuzz\/\(fuzz_[a-z_]*\): .*/\1/p' | sort -u)
 [ -n "$targets" ] || { echo "error: no fuzz target found" >&2; exit 1; }
 
-status=0
-for target in $targets; do
-    [ -z "$only" ] || [ "$only" = "$target" ] || continue
-    ninja -C build-fuzz "tests/fuzz/$target" >build-fuzz/build.log 2>&1 ||
-        { tail -n 20 build-fuzz/build.log; exit 1; }
-    corpus=tests/fuzz/corpus/${target#fuzz_}
-    new=build-fuzz/corpus/${target#fuzz_}
+if [ -n "$only" ]; then
+    grep -qFx "$only" <<<"$targets" ||
+        { echo "error: no fuzz target is called $only; there are: ${targets//$'\n'/, }" >&2; exit 2; }
+    targets=$only
+fi
+# shellcheck disable=SC2086
+ninja -C build-fuzz ${targets//fuzz_/tests/fuzz/fuzz_} >build-fuzz/build.log 2>&1 ||
+    { tail -n 20 build-fuzz/build.log; exit 1; }
+
+# One target, beside others: what it has to say comes in one piece at its end.
+fuzz()
+{
+    local target=$1
+    local corpus=tests/fuzz/corpus/${target#fuzz_} new=build-fuzz/corpus/${target#fuzz_}
     mkdir -p "$corpus" "$new"
-    echo "== $target for $seconds s"
-    if ! build-fuzz/tests/fuzz/"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
+    if build-fuzz/tests/fuzz/"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
         -artifact_prefix=build-fuzz/crash-"$target"- -print_final_stats=1 "$new" "$corpus" \
         >build-fuzz/"$target".log 2>&1; then
-        tail -n 40 build-fuzz/"$target".log
-        echo "FAILED: $target; repeat with: build-fuzz/tests/fuzz/$target $(ls -t build-fuzz/crash-"$target"-* | head -n 1)"
-        status=1
-    else
-        grep -E 'stat::number_of_executed_units|stat::new_units_added' build-fuzz/"$target".log || true
+        echo "== $target: $(grep -oE '(number_of_executed_units|new_units_added): *[0-9]+' \
+            build-fuzz/"$target".log | tr -s '\n ' ' ')"
+        return 0
     fi
+    tail -n 40 build-fuzz/"$target".log
+    echo "FAILED: $target; repeat with: build-fuzz/tests/fuzz/$target $(ls -t build-fuzz/crash-"$target"-* | head -n 1)"
+    return 1
+}
+
+echo "== $(wc -w <<<"$targets") targets for $seconds s each, $(nproc) at a time"
+status=0
+running=0
+for target in $targets; do
+    if [ $running -ge "$(nproc)" ]; then
+        wait -n || status=1
+        running=$((running - 1))
+    fi
+    fuzz "$target" &
+    running=$((running + 1))
+done
+while [ $running -gt 0 ]; do
+    wait -n || status=1
+    running=$((running - 1))
 done
 exit $status

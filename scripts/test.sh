@@ -25,7 +25,7 @@ elif [ $# -gt 0 ]; then
 fi
 
 . scripts/packages.sh
-install_packages "${packages_build[@]}" "${packages_test[@]}"
+install_packages "${packages_build[@]}" "${packages_test[@]}" "${packages_model[@]}"
 export TALLY_SEED=${TALLY_SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "== commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), seed $TALLY_SEED"
 
@@ -70,13 +70,14 @@ build_and_test()
 
 units="core storage net replication server client"
 step "format" format_is_clean
+step "model of the durability rule" model/check.sh --quick
 step "plain build, unit and end-to-end tests" build_and_test build "$units chaos e2e"
 if ! $quick; then
     step "address and undefined behaviour sanitizers" \
         build_and_test build-asan "$units" -Db_sanitize=address,undefined
     step "thread sanitizer" \
         build_and_test build-tsan threads -Db_sanitize=thread
-    step "fuzzing, a short slice" scripts/fuzz.sh --seconds 15
+    step "fuzzing, a short slice" scripts/fuzz.sh --seconds 12
     step "kill -9 loop, a short slice" \
         scripts/kill-loop.sh --rounds 12 --seed "$TALLY_SEED"
     step "kill -9 loop with power loss, a short slice" \

@@ -335,8 +335,27 @@ static const struct event_row event_table[EVENT_COUNT] = {
     [EVENT_CATCH_UP_ENDED] = {"catch_up_ended",
                               LOG_LEVEL_WARNING,
                               60,
-                              "Serving that member ended early; the text has the reason.",
+                              "Serving that member, or being read entries by that leader, ended "
+                              "early; the text has the reason, and it goes on with the next offer.",
                               {"peer", "status"}},
+    [EVENT_CATCH_UP_PACING] =
+        {"catch_up_pacing",
+         LOG_LEVEL_WARNING,
+         60,
+         "This leader admits less, because a member that catches up does not come nearer.",
+         {"limit_bytes_per_second", "gap_bytes"}},
+    [EVENT_CATCH_UP_PACING_ENDED] = {"catch_up_pacing_ended",
+                                     LOG_LEVEL_INFO,
+                                     60,
+                                     "It admits everything again.",
+                                     {"usual_bytes_per_second", NULL}},
+    [EVENT_CATCH_UP_NOT_CLOSING] =
+        {"catch_up_not_closing",
+         LOG_LEVEL_ERROR,
+         6,
+         "A member does not catch up, though the least was admitted that may be; everything is "
+         "again: look at that member, or at the load.",
+         {"floor_bytes_per_second", "gap_bytes"}},
     [EVENT_NODE_REINSTALLING] =
         {"node_reinstalling",
          LOG_LEVEL_INFO,

@@ -69,9 +69,20 @@ static json_t *catch_up(const struct node_peer_catch_up *from)
 {
     json_t *object = json_object();
     json_object_set_new(object, "active", json_boolean(from->active));
+    json_object_set_new(object, "phase", json_string(from->phase != NULL ? from->phase : ""));
     json_object_set_new(object, "bytes_done", number(from->bytes_done));
     json_object_set_new(object, "bytes_total", number(from->bytes_total));
     json_object_set_new(object, "index", number(from->index));
+    return object;
+}
+
+static json_t *pacing(const struct node_pacing *from)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "active", json_boolean(from->limited));
+    json_object_set_new(object, "limit_bytes_per_second", number(from->limit));
+    json_object_set_new(object, "floor_bytes_per_second", number(from->floor));
+    json_object_set_new(object, "usual_bytes_per_second", number(from->usual));
     return object;
 }
 
@@ -143,6 +154,7 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const 
     json_object_set_new(root, "members", members);
     probe_sites_json(root, cluster, now_ns);
     json_object_set_new(root, "catch_up", catch_up(&cluster->own_catch_up));
+    json_object_set_new(root, "catch_up_pacing", pacing(&cluster->pacing));
     json_t *digest_at = json_object();
     json_object_set_new(digest_at, "index", number(cluster->digest_index));
     json_object_set_new(digest_at, "digest", hex(cluster->digest, sizeof cluster->digest));
@@ -296,6 +308,12 @@ void probe_cluster_metrics(FILE *page, const struct node_cluster *cluster,
                   cluster->own_catch_up.bytes_done);
     metrics_gauge(page, "tally_catch_up_total_bytes", "To be received; 0 when not known yet.",
                   cluster->own_catch_up.bytes_total);
+    metrics_gauge(page, "tally_catch_up_pacing",
+                  "1 while this leader admits less so that a member can catch up.",
+                  cluster->pacing.limited);
+    metrics_gauge(page, "tally_catch_up_pacing_limit_bytes",
+                  "Bytes of entries per second that it admits then; 0: no limit.",
+                  cluster->pacing.limit);
     metrics_counter(page, "tally_reopened_total", "Times the node opened itself on other files.",
                     status->reopened_total);
     probe_sites_metrics(page, cluster, now_ns);

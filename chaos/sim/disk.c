@@ -217,7 +217,7 @@ static enum status table_read(void *context, struct file *file, void *buffer, si
     if (offset > file->inode->size || size > file->inode->size - offset)
         return STATUS_CORRUPT;
     if (size > 0)
-        memcpy(buffer, file->inode->bytes + offset, size);
+        inode_read(file->inode, buffer, size, offset);
     disk->cost_ns += 2 * NS_PER_US + size / 4; /* page cache, or a fast disk */
     return STATUS_OK;
 }

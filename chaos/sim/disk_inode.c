@@ -1,6 +1,10 @@
 /*
  * Between what is seen and what the disk has lies one dirty flag a page. A range of dirty pages is
  * kept beside the flags, so that a sync costs what was written and not what the file holds.
+ *
+ * Pages of zeros are not stored, since most of a prepared segment is that; a page that the disk has
+ * as it is seen is stored once, and twice from the second time it is written on, when it is likely
+ * to be written and synced again and again.
  */
 #include "chaos/sim/disk_inode.h"
 
@@ -8,6 +12,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+struct page {
+    uint8_t bytes[DISK_PAGE];
+};
+
+static const struct page zeros;
 
 struct inode *inode_create(bool is_directory)
 {
@@ -17,11 +27,79 @@ struct inode *inode_create(bool is_directory)
     return inode;
 }
 
+static uint64_t pages_of(uint64_t size)
+{
+    return (size + DISK_PAGE - 1) / DISK_PAGE;
+}
+
+/* ---- one page ---- */
+
+static void page_set_seen(struct inode *inode, uint64_t page, struct page *to)
+{
+    struct page *before = inode->seen[page];
+    if (before != inode->disk[page])
+        free(before);
+    inode->seen[page] = to;
+}
+
+static void page_set_disk(struct inode *inode, uint64_t page, struct page *to)
+{
+    struct page *before = inode->disk[page];
+    if (before != inode->seen[page])
+        free(before);
+    inode->disk[page] = to;
+}
+
+static struct page *page_copy(const struct page *page)
+{
+    struct page *copy = sim_resize(NULL, sizeof *copy);
+    *copy = page != NULL ? *page : zeros;
+    return copy;
+}
+
+/* The seen page as one that may be changed. */
+static struct page *page_open(struct inode *inode, uint64_t page)
+{
+    if (inode->seen[page] == inode->disk[page])
+        inode->seen[page] = page_copy(inode->disk[page]);
+    return inode->seen[page];
+}
+
+static void page_sync(struct inode *inode, uint64_t page)
+{
+    struct page *seen = inode->seen[page], *disk = inode->disk[page];
+    if (seen == disk)
+        return;
+    if (seen != NULL && disk != NULL)
+        *disk = *seen;
+    else
+        page_set_disk(inode, page, seen);
+}
+
+static void page_lose(struct inode *inode, uint64_t page, struct draw *draw, uint64_t piece)
+{
+    const struct page *seen = inode->seen[page];
+    for (uint64_t at = 0; at < DISK_PAGE; at += piece) {
+        if (!draw_chance(draw, 1, 2) || seen == inode->disk[page])
+            continue;
+        if (inode->disk[page] == NULL)
+            inode->disk[page] = page_copy(NULL);
+        memcpy(inode->disk[page]->bytes + at, (seen != NULL ? seen : &zeros)->bytes + at, piece);
+    }
+    page_set_seen(inode, page, inode->disk[page]);
+}
+
+/* ---- life ---- */
+
 static void inode_release(struct inode *inode)
 {
     if (inode == NULL || --inode->references > 0)
         return;
-    free(inode->bytes);
+    for (uint64_t page = 0; page < inode->capacity / DISK_PAGE; page++) {
+        page_set_seen(inode, page, inode->disk[page]);
+        free(inode->disk[page]);
+    }
+    free(inode->seen);
     free(inode->disk);
     free(inode->dirty);
     free(inode);
@@ -39,18 +117,20 @@ static void reserve(struct inode *inode, uint64_t size)
 {
     if (size <= inode->capacity)
         return;
-    uint64_t capacity = (size + DISK_PAGE - 1) / DISK_PAGE * DISK_PAGE;
-    if (capacity < inode->capacity * 2)
-        capacity = inode->capacity * 2;
-    const uint64_t before = inode->capacity;
-    inode->bytes = sim_resize(inode->bytes, capacity);
-    inode->disk = sim_resize(inode->disk, capacity);
-    inode->dirty = sim_resize(inode->dirty, capacity / DISK_PAGE);
-    memset(inode->bytes + before, 0, capacity - before);
-    memset(inode->disk + before, 0, capacity - before);
-    memset(inode->dirty + before / DISK_PAGE, 0, (capacity - before) / DISK_PAGE);
-    inode->capacity = capacity;
+    uint64_t count = pages_of(size);
+    const uint64_t before = inode->capacity / DISK_PAGE;
+    if (count < before * 2)
+        count = before * 2;
+    inode->seen = sim_resize(inode->seen, count * sizeof(struct page *));
+    inode->disk = sim_resize(inode->disk, count * sizeof(struct page *));
+    inode->dirty = sim_resize(inode->dirty, count);
+    for (uint64_t page = before; page < count; page++)
+        inode->seen[page] = inode->disk[page] = NULL;
+    memset(inode->dirty + before, 0, count - before);
+    inode->capacity = count * DISK_PAGE;
 }
+
+/* ---- contents ---- */
 
 static void mark(struct inode *inode, uint64_t first_page, uint64_t end_page)
 {
@@ -76,11 +156,32 @@ void inode_set_size(struct inode *inode, uint64_t size)
         return;
     reserve(inode, size);
     if (size < inode->size) { /* what lies behind reads as zeros if the file grows again */
-        memset(inode->bytes + size, 0, inode->size - size);
-        mark(inode, size / DISK_PAGE, (inode->size + DISK_PAGE - 1) / DISK_PAGE);
+        const uint64_t page = size / DISK_PAGE, at = size % DISK_PAGE;
+        if (at > 0 && inode->seen[page] != NULL)
+            memset(page_open(inode, page)->bytes + at, 0, DISK_PAGE - at);
+        for (uint64_t i = pages_of(size); i < pages_of(inode->size); i++)
+            page_set_seen(inode, i, NULL);
+        mark(inode, page, pages_of(inode->size));
     }
     inode->size_dirty = true;
     inode->size = size;
+}
+
+void inode_read(const struct inode *inode, void *out_bytes, uint64_t size, uint64_t offset)
+{
+    uint8_t *out = out_bytes;
+    while (size > 0) {
+        const uint64_t at = offset % DISK_PAGE;
+        const uint64_t part = size < DISK_PAGE - at ? size : DISK_PAGE - at;
+        const struct page *page = inode->seen[offset / DISK_PAGE];
+        if (page != NULL)
+            memcpy(out, page->bytes + at, part);
+        else
+            memset(out, 0, part);
+        out += part;
+        offset += part;
+        size -= part;
+    }
 }
 
 void inode_write(struct inode *inode, const void *bytes, uint64_t size, uint64_t offset)
@@ -89,8 +190,19 @@ void inode_write(struct inode *inode, const void *bytes, uint64_t size, uint64_t
         return;
     if (offset + size > inode->size)
         inode_set_size(inode, offset + size);
-    memcpy(inode->bytes + offset, bytes, size);
-    mark(inode, offset / DISK_PAGE, (offset + size + DISK_PAGE - 1) / DISK_PAGE);
+    mark(inode, offset / DISK_PAGE, pages_of(offset + size));
+    const uint8_t *from = bytes;
+    while (size > 0) {
+        const uint64_t page = offset / DISK_PAGE, at = offset % DISK_PAGE;
+        const uint64_t part = size < DISK_PAGE - at ? size : DISK_PAGE - at;
+        if (part == DISK_PAGE && memcmp(from, zeros.bytes, DISK_PAGE) == 0)
+            page_set_seen(inode, page, NULL);
+        else
+            memcpy(page_open(inode, page)->bytes + at, from, part);
+        from += part;
+        offset += part;
+        size -= part;
+    }
 }
 
 void inode_sync(struct inode *inode)
@@ -98,7 +210,7 @@ void inode_sync(struct inode *inode)
     for (uint64_t page = inode->dirty_low; page < inode->dirty_high; page++) {
         if (!inode->dirty[page])
             continue;
-        memcpy(inode->disk + page * DISK_PAGE, inode->bytes + page * DISK_PAGE, DISK_PAGE);
+        page_sync(inode, page);
         inode->dirty[page] = 0;
     }
     inode->disk_size = inode->size;
@@ -107,22 +219,24 @@ void inode_sync(struct inode *inode)
 
 void inode_lose(struct inode *inode, struct draw *draw, bool whole_pages)
 {
-    const uint64_t piece = whole_pages ? DISK_PAGE : DISK_SECTOR;
     for (uint64_t page = inode->dirty_low; page < inode->dirty_high; page++) {
         if (!inode->dirty[page])
             continue;
-        for (uint64_t at = page * DISK_PAGE; at < (page + 1) * DISK_PAGE; at += piece)
-            if (draw_chance(draw, 1, 2))
-                memcpy(inode->disk + at, inode->bytes + at, piece);
+        page_lose(inode, page, draw, whole_pages ? DISK_PAGE : DISK_SECTOR);
         inode->dirty[page] = 0;
     }
     if (inode->size_dirty && draw_chance(draw, 1, 2))
         inode->disk_size = inode->size;
     clean(inode);
-    /* Behind the size nothing is kept. */
-    if (inode->disk_size < inode->capacity)
-        memset(inode->disk + inode->disk_size, 0, inode->capacity - inode->disk_size);
-    if (inode->capacity > 0)
-        memcpy(inode->bytes, inode->disk, inode->capacity);
     inode->size = inode->disk_size;
+    /* Behind the size nothing is kept. */
+    const uint64_t last = inode->size / DISK_PAGE, at = inode->size % DISK_PAGE;
+    if (at > 0 && inode->disk[last] != NULL) {
+        page_set_seen(inode, last, inode->disk[last]);
+        memset(inode->disk[last]->bytes + at, 0, DISK_PAGE - at);
+    }
+    for (uint64_t page = pages_of(inode->size); page < inode->capacity / DISK_PAGE; page++) {
+        page_set_seen(inode, page, NULL);
+        page_set_disk(inode, page, NULL);
+    }
 }

@@ -10,17 +10,19 @@
 #define DISK_PAGE   4096u
 #define DISK_SECTOR 512u
 
+struct page;
+
 struct inode {
     uint32_t references; /* names seen, names durable, open files */
     bool is_directory;
     bool locked;
     bool size_dirty;
-    uint8_t *bytes; /* as seen */
-    uint8_t *disk;
-    uint8_t *dirty;                 /* one flag a page */
+    struct page **seen; /* by page number; NULL: zeros */
+    struct page **disk; /* the same page where the two are equal and were never different */
+    uint8_t *dirty;     /* one flag a page */
     uint64_t dirty_low, dirty_high; /* pages; low >= high: none */
     uint64_t size, disk_size;
-    uint64_t capacity;
+    uint64_t capacity; /* bytes */
 };
 
 struct inode *inode_create(bool is_directory);
@@ -28,6 +30,8 @@ struct inode *inode_create(bool is_directory);
 void inode_point(struct inode **where, struct inode *inode);
 /* Reads as zeros where it grew. */
 void inode_set_size(struct inode *inode, uint64_t size);
+/* offset + size is at most the file's size. */
+void inode_read(const struct inode *inode, void *out_bytes, uint64_t size, uint64_t offset);
 void inode_write(struct inode *inode, const void *bytes, uint64_t size, uint64_t offset);
 /* All dirty pages and the size reach the disk. */
 void inode_sync(struct inode *inode);

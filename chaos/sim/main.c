@@ -6,22 +6,27 @@
  * Each job is a process of its own that takes every n-th seed and writes one record per seed into a
  * pipe; so a seed that dies of a broken invariant ends its job's process, which is started again
  * behind it. A seed that fails is run once more with its newest events kept, and they are printed.
+ * Seeds know nothing of each other: which job runs one, and when, changes nothing in it.
  */
 #include "chaos/sim/sim.h"
 #include "commit.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define JOBS_MAX  64
-#define RING_SIZE 120
+#define JOBS_MAX   64
+#define RING_SIZE  120
+#define PROGRESS_S 10
 
 struct plan {
     struct sim_options options;
@@ -46,7 +51,8 @@ static void usage(FILE *out)
                  "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
                  "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
-                 "Runs simulated clusters, one per seed; exits 1 when a promise was broken.\n");
+                 "Runs simulated clusters, one per seed, with a job for each core unless told\n"
+                 "otherwise; exits 1 when a promise was broken.\n");
 }
 
 static uint64_t number_of(const char *text)
@@ -126,6 +132,9 @@ static struct plan take_arguments(int count, char **arguments)
                         .argument_count = count,
                         .arguments = arguments};
     plan.options.seconds = 60;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores > 1)
+        plan.jobs = cores < JOBS_MAX ? (uint32_t)cores : JOBS_MAX;
     for (int i = 1; i < count; i++) {
         const char *name = arguments[i];
         if (strcmp(name, "--help") == 0) {
@@ -208,6 +217,7 @@ static void start_job(const struct plan *plan, struct job *job)
     }
     if (job->pid == 0) {
         close(ends[0]);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* where refused, it ends with its seeds */
         run_job(plan, job->next, ends[1]);
     }
     close(ends[1]);
@@ -340,42 +350,94 @@ static double monotonic_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Takes the records of a job until it ends; a job that dies is started again behind the seed that
- * killed it. */
-static void follow(const struct plan *plan, struct job *job, struct report *report)
+static void print_progress(const struct report *report, const struct plan *plan, double seconds)
 {
-    while (job->next <= plan->last) {
-        struct record record;
-        if (read_record(job->pipe, &record)) {
-            job->next = record.seed + plan->jobs;
-            add(report, plan, &record);
-            continue;
-        }
-        close(job->pipe);
-        int status = 0;
-        (void)waitpid(job->pid, &status, 0); /* it has closed its pipe: it is gone or going */
-        memset(&record, 0, sizeof record);
-        record.seed = job->next;
-        record.result.violated = true;
-        snprintf(record.result.violation, sizeof record.result.violation,
-                 "the process died (%s %d): a broken invariant, a crash or a sanitizer",
-                 WIFSIGNALED(status) ? "signal" : "exit code",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        add(report, plan, &record);
-        job->next += plan->jobs;
-        if (job->next <= plan->last)
-            start_job(plan, job);
-        else
-            return;
+    const uint64_t count = plan->last - plan->first + 1;
+    fprintf(stderr,
+            "%s: %" PRIu64 " of %" PRIu64 " seeds, %.2f virtual hours, %" PRIu64
+            " failed, %.0f virtual s per s, ",
+            plan->topology, report->seeds, count, (double)report->sum.virtual_ns / 3.6e12,
+            report->failed, (double)report->sum.virtual_ns / 1e9 / seconds);
+    if (report->seeds == 0) {
+        fprintf(stderr, "no seed done yet\n");
+        return;
     }
+    const uint64_t left_s =
+        (uint64_t)(seconds / (double)report->seeds * (double)(count - report->seeds));
+    fprintf(stderr, "%" PRIu64 " min %" PRIu64 " s left\n", left_s / 60, left_s % 60);
+}
+
+/* The job's process is gone: the seed that it was at is what killed it. */
+static void bury_job(const struct plan *plan, struct job *job, struct report *report)
+{
     close(job->pipe);
-    (void)waitpid(job->pid, NULL, 0); /* all its records are here */
+    job->pipe = -1;
+    int status = 0;
+    (void)waitpid(job->pid, &status, 0); /* it has closed its pipe: it is gone or going */
+    if (job->next > plan->last)
+        return;
+    struct record record = {.seed = job->next, .result = {.violated = true}};
+    snprintf(record.result.violation, sizeof record.result.violation,
+             "the process died (%s %d): a broken invariant, a crash or a sanitizer",
+             WIFSIGNALED(status) ? "signal" : "exit code",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    add(report, plan, &record);
+    job->next += plan->jobs;
+    if (job->next <= plan->last)
+        start_job(plan, job);
+}
+
+/* Takes the records of all jobs as they come; a job that dies is started again behind the seed that
+ * killed it. */
+static void follow(const struct plan *plan, struct job *jobs, struct report *report, double began)
+{
+    double told = began;
+    for (;;) {
+        struct pollfd ends[JOBS_MAX];
+        nfds_t count = 0;
+        for (uint32_t i = 0; i < plan->jobs; i++) {
+            ends[i] = (struct pollfd){.fd = jobs[i].pipe, .events = POLLIN};
+            count += jobs[i].pipe >= 0;
+        }
+        if (count == 0)
+            return;
+        if (poll(ends, plan->jobs, 1000) < 0 && errno != EINTR) {
+            perror("tally-sim: poll");
+            exit(3);
+        }
+        for (uint32_t i = 0; i < plan->jobs; i++) {
+            struct record record;
+            if (jobs[i].pipe < 0 || ends[i].revents == 0)
+                continue;
+            if (read_record(jobs[i].pipe, &record)) {
+                jobs[i].next = record.seed + plan->jobs;
+                add(report, plan, &record);
+            } else {
+                bury_job(plan, &jobs[i], report);
+            }
+        }
+        const double now = monotonic_seconds();
+        if (now - told >= PROGRESS_S) {
+            told = now;
+            print_progress(report, plan, now - began);
+        }
+    }
+}
+
+/* Nodes come and go all the time, and each takes megabytes: given back to the kernel and taken
+ * again, their pages cost a sixth of the time of a run. */
+static void keep_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 25); /* refused or not, it is only slower */
+    (void)mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+    (void)mallopt(M_TOP_PAD, 16 << 20);
 }
 
 int main(int count, char **arguments)
 {
     const struct plan plan = take_arguments(count, arguments);
     struct report report = {0};
+    keep_memory();
     const double began = monotonic_seconds();
     if (plan.single) {
         struct record record = {.seed = plan.first};
@@ -388,13 +450,11 @@ int main(int count, char **arguments)
     }
     struct job jobs[JOBS_MAX];
     for (uint32_t i = 0; i < plan.jobs; i++) {
-        jobs[i].next = plan.first + i;
+        jobs[i] = (struct job){.pipe = -1, .next = plan.first + i};
         if (jobs[i].next <= plan.last)
             start_job(&plan, &jobs[i]);
     }
-    for (uint32_t i = 0; i < plan.jobs; i++)
-        if (plan.first + i <= plan.last)
-            follow(&plan, &jobs[i], &report);
+    follow(&plan, jobs, &report, began);
     print_summary(&report, &plan, monotonic_seconds() - began);
     return report.failed > 0 ? 1 : 0;
 }

@@ -103,6 +103,7 @@ struct member;
 int member_replace(struct cli *cli, uint64_t old_id, const struct member *member, bool force);
 
 /* ---- the commands, one file per noun ---- */
+int observe_command(struct cli *cli, int argc, char **argv);
 int pki_init_command(struct cli *cli, int argc, char **argv);
 int pki_issue_command(struct cli *cli, int argc, char **argv);
 int pki_show_command(struct cli *cli, int argc, char **argv);

@@ -35,6 +35,7 @@ static const struct command commands[] = {
      request_in_doubt_command},
     {"status", "how the node is", status_command},
     {"rpo", "what each site lacks", rpo_command},
+    {"observe", "what clients at each site see, measured from outside", observe_command},
     {"trial-balance", "totals of a ledger, by account code", trial_balance_command},
     {"principal list", "who may call", principal_list_command},
     {"principal set", "allow, change or disable a caller", principal_set_command},

@@ -3,6 +3,7 @@
  *
  *   catch_up_serve.c, catch_up_serve_job.c    what is read from here, on the loop and in the job
  *   catch_up_fetch.c, catch_up_fetch_job.c    what is copied to here
+ *   catch_up_feed.c                           entries that go into the log in use
  *   catch_up_open.c                           where that begins, and goes on after a cut
  *   catch_up_build.c                          the files that a copy makes
  *   catch_up_switch.c                         the moment when they count
@@ -235,7 +236,7 @@ uint64_t catch_up_next_ns(const struct catch_up *c)
 
 uint64_t catch_up_hold_index(const struct catch_up *c)
 {
-    uint64_t hold = c->fetch.hold_index;
+    uint64_t hold = UINT64_MAX;
     for (uint32_t i = 0; i < CATCH_UP_SERVED_MAX; i++) {
         const struct serve_session *session = &c->sessions[i];
         if (session->phase != SERVE_FREE && session->hold_index < hold)
@@ -266,7 +267,7 @@ void catch_up_own(const struct catch_up *c, struct catch_up_progress *out)
 {
     static const char *const phases[] = {
         [FETCH_IDLE] = "waiting",        [FETCH_OPENING] = "waiting",
-        [FETCH_LOCAL] = "journal",       [FETCH_STORE] = "store",
+        [FETCH_FEED] = "journal",        [FETCH_STORE] = "store",
         [FETCH_VERIFYING] = "verifying", [FETCH_JOURNAL] = "journal",
         [FETCH_ENDING] = "journal",      [FETCH_READY] = "ready",
         [FETCH_TAKEN] = "ready",         [FETCH_DISCARDING] = "waiting",

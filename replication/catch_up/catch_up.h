@@ -1,15 +1,20 @@
 /*
- * Bringing a peer up to date that needs entries which its leader no longer holds in memory: it
- * builds a new journal (and, if it must, a new store) beside the ones in use, from what the leader
- * reads it out of its own, and then changes over. docs/catch-up.md tells the whole story.
+ * Bringing a peer up to date that needs entries which its leader no longer holds in memory: they
+ * are read to it out of the leader's journal, and it takes them behind its own. If that is not
+ * possible it first builds a new journal (and store) beside the ones in use, from what the leader
+ * reads it out of its own, and changes over. docs/catch-up.md tells the whole story.
  *
  *   leader                                   peer
  *   consensus: falls_behind ─ OFFER ───────► has it already? ── DONE ──► consensus_caught_up()
- *                             ◄──── OPEN ─── otherwise: from my store's index; or all of it
- *   copy of the store, journal ── DATA ────► new directories, synced
+ *                             ◄──── OPEN ─── otherwise: from my last entry
+ *   entries of the journal ────── DATA ────► consensus_feed()
+ *                             ◄──── DONE ───
+ *
+ *                             ◄──── OPEN ─── or all of it
+ *   copy of the store ──────────── DATA ───► new directories, synced
  *                                            ready: node stops, catch_up_take(), closes files,
  *                                            catch_up_switch(), opens itself again
- *                             ◄──── DONE ───
+ *                             ◄──── DONE ─── and is behind by a little: as above
  *
  * One value serves both sides: at most CATCH_UP_SERVED_MAX peers at a time, and one copy of our
  * own. Who leads matters only for offers, which are taken from the leader that
@@ -39,9 +44,16 @@ struct catch_up_facts {
     uint64_t leader_id; /* whom we follow in that term; 0: nobody, or not known */
     bool leads;
     uint64_t commit_index;
-    uint64_t applied_index;   /* 0 .. commit_index */
     uint64_t log_first_index; /* oldest entry in memory */
     uint64_t watermark_index; /* what a witness need not keep */
+};
+
+/* Committed entries behind one that our log holds, out of the log of who led `term`. */
+struct catch_up_feed {
+    uint64_t from, term;
+    uint64_t previous_index, previous_term; /* the entry before the first */
+    const struct journal_entry *entries;    /* at least one; borrowed until return */
+    uint32_t count;
 };
 
 struct catch_up_options {
@@ -66,6 +78,8 @@ struct catch_up_options {
     void (*facts)(void *context, struct catch_up_facts *out);
     /* Leader: consensus_caught_up(peer, index). */
     void (*caught_up)(void *context, uint64_t peer, uint64_t index);
+    /* consensus_feed(), and what that answers. */
+    enum status (*feed)(void *context, const struct catch_up_feed *feed);
     /* A copy is ready to take the place of what is in use; see catch_up_take(). From process(). */
     void (*ready)(void *context);
 };

@@ -2,12 +2,13 @@
  * The peer's half of catch-up on the loop: what comes in, what is asked for next, how it ends.
  * Where it begins is catch_up_open.c.
  *
- * Two parts are built, the store and the journal. `part` says which one, and with it how to go on
- * after a cut: half a store belongs to the session that it was read from (CATCH_UP_RESUME); a
- * journal can be continued by anybody who has our last entry with the same chain head
- * (CATCH_UP_FROM), so a new leader takes over without anything being thrown away. A store and a
- * journal of different servers fit, too: both are committed history, and the chain says that it is
- * the same one.
+ * Entries that follow our own are catch_up_feed.c's. Where they cannot, files are made in two
+ * parts, a store, and a journal that need not hold more than what it begins with. `part` says which
+ * one, and with it how to go on after a cut: half a store belongs to the session that it was read
+ * from (CATCH_UP_RESUME); a journal can be continued by anybody who has our last entry with the
+ * same chain head (CATCH_UP_FROM), so a new leader takes over without anything being thrown away. A
+ * store and a journal of different servers fit, too: both are committed history, and the chain says
+ * that it is the same one.
  *
  * At most FETCH_WINDOW pieces are on their way or being written; each is asked for when one before
  * it is on disk. Every wait has its end: without headway for CATCH_UP_SILENCE_NS, not counting our
@@ -29,7 +30,6 @@ void fetch_init(struct catch_up *c)
 {
     c->fetch.control = (struct catch_up_task){.run = fetch_run_control, .done = control_done};
     c->fetch.owner = c;
-    c->fetch.hold_index = UINT64_MAX;
     for (uint32_t i = 0; i < FETCH_WINDOW; i++) {
         c->fetch.pieces[i].task =
             (struct catch_up_task){.run = fetch_run_piece, .done = piece_done};
@@ -41,13 +41,17 @@ static void free_pieces(struct fetch *fetch)
 {
     for (uint32_t i = 0; i < FETCH_WINDOW; i++) {
         free(fetch->pieces[i].bytes);
+        free(fetch->pieces[i].entries);
         fetch->pieces[i].bytes = NULL;
+        fetch->pieces[i].entries = NULL;
+        fetch->pieces[i].used = false;
     }
+    hash_stream_destroy(fetch->hash);
+    fetch->hash = NULL;
 }
 
 void fetch_deinit(struct catch_up *c)
 {
-    fetch_close_files(&c->fetch);
     if (c->fetch.phase != FETCH_IDLE)
         catch_up_build_close(&c->fetch.build); /* what is left is removed at the next start */
     free_pieces(&c->fetch);
@@ -61,6 +65,14 @@ static uint32_t pieces_used(const struct fetch *fetch)
     for (uint32_t i = 0; i < FETCH_WINDOW; i++)
         used += fetch->pieces[i].used;
     return used;
+}
+
+static bool pieces_are_checked(const struct fetch *fetch)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < FETCH_WINDOW; i++)
+        any = any || fetch->pieces[i].task.queued;
+    return any;
 }
 
 bool fetch_disk_works(const struct fetch *fetch)
@@ -87,7 +99,7 @@ void fetch_send_done(struct catch_up *c, uint64_t to, uint64_t term, uint64_t in
     (void)catch_up_send(c, to, TRANSPORT_CALLS, message, size); /* the offer is repeated */
 }
 
-static void send_close(struct catch_up *c, enum status status)
+void fetch_send_close(struct catch_up *c, enum status status)
 {
     const struct catch_up_close close = {.session = c->fetch.session, .status = (uint32_t)status};
     uint8_t message[CATCH_UP_MESSAGE_SIZE];
@@ -100,7 +112,7 @@ static void send_close(struct catch_up *c, enum status status)
 
 /* ---- ends ---- */
 
-static void begin_discard(struct catch_up *c)
+void fetch_begin_discard(struct catch_up *c)
 {
     struct fetch *fetch = &c->fetch;
     fetch->phase = FETCH_DISCARDING;
@@ -113,9 +125,9 @@ void fetch_fail(struct catch_up *c, enum status status, const char *text)
 {
     struct fetch *fetch = &c->fetch;
     catch_up_event(c, "catch_up_failed", text, fetch->server, status);
-    send_close(c, status);
+    fetch_send_close(c, status);
     fetch_send_done(c, fetch->server, fetch->offer_term, 0);
-    begin_discard(c);
+    fetch_begin_discard(c);
 }
 
 static void discarded(struct catch_up *c)
@@ -124,7 +136,6 @@ static void discarded(struct catch_up *c)
     free_pieces(fetch);
     fetch->phase = FETCH_IDLE;
     fetch->part = FETCH_PART_NONE;
-    fetch->hold_index = UINT64_MAX;
 }
 
 /* The rule about what our journal holds beyond the copy. */
@@ -144,12 +155,12 @@ bool fetch_may_replace(const struct catch_up *c)
 static void finished(struct catch_up *c)
 {
     struct fetch *fetch = &c->fetch;
-    send_close(c, STATUS_OK);
+    fetch_send_close(c, STATUS_OK);
     if (!fetch_may_replace(c)) {
         catch_up_event(c, "catch_up_done", "the journal in use holds more than the copy: it stays",
                        fetch->index, (catch_up_now_ns(c) - fetch->started_ns) / CATCH_UP_NS_PER_MS);
         fetch_send_done(c, fetch->server, fetch->offer_term, fetch->index);
-        begin_discard(c);
+        fetch_begin_discard(c);
         return;
     }
     fetch->phase = FETCH_READY;
@@ -189,35 +200,25 @@ static bool is_full(const struct fetch *fetch)
            fetch->ahead_bytes >= fetch->owner->options.ahead_bytes_max;
 }
 
-/* The journal has all that is needed, or enough for one time. */
-static bool is_complete(const struct fetch *fetch)
+/* The new journal can take its place. It need not hold more than what it begins behind: what
+ * follows is taken when it counts, without being read once more. (Behind nothing the same would
+ * begin again.) */
+static bool is_complete(const struct catch_up *c)
 {
-    return fetch->phase == FETCH_JOURNAL && pieces_used(fetch) == 0 &&
-           (is_full(fetch) || (fetch->at_end && fetch->index >= fetch->needed_index));
-}
-
-/* Our state is not where it gets to by itself: what it has still to apply would have to be loaded
- * once more, with what is new. (A new store takes its place as it is; a witness has none.) */
-static bool still_applies(struct catch_up *c)
-{
-    struct fetch *fetch = &c->fetch;
-    struct catch_up_facts facts;
-    if (c->options.store == NULL || fetch->try == FETCH_TRY_WHOLE)
+    const struct fetch *fetch = &c->fetch;
+    if (fetch->phase != FETCH_JOURNAL || pieces_used(fetch) > 0)
         return false;
-    c->options.facts(c->options.context, &facts);
-    if (facts.applied_index > fetch->applied_index)
-        fetch_headway(c);
-    fetch->applied_index = facts.applied_index;
-    return facts.applied_index < fetch->reach_index;
+    return (fetch->anchor.index > 0 && fetch_may_replace(c)) || is_full(fetch) ||
+           (fetch->at_end && fetch->index >= fetch->needed_index);
 }
 
 /* As many pieces as the window allows. */
-static void ask(struct catch_up *c)
+void fetch_ask(struct catch_up *c)
 {
     struct fetch *fetch = &c->fetch;
     if (is_full(fetch))
         return;
-    const uint32_t window = fetch->phase == FETCH_JOURNAL && fetch->at_end ? 1 : FETCH_WINDOW;
+    const uint32_t window = fetch->phase != FETCH_STORE && fetch->at_end ? 1 : FETCH_WINDOW;
     while (fetch->connected && fetch->asked + pieces_used(fetch) < window) {
         enum status status;
         if (fetch->phase == FETCH_STORE) {
@@ -252,15 +253,18 @@ void fetch_receive_data(struct catch_up *c, uint64_t from, const struct catch_up
                         const uint8_t *bytes)
 {
     struct fetch *fetch = &c->fetch;
+    const bool in_hand =
+        fetch->phase == FETCH_STORE || fetch->phase == FETCH_JOURNAL || fetch->phase == FETCH_FEED;
     const bool expected = (fetch->phase == FETCH_STORE && data->what == CATCH_UP_STORE) ||
-                          (fetch->phase == FETCH_JOURNAL && data->what == CATCH_UP_JOURNAL);
-    if (!expected || from != fetch->server || !fetch->connected ||
+                          (fetch->phase != FETCH_STORE && data->what == CATCH_UP_JOURNAL);
+    if (!in_hand || !expected || from != fetch->server || !fetch->connected ||
         data->session != fetch->session || fetch->asked == 0 || c->stopping)
         return; /* of a session or a part that is over */
     struct fetch_piece *piece = free_piece(fetch);
     invariant(piece != NULL); /* the window: asked + used is at most FETCH_WINDOW */
     fetch->asked--;
     piece->used = true;
+    piece->feeds = fetch->phase == FETCH_FEED;
     piece->data = *data;
     memcpy(piece->bytes, bytes, data->size);
     catch_up_job_add(&c->job, &piece->task);
@@ -276,7 +280,7 @@ void fetch_receive_close(struct catch_up *c, uint64_t from, const struct catch_u
         fetch->connected = false;
         fetch_fail(c, (enum status)close->status, "the leader ended it");
         return;
-    case FETCH_LOCAL:
+    case FETCH_FEED:
     case FETCH_VERIFYING:
     case FETCH_JOURNAL:
         fetch->connected = false; /* asked for anew, behind what we have */
@@ -310,12 +314,14 @@ void fetch_go_on(struct catch_up *c)
     if (fetch->phase == FETCH_STORE && fetch->bytes_done == fetch->bytes_total) {
         fetch->phase = FETCH_VERIFYING;
         fetch_add_control(c, FETCH_WORK_STORE_END);
-    } else if (is_complete(fetch) && !still_applies(c)) {
+    } else if (is_complete(c)) {
         fetch->phase = FETCH_ENDING;
         fetch_add_control(c, FETCH_WORK_END);
+    } else if (fetch->phase == FETCH_FEED) {
+        feed_go_on(c);
     } else if (fetch->phase == FETCH_STORE || fetch->phase == FETCH_JOURNAL) {
         if (fetch->connected)
-            ask(c);
+            fetch_ask(c);
         else if (pieces_used(fetch) == 0)
             fetch_reopen(c);
     }
@@ -328,6 +334,10 @@ static void piece_done(struct catch_up_task *task)
     struct fetch *fetch = &c->fetch;
     const struct catch_up_data *data = &piece->data;
     piece->used = false;
+    if (fetch->phase == FETCH_FEED) {
+        feed_piece_done(c, piece);
+        return;
+    }
     if (fetch->phase != FETCH_STORE && fetch->phase != FETCH_JOURNAL)
         return; /* failed meanwhile */
     if (piece->status != STATUS_OK) {
@@ -366,24 +376,6 @@ void fetch_begin_journal(struct catch_up *c)
     fetch_add_control(c, FETCH_WORK_JOURNAL_BEGIN);
 }
 
-/* A part of our own journal was copied, or its copy was begun. */
-static void local_done(struct catch_up *c)
-{
-    struct fetch *fetch = &c->fetch;
-    if (fetch->local_index < fetch->own_index) {
-        fetch_add_control(c, FETCH_WORK_LOCAL);
-        return;
-    }
-    fetch_close_files(fetch);
-    fetch->phase = FETCH_JOURNAL;
-    fetch->part = FETCH_PART_JOURNAL;
-    fetch->index = fetch->own_index;
-    fetch->term = fetch->own_term;
-    memcpy(fetch->check, fetch->own_head, sizeof fetch->check);
-    fetch->hold_index = UINT64_MAX;
-    fetch_go_on(c);
-}
-
 static void control_done(struct catch_up_task *task)
 {
     struct fetch *fetch = (struct fetch *)(void *)task; /* first member */
@@ -392,7 +384,7 @@ static void control_done(struct catch_up_task *task)
         if (fetch->work == FETCH_WORK_DISCARD)
             discarded(c);
         else
-            begin_discard(c);
+            fetch_begin_discard(c);
         return;
     }
     fetch_headway(c);
@@ -407,10 +399,6 @@ static void control_done(struct catch_up_task *task)
         return;
     case FETCH_WORK_STORE_END:
         fetch_begin_journal(c);
-        return;
-    case FETCH_WORK_LOCAL_BEGIN:
-    case FETCH_WORK_LOCAL:
-        local_done(c);
         return;
     case FETCH_WORK_END:
         finished(c);
@@ -438,8 +426,11 @@ void fetch_link(struct catch_up *c, uint64_t peer, bool up)
 
 /* ---- time ---- */
 
+/* Or, in FEED, for room: what is taken then is not our disk's work either. */
 static bool waits_for_server(const struct fetch *fetch)
 {
+    if (fetch->phase == FETCH_FEED)
+        return !pieces_are_checked(fetch);
     return (fetch->phase == FETCH_OPENING || fetch->phase == FETCH_STORE ||
             fetch->phase == FETCH_JOURNAL) &&
            !fetch_disk_works(fetch);
@@ -479,8 +470,10 @@ uint64_t fetch_next_ns(const struct catch_up *c)
         next = sooner(next, fetch->retry_ns);
     if (fetch->connected)
         next = sooner(next, fetch->alive_ns);
-    if (fetch->phase == FETCH_JOURNAL && fetch->connected && fetch->asked == 0 &&
-        !fetch_disk_works(fetch))
+    if (fetch->phase == FETCH_FEED && fetch->feed_count > 0)
+        next = sooner(next, fetch->retry_ns);
+    if ((fetch->phase == FETCH_JOURNAL || fetch->phase == FETCH_FEED) && fetch->connected &&
+        fetch->asked == 0 && !fetch_disk_works(fetch))
         next = sooner(next, is_full(fetch)  ? catch_up_now_ns(c) + FETCH_POLL_NS
                             : fetch->at_end ? fetch->poll_ns
                                             : fetch->retry_ns);

@@ -7,6 +7,8 @@
 #include "replication/catch_up/catch_up_job.h"
 #include "replication/catch_up/catch_up_message.h"
 
+#include "storage/hash.h"
+
 #define CATCH_UP_NS_PER_MS 1000000ull
 /* Without a word for so long, a session or a copy ends. */
 #define CATCH_UP_SILENCE_NS (30000 * CATCH_UP_NS_PER_MS)
@@ -78,7 +80,7 @@ struct serve_session {
 
 /* ---- the side that copies ---- */
 
-/* ... and so much of them at a time. */
+/* A new journal that is filled before it counts has so much of it. */
 #define FETCH_AHEAD_BYTES_MAX (512ull << 20)
 #define FETCH_WINDOW          4
 #define FETCH_RETRY_NS        (500 * CATCH_UP_NS_PER_MS)  /* OPEN again when refused as busy */
@@ -89,15 +91,15 @@ struct serve_session {
 #define FETCH_GIVE_UP_NS      (3000 * CATCH_UP_NS_PER_MS) /* half a store, and its server is away */
 
 /*
- *                             ┌──► LOCAL ─────────────────┐
- *   IDLE ──OFFER──► OPENING ──┼──► STORE ──► VERIFYING ──►├──► JOURNAL ──► ENDING ──► READY ──►
- * TAKEN ▲      └───────────────────────────┘       │ └──────────── connection cut ──────────────┤
- *                                      any failure ──► DISCARDING ──► IDLE
+ *                    ┌──► FEED ──all, a cut, another leader──► DISCARDING ──► IDLE
+ *   IDLE ──OFFER──► OPENING ──► STORE ──► VERIFYING ──► JOURNAL ──► ENDING ──► READY ──► TAKEN
+ *                    ▲└──────── connection cut ────────────┘
+ *          any failure ──► DISCARDING ──► IDLE
  */
 enum fetch_phase {
     FETCH_IDLE,
     FETCH_OPENING,
-    FETCH_LOCAL, /* entries of our own journal go into the new one */
+    FETCH_FEED, /* entries go into the log in use */
     FETCH_STORE,
     FETCH_VERIFYING,
     FETCH_JOURNAL,
@@ -111,8 +113,6 @@ enum fetch_work {
     FETCH_WORK_STORE_BEGIN,
     FETCH_WORK_STORE_END,
     FETCH_WORK_JOURNAL_BEGIN,
-    FETCH_WORK_LOCAL_BEGIN,
-    FETCH_WORK_LOCAL,
     FETCH_WORK_END,
     FETCH_WORK_DISCARD,
 };
@@ -128,11 +128,20 @@ struct fetch_piece {
     struct catch_up_task task; /* first */
     struct catch_up *owner;
     bool used;
+    bool feeds; /* it came in FEED */
     struct catch_up_data data;
     uint8_t *bytes; /* CATCH_UP_DATA_MAX, 8-aligned */
     enum status status;
     uint64_t last_index, last_term;
     uint8_t check[CATCH_UP_CHECK_SIZE]; /* after it: the store's chain, or the journal's */
+    struct journal_entry *entries;      /* CATCH_UP_ENTRIES_MAX; FEED: what `bytes` hold */
+    uint32_t entry_count;
+};
+
+/* The last of the entries that a FEED has checked, in order. */
+struct feed_tail {
+    uint64_t index, term;
+    uint8_t head[JOURNAL_HASH_SIZE];
 };
 
 struct fetch {
@@ -148,16 +157,15 @@ struct fetch {
     enum fetch_try try;
     uint64_t own_index, own_term; /* the entry of our journal that was asked about */
     uint8_t own_head[JOURNAL_HASH_SIZE];
-    uint64_t hold_index;  /* of our own journal, while it is read */
     uint64_t reach_index; /* known to be committed: our own state gets there with nobody's help */
     uint64_t asked_offset;
     uint32_t asked; /* pieces on their way */
     uint64_t needed_index;
     bool at_end;
     uint64_t bytes_done, bytes_total;
-    uint64_t ahead_bytes;   /* of entries that came from servers */
-    uint64_t applied_index; /* by this node, when it was last looked at */
-    uint64_t index, term;   /* the new journal's last */
+    uint64_t ahead_bytes; /* of entries that came from servers */
+    uint64_t index, term; /* the new journal's last; FEED: the last one taken */
+    uint32_t feed_order[FETCH_WINDOW], feed_first, feed_count; /* pieces that wait to be taken */
     uint8_t check[CATCH_UP_CHECK_SIZE];
     uint64_t started_ns, progress_ns, retry_ns, poll_ns, alive_ns, told_ns, lost_ns;
     struct catch_up_install install;
@@ -165,8 +173,9 @@ struct fetch {
     /* the job's while a task is queued */
     enum fetch_work work;
     enum status status;
-    struct journal_reader *own_reader;
-    uint64_t local_index;
+    struct feed_tail tail;
+    struct hash_stream *hash;
+    const char *feed_text; /* static: what is wrong with a piece */
     struct journal_anchor anchor;
     uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
     struct catch_up_build build;
@@ -229,6 +238,9 @@ void fetch_send_done(struct catch_up *c, uint64_t to, uint64_t term, uint64_t in
 void fetch_fail(struct catch_up *c, enum status status, const char *text);
 /* The next step, with nothing of ours in the job but pieces. */
 void fetch_go_on(struct catch_up *c);
+void fetch_ask(struct catch_up *c);
+void fetch_begin_discard(struct catch_up *c);
+void fetch_send_close(struct catch_up *c, enum status status);
 /* From here on a cut is mended by going on behind the journal's last entry. */
 void fetch_begin_journal(struct catch_up *c);
 void fetch_init(struct catch_up *c);
@@ -250,6 +262,12 @@ bool fetch_may_replace(const struct catch_up *c);
 /* catch_up_fetch_job.c: job. */
 void fetch_run_control(struct catch_up_task *task);
 void fetch_run_piece(struct catch_up_task *task);
-void fetch_close_files(struct fetch *fetch);
+/* catch_up_feed.c: the phase FEED. */
+enum status feed_check_piece(struct fetch_piece *piece); /* job */
+void feed_begin(struct catch_up *c);
+void feed_piece_done(struct catch_up *c, struct fetch_piece *piece);
+/* Ends it without a failure. */
+void feed_end(struct catch_up *c, const char *why);
+void feed_go_on(struct catch_up *c);
 
 #endif

@@ -249,7 +249,7 @@ size_t catch_up_data_encode(const struct catch_up_data *data, uint8_t *out)
     put_u64(&w, data->needed_index);
     put_u32(&w, data->at_end);
     put_u32(&w, 0);
-    put_u64(&w, 0);
+    put_u64(&w, data->leader_term);
     invariant_values(w.size == CATCH_UP_DATA_HEAD_SIZE, w.size, CATCH_UP_DATA_HEAD_SIZE);
     invariant_values(data->size <= CATCH_UP_DATA_MAX, data->size, data->session);
     memset(out + w.size + data->size, 0, padding(data->size));
@@ -269,9 +269,9 @@ bool catch_up_data_decode(const uint8_t *bytes, size_t size, struct catch_up_dat
     out->commit_index = get_u64(&r);
     out->needed_index = get_u64(&r);
     out->at_end = get_u32(&r);
-    uint32_t reserved_0 = get_u32(&r);
-    uint64_t reserved_1 = get_u64(&r);
-    if (!r.good || reserved_0 != 0 || reserved_1 != 0 || out->at_end > 1 ||
+    uint32_t reserved = get_u32(&r);
+    out->leader_term = get_u64(&r);
+    if (!r.good || reserved != 0 || out->at_end > 1 ||
         (out->what != CATCH_UP_STORE && out->what != CATCH_UP_JOURNAL) ||
         out->size > CATCH_UP_DATA_MAX || r.size - r.at != out->size + padding(out->size))
         return false;

@@ -84,6 +84,8 @@ struct catch_up_data {
     uint64_t commit_index; /* the server's, now */
     uint64_t needed_index; /* behind this entry its log in memory goes on */
     uint32_t at_end;       /* there was nothing more when this was read */
+    uint64_t leader_term;  /* the server leads in this term, and has it all in its log; 0: it does
+                              not lead */
 };
 
 struct catch_up_close {

@@ -3,13 +3,13 @@
  *
  * The cheapest first. If our journal holds the entry that the leader's log in memory begins behind,
  * there is nothing to do but to say so. Otherwise our own files are of use as far as they are a
- * part of the server's history, which the chain head of one entry proves for all before it: the new
- * journal begins where our store stands (a witness's where its journal does), takes our own entries
- * up to that one, and only what follows comes from the server. We ask about our last entry; if it
- * is not committed there, or the server's journal does not reach back to it, about the last one
- * that we know to be committed. Only when the server cannot go on from there, either, it is all of
- * it: store and journal. That is how a node that was away for a minute copies a minute, and how a
- * witness, who has no store, can bring a data node up to date.
+ * part of the server's history, which the chain head of one entry proves for all before it: what
+ * follows that one is read to us, and goes into the log that we have (catch_up_feed.c). We ask
+ * about our last entry; if it is not committed there, or the server's journal does not reach back
+ * to it, about the last one that we know to be committed. Only when the server cannot go on from
+ * there, either, it is all of it: a store, and a new journal behind it. That is how a node that was
+ * away for a minute is read a minute, and how a witness, who has no store, can bring a data node up
+ * to date.
  *
  * An offer counts only from the leader that consensus follows, in its term. Any member could name a
  * high term, and have us replace our files by what it says is committed; a leader that we do not
@@ -54,7 +54,6 @@ static bool choose_entry(struct catch_up *c)
     if (index < base)
         index = base;
     fetch->own_index = index;
-    fetch->hold_index = base;
     fetch->reach_index =
         facts.commit_index < position.synced_index ? facts.commit_index : position.synced_index;
     if (fetch->reach_index < base)
@@ -84,7 +83,6 @@ static void fill_open(struct catch_up *c, struct catch_up_open *open)
         memcpy(open->check, fetch->own_head, sizeof open->check);
     } else {
         fetch->try = FETCH_TRY_WHOLE;
-        fetch->hold_index = UINT64_MAX;
         open->want = CATCH_UP_WHOLE;
     }
 }
@@ -143,12 +141,17 @@ static bool has_entry(const struct catch_up *c, const struct catch_up_offer *off
 static bool take_memory(struct fetch *fetch)
 {
     for (uint32_t i = 0; i < FETCH_WINDOW; i++) {
-        free(fetch->pieces[i].bytes);
-        fetch->pieces[i].bytes = aligned_alloc(64, CATCH_UP_DATA_MAX);
-        if (fetch->pieces[i].bytes == NULL)
+        struct fetch_piece *piece = &fetch->pieces[i];
+        if (piece->bytes == NULL)
+            piece->bytes = aligned_alloc(64, CATCH_UP_DATA_MAX);
+        if (piece->entries == NULL)
+            piece->entries = calloc(CATCH_UP_ENTRIES_MAX, sizeof *piece->entries);
+        if (piece->bytes == NULL || piece->entries == NULL)
             return false; /* what was taken goes with the next try, or at the end */
     }
-    return true;
+    if (fetch->hash == NULL)
+        fetch->hash = hash_stream_create();
+    return fetch->hash != NULL;
 }
 
 static void begin(struct catch_up *c, uint64_t from, const struct catch_up_offer *offer)
@@ -218,6 +221,11 @@ void fetch_receive_offer(struct catch_up *c, uint64_t from, const struct catch_u
         else
             begin(c, from, offer);
         return;
+    case FETCH_FEED:
+        fetch->offer_term = offer->term;
+        if (from != fetch->server)
+            feed_end(c, "another one leads: it goes on with its next offer");
+        return;
     default:
         fetch->offer_term = offer->term;
         if (fetch->needed_index < offer->log_index)
@@ -248,19 +256,10 @@ static void keep_anchor(struct fetch *fetch, uint64_t index, uint64_t term, cons
 /* The server goes on behind an entry of ours. */
 static void opened_from(struct catch_up *c, const struct catch_up_opened *opened)
 {
-    struct fetch *fetch = &c->fetch;
-    struct checkpoint_meta meta;
-    const uint64_t base = own_base(c, &meta);
-    if (opened->index != fetch->own_index || base > fetch->own_index) {
-        fetch_reopen(c); /* our store got further since we asked */
-        return;
-    }
-    /* A witness's anchor is read from its journal, by the job. */
-    keep_anchor(fetch, meta.index, meta.term, meta.head, meta.configuration,
-                meta.configuration_size);
-    fetch->hold_index = base;
-    fetch->phase = FETCH_LOCAL;
-    fetch_add_control(c, FETCH_WORK_LOCAL_BEGIN);
+    if (opened->index != c->fetch.own_index)
+        fetch_reopen(c); /* an answer to an earlier question */
+    else
+        feed_begin(c);
 }
 
 static void opened_whole(struct catch_up *c, const struct catch_up_opened *opened)

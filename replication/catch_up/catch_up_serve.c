@@ -177,10 +177,15 @@ static uint64_t choose_hold(struct catch_up *c, const struct catch_up_open *open
 
 /* A data node has to apply what it lacks: with more of it than there is in our store, it is better
  * served with a copy of that, and one without any state sooner. open->offset is the index that it
- * gets to by itself. */
-static bool is_too_far(const struct catch_up *c, const struct catch_up_open *open, uint64_t last)
+ * gets to by itself. But one that has just got a copy goes on behind it, however much was written
+ * meanwhile: the next copy would end no better. */
+static bool is_too_far(struct catch_up *c, uint64_t from, const struct catch_up_open *open,
+                       uint64_t last)
 {
     if (open->want != CATCH_UP_FROM || open->kind != MEMBER_DATA || c->options.store == NULL)
+        return false;
+    const struct serve_session *before = find_peer(c, from);
+    if (before != NULL && before->phase == SERVE_LINGERING && before->hold_index <= open->index)
         return false;
     struct checkpoint_stats stats;
     checkpoint_stats(c->options.store, &stats);
@@ -207,7 +212,7 @@ static void begin_session(struct serve_session *session, uint64_t from,
         refuse(c, from, STATUS_BUSY); /* soon */
         return;
     }
-    if (is_too_far(c, open,
+    if (is_too_far(c, from, open,
                    facts.commit_index < position.synced_index ? facts.commit_index
                                                               : position.synced_index)) {
         refuse(c, from, STATUS_NOT_FOUND);
@@ -416,6 +421,9 @@ static void piece_read(struct serve_session *session)
         session->bytes_done = session->position;
     else
         session->index = session->read_index;
+    struct catch_up_facts facts;
+    c->options.facts(c->options.context, &facts);
+    session->data.leader_term = facts.leads ? facts.term : 0;
     session->unsent = catch_up_data_encode(&session->data, session->message);
     if (session->resume_asked)
         session->unsent = 0; /* asked for on a connection that is gone */

@@ -161,6 +161,15 @@ struct consensus_change {
     } kind;
     struct member member;
 };
+/* Committed entries which the leader read out of its files for us: see consensus_feed(). */
+struct consensus_feed {
+    uint64_t from; /* it said that it led `term` when it read them */
+    uint64_t term;
+    uint64_t previous_index, previous_term; /* the entry before the first */
+    const struct journal_entry *entries;    /* at least one; borrowed until return */
+    uint32_t count;
+};
+
 /* STATUS_OK: committed. STATUS_UNKNOWN_OUTCOME: leadership lost; look at the members. */
 typedef void (*consensus_change_cb)(void *context, enum status status);
 
@@ -174,6 +183,7 @@ struct consensus_operations {
     void (*receive)(struct consensus *, uint64_t from, const void *bytes, size_t size);
     void (*linked)(struct consensus *, uint64_t peer, bool up);
     void (*caught_up)(struct consensus *, uint64_t peer, uint64_t index);
+    enum status (*feed)(struct consensus *, const struct consensus_feed *feed);
     void (*process)(struct consensus *);
     uint64_t (*next_ns)(const struct consensus *);
     enum status (*change)(struct consensus *, const struct consensus_change *, consensus_change_cb,
@@ -253,6 +263,15 @@ static inline void consensus_linked(struct consensus *c, uint64_t peer, bool up)
 static inline void consensus_caught_up(struct consensus *c, uint64_t peer, uint64_t index)
 {
     c->operations->caught_up(c, peer, index);
+}
+/* Follower: takes them as if the leader had sent them itself (consensus_feed.c). STATUS_OK: they
+ * are in the log, and go on to the journal and the ledger as all entries do. STATUS_BUSY: no room
+ * at this moment, STATUS_NO_MEMORY: try again. STATUS_NOT_READY: `from` does not lead `term` any
+ * more, or is not followed. STATUS_NOT_FOUND: our log does not hold the entry before the first.
+ * STATUS_CORRUPT: they are no entries of that leader. Any other is fail-stop. */
+static inline enum status consensus_feed(struct consensus *c, const struct consensus_feed *feed)
+{
+    return c->operations->feed(c, feed);
 }
 /* Runs finished journal appends and timers; calls the sink and confirmations. Bounded work. */
 static inline void consensus_process(struct consensus *c)

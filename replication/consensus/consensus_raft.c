@@ -342,6 +342,11 @@ static void raft_caught_up(struct consensus *consensus, uint64_t peer, uint64_t 
     consensus_members_caught_up(raft_of(consensus), peer, index);
 }
 
+static enum status raft_feed(struct consensus *consensus, const struct consensus_feed *feed)
+{
+    return consensus_feed_receive(raft_of(consensus), feed);
+}
+
 static enum status raft_change_members(struct consensus *consensus,
                                        const struct consensus_change *change,
                                        consensus_change_cb cb, void *context)
@@ -479,6 +484,7 @@ static const struct consensus_operations raft_operations = {
     .receive = receive,
     .linked = raft_linked,
     .caught_up = raft_caught_up,
+    .feed = raft_feed,
     .process = raft_process,
     .next_ns = raft_next_ns,
     .change = raft_change_members,

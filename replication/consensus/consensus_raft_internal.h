@@ -332,6 +332,9 @@ bool raft_io_log_can_shrink(const struct consensus_raft *c);
 void consensus_raft_receive(struct consensus_raft *c, uint64_t from, const void *bytes,
                             size_t size);
 
+/* ---- consensus_feed.c: as in consensus.h ---- */
+enum status consensus_feed_receive(struct consensus_raft *c, const struct consensus_feed *feed);
+
 /* ---- consensus_read.c ---- */
 void consensus_reads_confirm(struct consensus_raft *c, struct consensus_confirmation *confirmation);
 void consensus_reads_probe(struct consensus_raft *c, uint64_t from,

@@ -12,6 +12,7 @@
 /* One that is being brought up to date by copies (catch_up.h). */
 struct node_peer_catch_up {
     bool active;
+    const char *phase;                /* static: catch_up.h, struct catch_up_progress */
     uint64_t bytes_done, bytes_total; /* total 0: not known yet */
     uint64_t index;                   /* its journal is there */
 };
@@ -22,6 +23,13 @@ struct node_cluster {
     struct consensus_peer peers[MEMBERS_MAX];        /* ourselves included */
     struct node_peer_catch_up catch_up[MEMBERS_MAX]; /* same order: what we serve that peer */
     struct node_peer_catch_up own_catch_up;
+    /* Leader: less is admitted, because a member that catches up does not come nearer (pacing.h).
+     */
+    struct node_pacing {
+        bool limited;
+        uint64_t limit, floor, usual; /* bytes of entries per second; 0 when not limited, but usual:
+                                         what goes through when nobody catches up */
+    } pacing;
     /* Digest of the state at the newest multiple of DIGEST_INTERVAL that was applied here; 0: none
      * since the start. */
     uint64_t digest_index;

@@ -3,6 +3,7 @@
 #define TALLY_REPLICATION_NODE_INTERNAL_H
 
 #include "replication/catch_up/catch_up.h"
+#include "replication/catch_up/pacing.h"
 #include "replication/consensus/consensus.h"
 #include "replication/directory.h"
 #include "replication/node/certificate.h"
@@ -72,6 +73,7 @@ struct node {
     struct consensus *consensus;
     struct catch_up *catch_up; /* NULL: a cluster without peers */
     struct proposer proposer;
+    struct pacing pacing;
     struct forward forward;
     struct fsm fsm;
     struct digests digests;
@@ -205,6 +207,8 @@ void node_site_receive(struct node *node, uint64_t from, uint16_t type, const vo
                        size_t size);
 /* Part of a turn: who leads, what that means for requests, whether serving begins. */
 void node_process_role(struct node *node);
+/* Part of a turn, before proposals: how much may be proposed in it. */
+void node_pace(struct node *node);
 /* Last part of a turn. */
 void node_process_drain(struct node *node);
 

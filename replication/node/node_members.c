@@ -57,6 +57,7 @@ static struct node_peer_catch_up copy_progress(const struct catch_up_progress *p
 {
     return (struct node_peer_catch_up){
         .active = progress->active,
+        .phase = progress->phase,
         .bytes_done = progress->bytes_done,
         .bytes_total = progress->bytes_total,
         .index = progress->index,
@@ -65,8 +66,15 @@ static struct node_peer_catch_up copy_progress(const struct catch_up_progress *p
 
 static void fill_catch_up(const struct node *node, struct node_cluster *out)
 {
+    out->own_catch_up.phase = "waiting";
     if (node->catch_up == NULL)
         return;
+    out->pacing.limited = node->pacing.limited;
+    out->pacing.usual = node->pacing.usual;
+    if (node->pacing.limited) {
+        out->pacing.limit = node->pacing.limit;
+        out->pacing.floor = pacing_floor(&node->pacing);
+    }
     struct catch_up_progress progress;
     catch_up_own(node->catch_up, &progress);
     out->own_catch_up = copy_progress(&progress);

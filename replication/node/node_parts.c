@@ -213,7 +213,6 @@ static void catch_up_ask(void *context, struct catch_up_facts *out)
         .leader_id = consensus.leader_id,
         .leads = consensus.leads,
         .commit_index = consensus.commit_index,
-        .applied_index = consensus.consumed_index,
         .log_first_index = consensus.log_first_index,
         .watermark_index = consensus.watermark_index,
     };
@@ -223,6 +222,20 @@ static void catch_up_reached(void *context, uint64_t peer, uint64_t index)
 {
     struct node *node = context;
     consensus_caught_up(node->consensus, peer, index);
+}
+
+static enum status catch_up_take_entries(void *context, const struct catch_up_feed *feed)
+{
+    struct node *node = context;
+    const struct consensus_feed entries = {
+        .from = feed->from,
+        .term = feed->term,
+        .previous_index = feed->previous_index,
+        .previous_term = feed->previous_term,
+        .entries = feed->entries,
+        .count = feed->count,
+    };
+    return consensus_feed(node->consensus, &entries);
 }
 
 static void catch_up_ready(void *context)
@@ -253,6 +266,7 @@ static enum status make_catch_up(struct node *node, struct node_error *error)
         .wake_loop = catch_up_wake_loop,
         .facts = catch_up_ask,
         .caught_up = catch_up_reached,
+        .feed = catch_up_take_entries,
         .ready = catch_up_ready,
     };
     memcpy(options.cluster_id, node->identity.cluster_id, sizeof options.cluster_id);

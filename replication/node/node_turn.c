@@ -138,10 +138,13 @@ static void process_writes(struct node *node)
     forward_process(&node->forward);
     bool reachable = leads || forward_reaches_leader(&node->forward);
     proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
+    node_pace(node);
+    const uint64_t proposed = node->proposer.proposed_bytes_total;
     bool held = !leads || node_is_stuck(node) || site_operation_holds(&node->site_operation);
     if (!held)
         digests_propose(&node->digests, node->consensus);
     proposer_process(&node->proposer, held);
+    pacing_spend(&node->pacing, node->proposer.proposed_bytes_total - proposed);
 }
 
 /* The leader tells the others what every site lacks. */
@@ -250,8 +253,9 @@ static bool has_work(const struct node *node)
         return true;
     const struct proposer *proposer = &node->proposer;
     if (node->may_propose && proposer->waiting_count > 0 && proposer->free_first != NULL &&
-        !proposer->room_wanted && !proposer->journal_refused && !node_is_stuck(node) &&
-        !proposer_is_holding(proposer) && !site_operation_holds(&node->site_operation))
+        !proposer->room_wanted && !proposer->journal_refused && proposer->budget_bytes > 0 &&
+        !node_is_stuck(node) && !proposer_is_holding(proposer) &&
+        !site_operation_holds(&node->site_operation))
         return true;
     return proposer->room_wanted && node->epochs.frozen == NULL &&
            !epochs_are_settled(&node->epochs);

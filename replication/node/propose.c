@@ -71,7 +71,8 @@ enum status proposer_init(struct proposer *proposer, const struct proposer_optio
     uint32_t count = options->in_flight_entries_max;
     invariant(count > 0);
     invariant(options->waiting_requests_max > 0);
-    *proposer = (struct proposer){.options = *options, .expiry_ns = UINT64_MAX};
+    *proposer =
+        (struct proposer){.options = *options, .expiry_ns = UINT64_MAX, .budget_bytes = UINT64_MAX};
     proposer->slots = calloc(count, sizeof *proposer->slots);
     proposer->pool = aligned_alloc(64, (size_t)count * ENTRY_SIZE_MAX);
     if (proposer->slots == NULL || proposer->pool == NULL) {
@@ -418,6 +419,11 @@ static void launch(struct proposer *proposer, struct entry_slot *slot)
     proposer->in_flight_events += slot->event_count;
     proposer->in_flight_requests += slot->request_count;
     proposer->in_flight_bytes += slot->proposal.size;
+    proposer->proposed_bytes_total += slot->proposal.size;
+    if (proposer->budget_bytes != UINT64_MAX)
+        proposer->budget_bytes -= slot->proposal.size < proposer->budget_bytes
+                                      ? slot->proposal.size
+                                      : proposer->budget_bytes;
     proposer->entries_total++;
     proposer->requests_total += slot->request_count;
 }
@@ -474,7 +480,8 @@ void proposer_process(struct proposer *proposer, bool held)
     proposer->journal_refused = false;
     if (held || proposer_is_holding(proposer))
         return;
-    while (proposer->waiting_first != NULL && proposer->free_first != NULL)
+    while (proposer->waiting_first != NULL && proposer->free_first != NULL &&
+           proposer->budget_bytes > 0)
         if (!propose_one(proposer))
             return;
 }

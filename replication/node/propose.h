@@ -74,6 +74,10 @@ struct proposer {
     bool room_wanted;     /* an entry waits for the memtable: close the epoch */
     bool journal_refused; /* the journal was busy at the last try: try again soon */
     uint64_t entries_total, requests_total;
+    uint64_t proposed_bytes_total;
+    /* What may be proposed at this moment: set by the owner before proposer_process(), which lets
+     * an entry through as long as it is not 0. UINT64_MAX: whatever there is. */
+    uint64_t budget_bytes;
 };
 
 /* STATUS_NO_MEMORY leaves nothing behind. */

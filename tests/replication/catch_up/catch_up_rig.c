@@ -321,8 +321,6 @@ static void get_facts(void *context, struct catch_up_facts *out)
 {
     const struct rig_side *side = context;
     *out = side->facts;
-    if (!side->applies_later)
-        out->applied_index = out->commit_index;
     if (side->facts.leads) {
         out->leader_id = side->id;
     } else if (side->rig->followed != NULL) {
@@ -338,6 +336,50 @@ static void note_caught_up(void *context, uint64_t peer, uint64_t index)
         side->gave_up[peer]++;
     else if (index > side->caught_up[peer])
         side->caught_up[peer] = index;
+}
+
+/* What consensus does with them: they follow what is there, and a tail of ours that differs goes.
+ */
+static enum status take_entries(void *context, const struct catch_up_feed *feed)
+{
+    struct rig_side *side = context;
+    const struct rig_side *leader = side->rig->followed;
+    struct journal_position position;
+    uint64_t term = 0;
+    if (side->facts.leads || leader == NULL || leader->id != feed->from ||
+        leader->facts.term != feed->term)
+        return STATUS_NOT_READY;
+    if (rig_draw(side->rig, 1000) < side->full_chance)
+        return STATUS_BUSY;
+    journal_position(side->journal, &position);
+    if (feed->previous_index > position.last_index)
+        return STATUS_NOT_FOUND;
+    cr_assert_eq(journal_term(side->journal, feed->previous_index, &term), STATUS_OK);
+    if (term != feed->previous_term)
+        return STATUS_NOT_FOUND;
+    uint32_t known = 0;
+    for (; known < feed->count && feed->entries[known].index <= position.last_index; known++) {
+        cr_assert_eq(journal_term(side->journal, feed->entries[known].index, &term), STATUS_OK);
+        if (term == feed->entries[known].term)
+            continue;
+        const enum status status =
+            journal_truncate_suffix(side->journal, feed->entries[known].index);
+        side->failed = status != STATUS_OK; /* fail-stop: the test broke the disk */
+        if (side->failed)
+            return status;
+        break;
+    }
+    for (uint32_t i = known; i < feed->count; i++) {
+        const enum status status = journal_fill_append(side->fill, &feed->entries[i], 1);
+        side->failed = status != STATUS_OK;
+        if (side->failed)
+            return status;
+    }
+    side->fed_entries += feed->count - known;
+    side->fed_last = feed->entries[feed->count - 1].index;
+    if (side->facts.commit_index < side->fed_last)
+        side->facts.commit_index = side->fed_last;
+    return STATUS_OK;
 }
 
 static void note_ready(void *context)
@@ -399,6 +441,7 @@ void rig_open(struct rig_side *side)
         .wake_loop = no_wake,
         .facts = get_facts,
         .caught_up = note_caught_up,
+        .feed = take_entries,
         .ready = note_ready,
     };
     memcpy(catch_up.cluster_id, CLUSTER, 16);
@@ -596,6 +639,25 @@ bool rig_until_ready(struct rig *rig, struct rig_side *leader, struct rig_side *
         rig_round(rig);
     }
     return side->ready;
+}
+
+bool rig_until_fed(struct rig *rig, struct rig_side *leader, struct rig_side *side, uint32_t rounds)
+{
+    const uint64_t *told = &leader->caught_up[side->id];
+    for (uint32_t i = 0; i < rounds && *told < leader->facts.log_first_index; i++) {
+        if (rig_until_ready(rig, leader, side, 1))
+            (void)rig_install(side);
+    }
+    if (*told < leader->facts.log_first_index)
+        return false;
+    struct journal_position position;
+    journal_position(side->journal, &position);
+    cr_assert_geq(position.last_index, *told);
+    if (position.last_index < leader->facts.commit_index) {
+        side->fed_entries += leader->facts.commit_index - position.last_index;
+        rig_append(side, leader->facts.commit_index);
+    }
+    return true;
 }
 
 /* ---- looking ---- */

@@ -37,16 +37,18 @@ struct rig_side {
     struct checkpoint *store;
     struct catch_up *catch_up;
     /* ---- what consensus would know ---- */
-    struct catch_up_facts facts; /* applied_index counts where `applies_later`; else all is */
-    bool applies_later;
+    struct catch_up_facts facts;
     uint64_t ahead_bytes_max;
+    uint32_t full_chance; /* out of 1000: there is no room for entries at this moment */
     /* ---- what came of it ---- */
-    bool ready;
+    bool ready, failed;
     uint64_t caught_up[RIG_SIDES + 1]; /* by peer: highest index told */
     uint64_t gave_up[RIG_SIDES + 1];
     char last_failure[256];
     uint32_t failures;
     uint64_t bytes_received; /* on BULK */
+    uint64_t fed_entries;    /* taken into the journal in use, in the end from memory, too */
+    uint64_t fed_last;
 };
 
 struct rig {
@@ -94,6 +96,11 @@ void rig_round(struct rig *rig);
 /* Rounds until `side` is ready or `rounds` are over; `leader` offers once a second. */
 bool rig_until_ready(struct rig *rig, struct rig_side *leader, struct rig_side *side,
                      uint32_t rounds);
+
+/* The same until `leader` was told that `side` has what its log in memory begins with, from where
+ * it sends what it has committed; what becomes ready is installed. */
+bool rig_until_fed(struct rig *rig, struct rig_side *leader, struct rig_side *side,
+                   uint32_t rounds);
 
 /* What the node does when it is ready: closes, changes over, opens again. False: catch_up_take()
  * refused, opened again as it was. */

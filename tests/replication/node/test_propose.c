@@ -378,6 +378,37 @@ Test(propose, a_busy_journal_leaves_requests_waiting)
     bench_deinit(&bench);
 }
 
+/* The owner lets so many bytes through: an entry begins as long as there are any, the others wait.
+ */
+Test(propose, a_budget_holds_entries_back)
+{
+    struct bench bench;
+    bench_init(&bench, 4);
+    struct request_header *request = make_request(4000); /* two do not fit one entry */
+    struct call calls[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        calls[i].node = (struct node_request){.request = request, .cb = call_cb};
+        cr_assert_eq(proposer_add(&bench.proposer, &calls[i].node), STATUS_OK);
+    }
+    bench.proposer.budget_bytes = 0;
+    proposer_process(&bench.proposer, false);
+    cr_assert_eq(bench.proposer.in_flight_entries, 0);
+    bench.proposer.budget_bytes = 1;
+    proposer_process(&bench.proposer, false);
+    cr_assert_eq(bench.proposer.in_flight_entries, 1);
+    cr_assert_eq(bench.proposer.budget_bytes, 0);
+    cr_assert_gt(bench.proposer.proposed_bytes_total, 4000u * 128);
+    proposer_process(&bench.proposer, false);
+    cr_assert_eq(bench.proposer.in_flight_entries, 1);
+    bench.proposer.budget_bytes = UINT64_MAX;
+    proposer_process(&bench.proposer, false);
+    cr_assert_eq(bench.proposer.in_flight_entries, 3);
+    cr_assert_eq(bench.proposer.budget_bytes, UINT64_MAX);
+    proposer_abandon(&bench.proposer);
+    free(request);
+    bench_deinit(&bench);
+}
+
 /* Entries in flight count against the memtable although none is applied yet. */
 Test(propose, what_is_in_flight_takes_room_in_the_memtable)
 {

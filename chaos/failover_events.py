@@ -1,0 +1,269 @@
+"""The six events of the failover table: how each is brought about, what is measured, what must hold.
+
+strike() returns when the fault has lasted; the cell mends afterwards. measure() fills run["pause_ms"],
+the figure of the run, and adds to run["wrong"] what no run may show; verdict() says which targets
+hold over all runs of a cell.
+"""
+import re
+import time
+
+from measure import percentile
+
+ELECTION_SECONDS = 20
+EARLY_MS = 20           # a canary intended so shortly before the mark may already be the event's
+
+
+class Event:
+    name = title = target = ""
+    needs = ()          # commands of tally
+    hold_seconds = 0.0  # how long the fault lasts
+    slack = 1.0         # limits of time are multiplied by it
+    other_seconds = 5.5 # of a run besides: load before, mending, coming to rest, judging
+
+    def seconds(self, arguments):
+        del arguments
+        return self.hold_seconds + self.other_seconds
+
+    def prepare(self, cell):
+        """Before the first run."""
+
+    def strike(self, cell, run, leader):
+        raise NotImplementedError
+
+    def measure(self, cell, run, document):
+        raise NotImplementedError
+
+    def verdict(self, runs):
+        """[(target in words, value in words, whether it holds)]"""
+        raise NotImplementedError
+
+    @staticmethod
+    def pauses(runs):
+        return [run["pause_ms"] for run in runs]
+
+    def limit(self, runs, p50=None, most=None):
+        values, out = self.pauses(runs), []
+        for name, limit, value in (("p50", p50, percentile(values, 50)),
+                                   ("max", most, max(values))):
+            if limit is not None:
+                out.append(("%s ≤ %d ms" % (name, limit * self.slack), "%.0f ms" % value,
+                            value <= limit * self.slack))
+        return out
+
+
+class Loss(Event):
+    """Members are lost, by kill -9 or silently in turn."""
+
+    def victims(self, cell, leader):
+        raise NotImplementedError
+
+    def observed(self, cell, run):
+        """Sites whose clients make the figure."""
+        return [s for s in ("A", "B") if s != run["lost"]]
+
+    def strike(self, cell, run, leader):
+        made, victims = cell.made, self.victims(cell, leader)
+        # In turn; neighbours in the table begin differently, so that one run of each has both.
+        turn = run["number"] + list(EVENTS).index(self.name)
+        run["way"] = "silent" if turn % 2 else "kill"
+        run["lost"] = victims[0].site
+        cell.mark("event: site %s is lost (%s), node %d led" % (run["lost"], run["way"],
+                                                               leader.node_id))
+        if run["way"] == "kill":
+            for member in victims:
+                member.signal(9)
+        else:
+            made.network.isolate([m.node_id for m in victims], "hole")
+        time.sleep(self.hold_seconds)
+        # Should it last longer than the target allows, then it is measured as long as it lasts.
+        made.wait_leader([m for m in made.members if m not in victims], ELECTION_SECONDS)
+        if run["way"] == "kill":
+            for member in victims:
+                member.kill()
+
+    def measure(self, cell, run, document):
+        begin, end = cell.at(document, "event") - EARLY_MS, cell.at(document, "mended")
+        run["pause_ms"] = max(cell.pause(document, s, begin, end) for s in self.observed(cell, run))
+        run["mended_pause_ms"] = max(cell.pause(document, s, end, document["ended_ms"])
+                                     for s in self.observed(cell, run))
+
+
+class LeaderSite(Loss):
+    name, title = "leader-site", "Site with the leader lost"
+    target = "pause of the other site's clients: p50 ≤ 700 ms, max ≤ 2 s"
+    hold_seconds = 2.5
+
+    def victims(self, cell, leader):
+        return cell.made.site(leader.site)
+
+    def verdict(self, runs):
+        return self.limit(runs, 700, 2000)
+
+
+class OtherSite(Loss):
+    name, title = "other-site", "Site without the leader lost"
+    target = "pause of the leader's site's clients: max ≤ 1.5 s"
+    hold_seconds = 2.5
+
+    def victims(self, cell, leader):
+        return cell.made.site("B" if leader.site == "A" else "A")
+
+    def verdict(self, runs):
+        return self.limit(runs, most=1500)
+
+
+class Witness(Loss):
+    name, title = "witness", "Witness lost"
+    target = "no pause above 100 ms at either site"
+    hold_seconds = 1.5
+
+    def victims(self, cell, leader):
+        return [cell.made.witness]
+
+    def verdict(self, runs):
+        return self.limit(runs, most=100)
+
+
+def cut(cell):
+    """The link between the sites is silent; both hear the witness."""
+    pairs = [(a.node_id, b.node_id) for a in cell.made.site("A") for b in cell.made.site("B")]
+    if hasattr(cell.made.network, "cut"):
+        cell.made.network.cut(pairs)
+    else:
+        for one, other in pairs:
+            cell.made.network.between(one, other, "hole")
+
+
+class Link(Event):
+    name, title = "link", "Link between the sites lost, both hear the witness"
+    target = "one side serves within 2 s; the other refuses within 1 s, saying why"
+    hold_seconds = 4.0
+    serves_ms = 600         # before the mending: who is answered then is served
+
+    def strike(self, cell, run, leader):
+        run["way"] = "silent"
+        cell.mark("event: the link between the sites is lost")
+        cut(cell)
+        time.sleep(self.hold_seconds)
+
+    def served(self, cell, document, name, end):
+        site = next(s for s in document["sites"] if s["name"] == name)
+        rows = [r for r in cell.rows(document, site)
+                if end - self.serves_ms <= r["intended_ms"] < end - self.serves_ms / 2]
+        done = [r for r in rows if r["outcome"] == "acknowledged" and r["answered_ms"] < end]
+        return len(done) > len(rows) / 2
+
+    def refusal_ms(self, cell, document, name, begin, end):
+        """The longest time until a canary of the side that does not serve was told so."""
+        site = next(s for s in document["sites"] if s["name"] == name)
+        longest = 0.0
+        for row in cell.rows(document, site):
+            if not begin <= row["intended_ms"] < end - 1000:
+                continue
+            told = row["refused_ms"]
+            if row["outcome"] == "acknowledged" and (told is None or row["answered_ms"] < told):
+                told = row["answered_ms"]
+            longest = max(longest, (document["ended_ms"] if told is None else told)
+                          - row["intended_ms"])
+        return longest
+
+    def measure(self, cell, run, document):
+        begin, end = cell.at(document, "event") - EARLY_MS, cell.at(document, "mended")
+        serving = [s for s in ("A", "B") if self.served(cell, document, s, end)]
+        run["serving"] = serving
+        run["pause_ms"] = min(cell.pause(document, s, begin, end) for s in serving or ("A", "B"))
+        if len(serving) != 1:
+            run["wrong"].append("sites that serve while the link is lost: %s" % (serving or "none"))
+            run["refusal_ms"], run["words"] = float("inf"), ""
+            return
+        other = "B" if serving == ["A"] else "A"
+        run["refusal_ms"] = self.refusal_ms(cell, document, other, begin, end)
+        words = [e["text"] for e in document["events"] if e["kind"] == "refusal"
+                 and begin <= e["at_ms"] < end and e["text"].startswith("site %s: " % other)]
+        run["words"] = words[-1] if words else ""
+
+    def verdict(self, runs):
+        said = [run for run in runs if re.search(r"site|link|leader|majority", run["words"][8:])]
+        slowest = max(run["refusal_ms"] for run in runs)
+        return self.limit(runs, most=2000) + [
+            ("the other side refuses within %d ms" % (1000 * self.slack), "max %.0f ms" % slowest,
+             slowest <= 1000 * self.slack),
+            ("and says why", "%d of %d, e.g. \"%s\"" % (len(said), len(runs), runs[0]["words"]),
+             len(said) == len(runs))]
+
+
+class Switchover(Event):
+    name, title = "switchover", "Planned switchover"
+    target = "pause at either site max ≤ 100 ms, nothing failed"
+    needs = ("site switchover",)
+    hold_seconds = 1.0
+
+    def strike(self, cell, run, leader):
+        to = "B" if leader.site == "A" else "A"
+        run["way"] = "planned"
+        cell.mark("event: tally site switchover %s" % to)
+        status, text = cell.made.tool("site", "switchover", to)
+        run["told"] = text[-1000:]
+        if status != 0:
+            run["wrong"].append("tally site switchover %s: exit %d: %s" % (to, status, text[-300:]))
+        elif cell.made.wait_leader().site != to:
+            run["wrong"].append("the leader is not at site %s" % to)
+        time.sleep(self.hold_seconds)
+
+    def measure(self, cell, run, document):
+        begin, end = cell.at(document, "event") - EARLY_MS, document["ended_ms"]
+        run["pause_ms"] = max(cell.pause(document, s, begin, end) for s in ("A", "B"))
+        run["failed"] = sum(
+            site["intended"] - site["outcomes"]["acknowledged"] for site in run["sites"].values()
+        ) + sum(load["requests_refused"] + load["requests_unknown"] + load["requests_not_sent"]
+                for load in run["load"].values())
+
+    def verdict(self, runs):
+        failed = sum(run["failed"] for run in runs)
+        return self.limit(runs, most=100) + [("nothing failed", "%d requests" % failed, failed == 0)]
+
+
+class Flapping(Event):
+    name, title = "flapping", "Flapping link"
+    target = "bounded changes, no request without a final answer"
+    other_seconds = 9.0
+
+    def seconds(self, arguments):
+        return arguments.flap_seconds + self.other_seconds
+
+    def strike(self, cell, run, leader):
+        run["way"], run["flaps"] = "silent", 0
+        end = time.monotonic() + cell.arguments.flap_seconds
+        cell.mark("event: the link between the sites begins to flap")
+        while time.monotonic() < end:
+            cut(cell)
+            run["flaps"] += 1
+            time.sleep(cell.draw.uniform(0.05, 1.5))
+            cell.made.network.heal()
+            time.sleep(cell.draw.uniform(0.05, 1.5))
+
+    def measure(self, cell, run, document):
+        begin, end = cell.at(document, "event") - EARLY_MS, document["ended_ms"]
+        # The site that is served better; the other's clients may wait all the while.
+        run["pause_ms"] = min(cell.pause(document, s, begin, end) for s in ("A", "B"))
+        run["terms"] = run["after"]["term"] - run["before"]["term"]
+        run["changes"] = (run["after"]["number"] or 0) - (run["before"]["number"] or 0)
+        run["unsettled"] = sum(site["outcomes"]["unknown"] + site["outcomes"]["waiting"]
+                               for site in run["sites"].values())
+
+    def verdict(self, runs):
+        # Each flap may cost an election on both of its edges, and the rule changes far less often:
+        # it dwells in each mode.
+        terms = max(run["terms"] - 2 * run["flaps"] for run in runs)
+        changes = max(run["changes"] - run["flaps"] for run in runs)
+        return [("at most two elections per flap", "max %d in %d flaps" % (
+                    max(run["terms"] for run in runs), max(run["flaps"] for run in runs)),
+                 terms <= 0),
+                ("fewer changes of the rule than flaps", "max %d" % max(r["changes"] for r in runs),
+                 changes < 0),
+                ("every outcome known", "%d unknown" % sum(r["unsettled"] for r in runs),
+                 all(r["unsettled"] == 0 for r in runs))]
+
+
+EVENTS = {event.name: event for event in (LeaderSite(), OtherSite(), Witness(), Link(),
+                                          Switchover(), Flapping())}
