@@ -110,6 +110,24 @@ static unsigned gather(const struct raft_guard *guard, const struct guard_lane *
     return count;
 }
 
+/* Catch-up ended, or a send was cut: somebody outside knows where to go on, and told libraft. What
+ * we told it ourselves, to have it send its snapshot, is not meant. */
+static void adopt(const struct raft_guard *guard, struct guard_lane *lane)
+{
+    const struct raft *raft = guard->options.raft;
+    if (raft_layout_in_snapshot(raft, lane->id))
+        lane->wants_snapshot = false;
+    if (!raft_layout_is_probing(raft, lane->id))
+        return;
+    const raft_index next = raft_layout_next(raft, lane->id);
+    if (lane->wants_snapshot && next == lane->next)
+        return;
+    lane->next = next;
+    lane->probing = true;
+    lane->probed_at = 0;
+    lane->wants_snapshot = false;
+}
+
 /* Sends what there is to send. `clock`: something has to be said. */
 static void pump(struct raft_guard *guard, struct guard_lane *lane,
                  const struct raft_server *server)
@@ -161,6 +179,7 @@ bool guard_lane_takes(struct raft_guard *guard, const struct raft_message *messa
     struct guard_lane *lane = guard_lane(guard, message->server_id);
     if (lane == NULL)
         return true; /* just elected: it begins at the end of this event */
+    adopt(guard, lane);
     lane->clock = lane->clock || message->append_entries.n_entries == 0;
     if (guard->delivering)
         return true; /* at the end of the event */
@@ -258,14 +277,7 @@ static void settle_lane(struct raft_guard *guard, raft_id id)
     struct guard_lane *lane = guard_lane(guard, id);
     if (lane == NULL)
         lane = begin(guard, id);
-    if (raft_layout_in_snapshot(raft, id)) {
-        lane->wants_snapshot = false;
-    } else if (!lane->wants_snapshot && raft_layout_is_probing(raft, id)) {
-        /* Catch-up ended, or a send was cut: somebody outside knows where to go on. */
-        lane->next = raft_layout_next(raft, id);
-        lane->probing = true;
-        lane->probed_at = 0;
-    }
+    adopt(guard, lane);
     if (guard_has(guard, RAFT_GUARD_AGAIN) && !raft_layout_in_snapshot(raft, id)) {
         raft_index cap = guard_witness_cap(guard);
         raft_index counts = lane->verified < cap ? lane->verified : cap;
