@@ -313,7 +313,10 @@ void host_left(struct host *host)
 
 static void network_left(void *context)
 {
-    host_left(context);
+    struct host *host = context;
+    if (host->node != NULL && !host->dying && !host->turning)
+        host->sink.heard(host->sink.context, host);
+    host_left(host);
 }
 
 static void check_spinning(struct host *host)
@@ -347,6 +350,7 @@ static void collect_failed(struct host *host)
 static void collect_stopped(struct host *host)
 {
     world_note(host->world, "stopped", host->number, host->life, 0);
+    host->sink.dies(host->sink.context, host);
     host->drain_total++;
     host->dying = true;
     if (!node_close(host->node))
@@ -566,6 +570,7 @@ void host_kill(struct host *host, bool power_loss)
     if (host->node == NULL)
         return;
     world_note(host->world, power_loss ? "power loss" : "kill", host->number, host->life, 0);
+    host->sink.dies(host->sink.context, host);
     host->dying = true;
     tear_steps(host);
     host->disk.dead = true;

@@ -233,6 +233,7 @@ static bool read_record(int pipe, struct record *out)
 struct report {
     struct sim_result sum;
     uint64_t seeds, failed;
+    uint64_t pause_ns[2]; /* longest after the loss of a place; [1]: the leader was there */
 };
 
 /* The same command for one seed. */
@@ -291,6 +292,13 @@ static void add(struct report *report, const struct plan *plan, const struct rec
     sum->kills += r->kills;
     sum->power_losses += r->power_losses;
     sum->fail_stops += r->fail_stops;
+    if (r->pause_ns > report->pause_ns[r->leader_lost])
+        report->pause_ns[r->leader_lost] = r->pause_ns;
+    sum->steps += r->steps;
+    sum->one_sided += r->one_sided;
+    sum->degrades += r->degrades;
+    sum->returns += r->returns;
+    sum->policies += r->policies;
     if (r->longest_ns > sum->longest_ns)
         sum->longest_ns = r->longest_ns;
     if (r->settle_ns > sum->settle_ns)
@@ -325,6 +333,12 @@ static void print_summary(const struct report *report, const struct plan *plan, 
            " look-ups, slowest operation %.1f s, longest until settled %.1f s\n",
            sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
            sum->lookups, (double)sum->longest_ns / 1e9, (double)sum->settle_ns / 1e9);
+    printf("  %" PRIu64 " commit steps judged by sites, %" PRIu64 " of them one-sided; %" PRIu64
+           " degrade, %" PRIu64 " return, %" PRIu64 " policy entries\n",
+           sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies);
+    printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
+           "%.2f s, of the leader's %.2f s\n",
+           (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);
     printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
            sum->turns, sum->messages);
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)

@@ -5,12 +5,14 @@
 #define TALLY_CHAOS_SIM_SIM_H
 
 #include "chaos/sim/client.h"
+#include "chaos/sim/exam.h"
 #include "chaos/sim/host.h"
 #include "chaos/sim/invariants.h"
 #include "chaos/sim/members.h"
 #include "chaos/sim/nemesis.h"
 #include "chaos/sim/network.h"
 #include "chaos/sim/oracle.h"
+#include "chaos/sim/rule_checks.h"
 #include "chaos/sim/world.h"
 
 /* Planted faults: what the simulator has to find. */
@@ -46,6 +48,9 @@ struct sim_result {
     uint64_t longest_ns; /* of a client's operation */
     uint64_t settle_ns;  /* from the end of faults and load until all is as it should be */
     uint64_t starts, kills, power_losses, fail_stops;
+    uint64_t pause_ns;                                      /* of the exam at the end */
+    bool leader_lost;                                       /* in it */
+    uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
 };
 
@@ -58,8 +63,11 @@ struct sim {
     struct oracle oracle;
     struct clients clients;
     struct members members;
+    struct operator operator;
+    struct exam exam;
     struct nemesis nemesis;
     struct invariants invariants;
+    struct rule_checks rule_checks;
     uint64_t settle_ns;
 };
 

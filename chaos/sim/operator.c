@@ -1,0 +1,174 @@
+/*
+ * A change is asked of the leader's consensus directly, as the node does for an operator; whoever
+ * leads when nobody is sure is asked, too. Nothing is retried but the restoring.
+ *
+ * What a leader degraded by itself it returns from by itself: only where it may not (another policy
+ * was made, the cap on changes, somebody degraded by hand) the operator does.
+ */
+#include "chaos/sim/operator.h"
+
+#include "replication/node/node_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ASK_NS (400 * NS_PER_MS)
+
+static struct host *leader_of(const struct operator* operator)
+{
+    for (uint32_t i = 0; i < operator->host_count; i++) {
+        struct host *host = &operator->hosts[i];
+        struct consensus_status status;
+        if (host->node == NULL || host->node->phase != NODE_SERVING ||
+            host->busy_until_ns > operator->world->now_ns)
+            continue;
+        consensus_status(host->node->consensus, &status);
+        if (status.leads)
+            return host;
+    }
+    return NULL;
+}
+
+static enum status propose(struct operator* operator, struct host * leader,
+                           struct consensus_durability_change *change)
+{
+    char text[CONSENSUS_DURABILITY_TEXT_SIZE] = "";
+    uint64_t number = 0;
+    snprintf(change->who, sizeof change->who, "operator");
+    snprintf(change->why, sizeof change->why, "simulated");
+    const enum status status =
+        consensus_durability_propose(leader->node->consensus, change, &number, text);
+    world_note(operator->world, "operator", leader->number, change->kind, status);
+    host_left(leader);
+    if (status == STATUS_OK) {
+        operator->done_total++;
+        host_wake(leader);
+    } else {
+        operator->refused_total++;
+        snprintf(operator->last_refusal, sizeof operator->last_refusal, "%.255s", text);
+    }
+    return status;
+}
+
+static void draw_policy(struct operator* operator, struct durability_policy * policy)
+{
+    static const char *const sites[] = {"", "A", "B"};
+    static const uint32_t afters_ms[] = {300, 1000, 2500};
+    static const uint32_t caps[] = {4, 12, 1000};
+    policy->decision = (enum durability_decision)draw_below(&operator->draw, 3);
+    policy->degrade_after_ms = afters_ms[draw_below(&operator->draw, 3)];
+    policy->resync_dwell_ms = (uint32_t)draw_between(&operator->draw, 100, 4000);
+    policy->dwell_min_ms = (uint32_t)draw_below(&operator->draw, 3000);
+    policy->changes_per_hour_max = caps[draw_below(&operator->draw, 3)];
+    snprintf(policy->preferred_site, sizeof policy->preferred_site, "%s",
+             sites[draw_below(&operator->draw, 3)]);
+    snprintf(policy->drained_site, sizeof policy->drained_site, "%s",
+             draw_chance(&operator->draw, 1, 4) ? sites[draw_below(&operator->draw, 3)] : "");
+}
+
+void operator_act(struct operator* operator)
+{
+    struct host *leader = leader_of(operator);
+    const uint64_t die = draw_below(&operator->draw, 6);
+    if (leader == NULL)
+        return;
+    struct consensus_durability now;
+    consensus_durability(leader->node->consensus, &now);
+    struct consensus_durability_change change = {.number = now.newest.number,
+                                                 .policy = now.newest.policy};
+    if (die < 2) {
+        change.kind = DURABILITY_DEGRADE;
+        snprintf(change.site, sizeof change.site, "%s",
+                 draw_chance(&operator->draw, 1, 2) ? "A" : "B");
+    } else if (die < 4) {
+        change.kind = DURABILITY_RETURN;
+    } else {
+        change.kind = DURABILITY_POLICY;
+        draw_policy(operator, & change.policy);
+    }
+    if (change.number > 0 && draw_chance(&operator->draw, 1, 8))
+        change.number--;                      /* somebody else was faster */
+    (void)propose(operator, leader, &change); /* refused or not, nobody insists */
+}
+
+static bool is_default(const struct durability_policy *policy)
+{
+    struct durability_entry none;
+    durability_entry_default(&none);
+    return policy->decision == DURABILITY_AUTO && policy->drained_site[0] == 0 &&
+           policy->degrade_after_ms == none.policy.degrade_after_ms;
+}
+
+/* Whether the cluster gets there without anybody's help. */
+static bool returns_by_itself(const struct consensus_durability *now)
+{
+    return now->newest.automatic && now->newest.kind == DURABILITY_DEGRADE &&
+           now->newest.policy.decision == DURABILITY_AUTO && !now->return_capped;
+}
+
+static void restore(void *context, uint64_t a, uint64_t b)
+{
+    (void)a, (void)b;
+    struct operator* operator= context;
+    world_post(operator->world, operator->world->now_ns + ASK_NS, restore, operator, 0, 0);
+    struct host *leader = operator->restoring ? leader_of(operator) : NULL;
+    if (leader == NULL)
+        return;
+    struct consensus_durability now;
+    consensus_durability(leader->node->consensus, &now);
+    struct consensus_durability_change change = {.number = now.newest.number};
+    if (!now.in_force || now.newest_index != now.committed_index)
+        return;
+    if (now.newest.mode == DURABILITY_DEGRADED) {
+        if (returns_by_itself(&now))
+            return;
+        change.kind = DURABILITY_RETURN;
+    } else if (!is_default(&now.newest.policy)) {
+        struct durability_entry none;
+        durability_entry_default(&none);
+        change.kind = DURABILITY_POLICY;
+        change.policy = none.policy;
+    } else {
+        return;
+    }
+    if (propose(operator, leader, &change) == STATUS_OK)
+        operator->restored_total++;
+}
+
+void operator_start(struct operator* operator)
+{
+    operator->draw = draw_stream(operator->world->seed, 9500);
+    world_post(operator->world, operator->world->now_ns + ASK_NS, restore, operator, 0, 0);
+}
+
+void operator_restore(struct operator* operator)
+{
+    operator->restoring = true;
+}
+
+bool operator_is_idle(const struct operator* operator, char * why, size_t size)
+{
+    const struct host *leader = leader_of(operator);
+    if (leader == NULL) {
+        snprintf(why, size, "nobody leads");
+        return false;
+    }
+    struct consensus_status status;
+    struct consensus_durability now;
+    consensus_status(leader->node->consensus, &status);
+    consensus_durability(leader->node->consensus, &now);
+    if (!status.site_rule)
+        return true;
+    if (now.newest.mode == DURABILITY_SYNC && is_default(&now.newest.policy) &&
+        now.newest_index == now.committed_index)
+        return true;
+    snprintf(why, size,
+             "mode %s (entry %" PRIu64 " at %" PRIu64 " by %s, committed %" PRIu64
+             "), policy %s; %s; last refusal: %.200s",
+             durability_mode_text(now.newest.mode), now.newest.number, now.newest_index,
+             now.newest.who, now.committed_index,
+             durability_decision_text(now.newest.policy.decision),
+             now.held_up, operator->last_refusal);
+    return false;
+}

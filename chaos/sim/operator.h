@@ -1,0 +1,32 @@
+/*
+ * People who operate the two sites: they degrade, return and change the policy at whoever leads,
+ * wisely or not, and some of them look at an old screen. When the faults are over, somebody brings
+ * everything back to automatic and SYNC, as far as the cluster does not do so by itself.
+ */
+#ifndef TALLY_CHAOS_SIM_OPERATOR_H
+#define TALLY_CHAOS_SIM_OPERATOR_H
+
+#include "chaos/sim/host.h"
+
+struct operator
+{
+    /* ---- filled in before operator_start ---- */
+    struct world *world;
+    struct host *hosts;
+    uint32_t host_count;
+    /* ---- ours ---- */
+    struct draw draw;
+    bool restoring;
+    uint64_t done_total, refused_total, restored_total;
+    char last_refusal[256];
+};
+
+void operator_start(struct operator* operator);
+/* One of the things an operator may do, at random. */
+void operator_act(struct operator* operator);
+/* From now on: back to automatic and SYNC. */
+void operator_restore(struct operator* operator);
+/* Nothing is left to restore, as the leader sees it; `why` says what is. */
+bool operator_is_idle(const struct operator* operator, char * why, size_t size);
+
+#endif
