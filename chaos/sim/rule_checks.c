@@ -7,6 +7,7 @@
  *    DEGRADED, and the witness has synced them, the degrade entry included. Together: nothing below
  *    a degrade entry d is committed one-sided before a majority with the witness has d, and any one
  *    site may go after any step.
+ *  - *the witness is not ahead*: what it has synced under SYNC, a data node of each site has.
  *  - *both means both*: what a node says is on both sites is.
  *  - *mode is a function of the log alone*: what a node says of its log is what the entries of its
  *    journal say.
@@ -45,6 +46,7 @@ void rule_checks_deinit(struct rule_checks *checks)
 void rule_checks_forget(struct rule_checks *checks, const struct host *host)
 {
     checks->both_seen[host->number] = 0;
+    checks->synced_seen[host->number] = 0;
 }
 
 /* ---- the committed log ---- */
@@ -283,7 +285,7 @@ static void look_at_both(struct rule_checks *checks, const struct host *host,
 }
 
 struct last_entry {
-    bool found;
+    bool found; /* above what is known to be committed */
     struct durability_entry entry;
 };
 
@@ -297,32 +299,71 @@ static bool find_last(void *context, const struct journal_entry *entry)
     return true;
 }
 
-/* Only when everything of its log is synced, since nothing else can be read. */
-static void look_at_mode(struct rule_checks *checks, const struct host *host,
-                         const struct consensus_status *status)
+/* The durability entry in force at `to`, synced, in the host's own log. False: it cannot be told.
+ */
+static bool read_last(const struct rule_checks *checks, const struct host *host,
+                      const struct consensus_status *status, uint64_t to,
+                      struct durability_entry *out)
 {
     struct journal *journal = host->node->journal;
     struct journal_position position;
     journal_position(journal, &position);
-    if (position.synced_index != position.last_index || position.last_index < status->commit_index)
-        return;
-    const uint64_t committed = status->commit_index < checks->commit_index
-                                   ? status->commit_index
-                                   : checks->commit_index; /* these it has as everybody has them */
+    uint64_t committed = status->commit_index < checks->commit_index
+                             ? status->commit_index
+                             : checks->commit_index; /* these it has as everybody has them */
+    if (committed > to)
+        committed = to;
     struct last_entry last = {0};
-    uint64_t from = committed + 1;
-    if (from < position.first_index)
+    if (committed + 1 < position.first_index)
+        return false;
+    if (committed < to && journal_read(journal, committed + 1, to, find_last, &last) != STATUS_OK)
+        return false; /* its disk fails: it will say so itself */
+    const struct rule_note *note = rule_checks_at(checks, committed);
+    if (last.found)
+        *out = last.entry;
+    else if (note != NULL)
+        *out = note->entry;
+    else
+        durability_entry_default(out);
+    return true;
+}
+
+/* Under SYNC a witness is not ahead of either site: what it holds, both hold. */
+static void look_at_witness(struct rule_checks *checks, const struct host *host,
+                            const struct consensus_status *status)
+{
+    struct journal_position position;
+    struct durability_entry last;
+    uint64_t term;
+    journal_position(host->node->journal, &position);
+    const uint64_t to = position.synced_index;
+    if (to <= position.anchor_index || journal_term(host->node->journal, to, &term) != STATUS_OK ||
+        (to == checks->synced_seen[host->number] && term == checks->synced_term_seen[host->number]))
         return;
-    if (from <= position.last_index &&
-        journal_read(journal, from, position.last_index, find_last, &last) != STATUS_OK)
-        return; /* its disk fails: it will say so itself */
-    if (!last.found) {
-        const struct rule_note *note = rule_checks_at(checks, committed);
-        if (note != NULL)
-            last.entry = note->entry;
-        else
-            durability_entry_default(&last.entry);
-    }
+    checks->synced_seen[host->number] = to;
+    checks->synced_term_seen[host->number] = term;
+    if (!read_last(checks, host, status, to, &last) || last.mode == DURABILITY_DEGRADED)
+        return;
+    checks->witness_total++;
+    const struct sites has = who_has(checks, to, term);
+    if (!has.a || !has.b)
+        world_violate(checks->world,
+                      "the witness is ahead: it has synced %" PRIu64 " (term %" PRIu64
+                      "), mode sync there, and nobody at site %s has",
+                      to, term, has.a ? "B" : "A");
+}
+
+/* Only when everything of its log is synced, since nothing else can be read. */
+static void look_at_mode(struct rule_checks *checks, const struct host *host,
+                         const struct consensus_status *status)
+{
+    struct journal_position position;
+    struct last_entry last = {0};
+    journal_position(host->node->journal, &position);
+    if (position.synced_index != position.last_index ||
+        position.last_index < status->commit_index ||
+        !read_last(checks, host, status, position.last_index, &last.entry))
+        return;
     checks->mode_total++;
     if (status->mode != last.entry.mode || status->durability_number != last.entry.number)
         world_violate(checks->world,
@@ -343,6 +384,8 @@ void rule_checks_look(struct rule_checks *checks, const struct host *host)
     consensus_status(node->consensus, &status);
     look_at_commit(checks, host, &status);
     look_at_both(checks, host, &status);
+    if (host->kind == MEMBER_WITNESS && status.site_rule)
+        look_at_witness(checks, host, &status);
     if (++checks->looks[host->number] % MODE_EVERY == 0 && status.site_rule)
         look_at_mode(checks, host, &status);
 }

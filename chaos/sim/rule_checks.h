@@ -26,10 +26,13 @@ struct rule_checks {
     uint32_t note_count, note_capacity;
     uint64_t both_seen[HOSTS_MAX]; /* claimed by this process so far */
     uint32_t looks[HOSTS_MAX];
+    uint64_t synced_seen[HOSTS_MAX]; /* of a witness, with its term */
+    uint64_t synced_term_seen[HOSTS_MAX];
     /* ---- counters ---- */
     uint64_t step_total, sync_step_total, one_sided_total; /* commit steps; the rule in force */
     uint64_t both_total;                                   /* claims checked */
     uint64_t mode_total;                                   /* modes of nodes checked */
+    uint64_t witness_total;                                /* ends of a witness's log checked */
     uint64_t degrade_total, return_total, policy_total;
 };
 
