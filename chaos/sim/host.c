@@ -393,8 +393,12 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
     host->disk.cost_ns = 0;
     host->turning = true;
     host->wake_in_turn = false;
+    if (host->early_return)
+        plant_early_return(host->node->consensus);
     node_process(host->node);
     host->turning = false;
+    if (host->certificate_high)
+        plant_certificate_high(host->node);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + TURN_NS);
     host->disk.cost_ns = 0;
     check_halted(host);
@@ -534,6 +538,8 @@ void host_start(struct host *host)
     host->started_ns = host->world->now_ns;
     if (host->reply_early)
         plant_reply_before_commit(&host->plant, node->consensus);
+    if (host->followers_mode)
+        plant_followers_mode(&host->plant, node->consensus);
     status = node_start(node, &error);
     if (host->guard_off != 0)
         plant_guard_off(node->consensus, host->guard_off);

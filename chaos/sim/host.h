@@ -75,6 +75,9 @@ struct host {
     uint64_t excused_until_ns;
     bool forget_requests; /* planted faults */
     bool reply_early;
+    bool followers_mode;
+    bool early_return;
+    bool certificate_high;
     uint64_t guard_off;
     struct plant plant;
     uint32_t open_refusals; /* in a row */

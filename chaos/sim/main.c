@@ -7,6 +7,7 @@
  * pipe; so a seed that dies of a broken invariant ends its job's process, which is started again
  * behind it. A seed that fails is run once more with its newest events kept, and they are printed.
  */
+#include "chaos/sim/planted.h"
 #include "chaos/sim/sim.h"
 #include "commit.h"
 
@@ -28,8 +29,9 @@ struct plan {
     const char *topology;
     uint64_t first, last;
     uint32_t jobs;
-    bool single; /* one seed, here, with its events printed */
-    bool hashes; /* a line for every seed */
+    bool single;         /* one seed, here, with its events printed */
+    bool hashes;         /* a line for every seed */
+    const char *planted; /* look for planted errors: "all", or the name of one */
     int argument_count;
     char **arguments;
 };
@@ -43,7 +45,9 @@ static void usage(FILE *out)
 {
     fprintf(out, "usage: tally-sim [--topology 1|1+1+1|2+2+1] [--seeds FROM..TO | --seed N]\n"
                  "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
-                 "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
+                 "                 [--plant reply-before-commit|request-window-off|sync-off|\n"
+                 "                  followers-own-mode|early-return|certificate-too-high]\n"
+                 "                 [--planted all|NAME]\n"
                  "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
                  "Runs simulated clusters, one per seed; exits 1 when a promise was broken.\n");
@@ -81,8 +85,11 @@ static enum sim_plant plant_of(const char *text)
         [PLANT_REPLY_BEFORE_COMMIT] = "reply-before-commit",
         [PLANT_REQUEST_WINDOW_OFF] = "request-window-off",
         [PLANT_SYNC_OFF] = "sync-off",
+        [PLANT_FOLLOWERS_MODE] = "followers-own-mode",
+        [PLANT_EARLY_RETURN] = "early-return",
+        [PLANT_CERTIFICATE_HIGH] = "certificate-too-high",
     };
-    for (int i = PLANT_NONE + 1; i <= PLANT_SYNC_OFF; i++)
+    for (int i = PLANT_NONE + 1; i <= PLANT_CERTIFICATE_HIGH; i++)
         if (strcmp(text, names[i]) == 0)
             return (enum sim_plant)i;
     fprintf(stderr, "tally-sim: there is no fault \"%s\" to plant\n", text);
@@ -154,6 +161,8 @@ static struct plan take_arguments(int count, char **arguments)
             plan.options.without |= kind_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--think-ms") == 0) {
             plan.options.think_ms = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--planted") == 0) {
+            plan.planted = value_of(count, arguments, &i);
         } else if (strcmp(name, "--plant") == 0) {
             plan.options.plant = plant_of(value_of(count, arguments, &i));
         } else {
@@ -296,6 +305,7 @@ static void add(struct report *report, const struct plan *plan, const struct rec
         report->pause_ns[r->leader_lost] = r->pause_ns;
     sum->steps += r->steps;
     sum->one_sided += r->one_sided;
+    sum->certificates += r->certificates;
     sum->degrades += r->degrades;
     sum->returns += r->returns;
     sum->policies += r->policies;
@@ -334,8 +344,9 @@ static void print_summary(const struct report *report, const struct plan *plan, 
            sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
            sum->lookups, (double)sum->longest_ns / 1e9, (double)sum->settle_ns / 1e9);
     printf("  %" PRIu64 " commit steps judged by sites, %" PRIu64 " of them one-sided; %" PRIu64
-           " degrade, %" PRIu64 " return, %" PRIu64 " policy entries\n",
-           sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies);
+           " degrade, %" PRIu64 " return, %" PRIu64 " policy entries; %" PRIu64 " certificates\n",
+           sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies,
+           sum->certificates);
     printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
            "%.2f s, of the leader's %.2f s\n",
            (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);
@@ -391,6 +402,17 @@ int main(int count, char **arguments)
     const struct plan plan = take_arguments(count, arguments);
     struct report report = {0};
     const double began = monotonic_seconds();
+    if (plan.planted != NULL) {
+        const struct planted_budget budget = {
+            .first_seed = plan.first,
+            .seed_count = plan.last - plan.first + 1,
+            .seconds = plan.options.seconds,
+            .jobs = plan.jobs,
+            .only = strcmp(plan.planted, "all") == 0 ? NULL : plan.planted,
+            .topology = plan.topology,
+        };
+        return planted_search(&budget, &plan.options) ? 0 : 1;
+    }
     if (plan.single) {
         struct record record = {.seed = plan.first};
         struct sim_options options = plan.options;

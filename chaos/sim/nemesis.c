@@ -359,7 +359,7 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         nemesis_stick_site(nemesis);
         break;
     case NEMESIS_OPERATOR:
-        operator_act(nemesis->operator);
+        operators_act(nemesis->operators);
         break;
     case NEMESIS_KIND_COUNT:
         break;
@@ -401,7 +401,7 @@ void nemesis_end(struct nemesis *nemesis)
     nemesis->round++;
     nemesis->ended = true;
     world_note(nemesis->world, "faults end", 0, 0, 0);
-    operator_restore(nemesis->operator);
+    operators_restore(nemesis->operators);
     memcpy(nemesis->network->latency_ns, nemesis->latency_ns, sizeof nemesis->latency_ns);
     for (uint32_t i = 0; i < nemesis->host_count; i++) {
         struct host *host = &nemesis->hosts[i];

@@ -7,7 +7,7 @@
 
 #include "chaos/sim/host.h"
 #include "chaos/sim/members.h"
-#include "chaos/sim/operator.h"
+#include "chaos/sim/operators.h"
 
 enum nemesis_kind {
     NEMESIS_KILL,       /* a process dies */
@@ -46,7 +46,7 @@ struct nemesis {
     struct host *hosts;
     uint32_t host_count;
     struct members *members;
-    struct operator* operator;
+    struct operators *operators;
     /* ---- ours ---- */
     struct draw draw;
     uint64_t pause_ns; /* between two faults, on average */

@@ -9,6 +9,8 @@
  *    site may go after any step.
  *  - *the witness is not ahead*: what it has synced under SYNC, a data node of each site has.
  *  - *both means both*: what a node says is on both sites is.
+ *  - *return after catch-up*: when a leader appends a return, both sites have what was committed
+ *    a moment ago.
  *  - *mode is a function of the log alone*: what a node says of its log is what the entries of its
  *    journal say.
  *  - numbers rise by one; a policy entry keeps the mode and changes only under SYNC; nobody
@@ -29,6 +31,9 @@
 
 #define MODE_EVERY 8 /* looks */
 #define HOUR_NS    (3600 * NS_PER_S)
+#define COMMITS_NS (20 * NS_PER_MS)
+/* The policy's lag_ms, which operators leave alone here, and what its looks are apart. */
+#define LAG_NS (600 * NS_PER_MS)
 
 void rule_checks_init(struct rule_checks *checks, struct world *world, const struct host *hosts,
                       uint32_t host_count)
@@ -47,6 +52,7 @@ void rule_checks_forget(struct rule_checks *checks, const struct host *host)
 {
     checks->both_seen[host->number] = 0;
     checks->synced_seen[host->number] = 0;
+    checks->votes[host->number] = false;
 }
 
 /* ---- the committed log ---- */
@@ -231,6 +237,53 @@ static void check_step(struct rule_checks *checks, const struct host *host, uint
                       host->number, to, term, has.a ? "B" : "A");
 }
 
+static void note_commit(struct rule_checks *checks, uint64_t index)
+{
+    const uint64_t now = checks->world->now_ns, count = checks->commits_count;
+    if (count > 0 &&
+        now - checks->commits[(count - 1) % RULE_COMMITS].at_ns < COMMITS_NS) /* fine enough */
+        return;
+    checks->commits[count % RULE_COMMITS].at_ns = now;
+    checks->commits[count % RULE_COMMITS].index = index;
+    checks->commits_count++;
+}
+
+/* What was committed at `at_ns`, or a little before; 0: too long ago. */
+static uint64_t committed_at(const struct rule_checks *checks, uint64_t at_ns)
+{
+    const uint64_t count = checks->commits_count;
+    for (uint64_t i = count; i > 0 && i + RULE_COMMITS > count; i--)
+        if (checks->commits[(i - 1) % RULE_COMMITS].at_ns <= at_ns)
+            return checks->commits[(i - 1) % RULE_COMMITS].index;
+    return 0;
+}
+
+/* A return that a leader has appended: both sites have what was committed a moment ago. */
+static void look_at_return(struct rule_checks *checks, const struct host *host,
+                           const struct consensus_status *status)
+{
+    const enum durability_mode before = checks->led_term[host->number] == status->term
+                                            ? checks->mode_seen[host->number]
+                                            : status->mode;
+    uint64_t term;
+    if (!status->leads)
+        return;
+    checks->led_term[host->number] = status->term;
+    checks->mode_seen[host->number] = status->mode;
+    if (before != DURABILITY_DEGRADED || status->mode != DURABILITY_SYNC)
+        return;
+    const uint64_t now = checks->world->now_ns;
+    const uint64_t index = committed_at(checks, now > LAG_NS ? now - LAG_NS : 0);
+    if (index == 0 || journal_term(host->node->journal, index, &term) != STATUS_OK)
+        return;
+    const struct sites has = who_has(checks, index, term);
+    if (!has.a || !has.b)
+        world_violate(checks->world,
+                      "host %u counts on site %s again before it has caught up: nobody there has "
+                      "synced %" PRIu64 ", committed %.1f s ago",
+                      host->number, has.a ? "B" : "A", index, (double)LAG_NS / 1e9);
+}
+
 static void look_at_commit(struct rule_checks *checks, const struct host *host,
                            const struct consensus_status *status)
 {
@@ -250,6 +303,7 @@ static void look_at_commit(struct rule_checks *checks, const struct host *host,
         return;
     }
     checks->commit_index = to;
+    note_commit(checks, to);
     if (host->disk.dead)
         return; /* it cannot be read any more, and will die of it */
     struct reading reading = {.checks = checks, .host = host};
@@ -328,6 +382,16 @@ static bool read_last(const struct rule_checks *checks, const struct host *host,
     return true;
 }
 
+static bool is_voter(const struct host *host)
+{
+    struct consensus_peer peers[MEMBERS_MAX];
+    const uint32_t count = consensus_peers(host->node->consensus, peers, MEMBERS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        if (peers[i].member.node_id == host->node_id)
+            return peers[i].vote == CONSENSUS_VOTER;
+    return false;
+}
+
 /* Under SYNC a witness is not ahead of either site: what it holds, both hold. */
 static void look_at_witness(struct rule_checks *checks, const struct host *host,
                             const struct consensus_status *status)
@@ -342,6 +406,12 @@ static void look_at_witness(struct rule_checks *checks, const struct host *host,
         return;
     checks->synced_seen[host->number] = to;
     checks->synced_term_seen[host->number] = term;
+    if (!checks->votes[host->number] && is_voter(host)) {
+        checks->votes[host->number] = true;
+        checks->voted_index[host->number] = position.last_index;
+    }
+    if (!checks->votes[host->number] || to <= checks->voted_index[host->number])
+        return;
     if (!read_last(checks, host, status, to, &last) || last.mode == DURABILITY_DEGRADED)
         return;
     checks->witness_total++;
@@ -383,6 +453,8 @@ void rule_checks_look(struct rule_checks *checks, const struct host *host)
     struct consensus_status status;
     consensus_status(node->consensus, &status);
     look_at_commit(checks, host, &status);
+    if (status.site_rule)
+        look_at_return(checks, host, &status);
     look_at_both(checks, host, &status);
     if (host->kind == MEMBER_WITNESS && status.site_rule)
         look_at_witness(checks, host, &status);

@@ -9,6 +9,8 @@
 #include "chaos/sim/holdings.h"
 #include "replication/consensus/consensus.h"
 
+#define RULE_COMMITS 256
+
 struct rule_note { /* a committed durability entry */
     uint64_t index, term;
     uint64_t seen_ns; /* when its commit was first seen */
@@ -26,8 +28,17 @@ struct rule_checks {
     uint32_t note_count, note_capacity;
     uint64_t both_seen[HOSTS_MAX]; /* claimed by this process so far */
     uint32_t looks[HOSTS_MAX];
+    enum durability_mode mode_seen[HOSTS_MAX]; /* while it leads, of its log */
+    uint64_t led_term[HOSTS_MAX];              /* that was seen in */
+    struct {
+        uint64_t at_ns, index;
+    } commits[RULE_COMMITS]; /* a ring: what was committed when */
+    uint64_t commits_count;
     uint64_t synced_seen[HOSTS_MAX]; /* of a witness, with its term */
     uint64_t synced_term_seen[HOSTS_MAX];
+    /* What a witness had when it was first seen to vote: that was sent before it was gated. */
+    bool votes[HOSTS_MAX];
+    uint64_t voted_index[HOSTS_MAX];
     /* ---- counters ---- */
     uint64_t step_total, sync_step_total, one_sided_total; /* commit steps; the rule in force */
     uint64_t both_total;                                   /* claims checked */

@@ -45,6 +45,7 @@ static void host_turned(void *context, struct host *host)
     struct sim *sim = context;
     invariants_check(&sim->invariants, host);
     rule_checks_look(&sim->rule_checks, host);
+    certificate_checks_look(&sim->certificate_checks, host);
 }
 
 static void host_heard(void *context, struct host *host)
@@ -161,6 +162,9 @@ static void make_cluster(struct sim *sim)
         host_init(&sim->hosts[i], options->seed);
         sim->hosts[i].guard_off = options->guard_off;
         sim->hosts[i].reply_early = options->plant == PLANT_REPLY_BEFORE_COMMIT;
+        sim->hosts[i].followers_mode = options->plant == PLANT_FOLLOWERS_MODE;
+        sim->hosts[i].early_return = options->plant == PLANT_EARLY_RETURN;
+        sim->hosts[i].certificate_high = options->plant == PLANT_CERTIFICATE_HIGH;
         sim->hosts[i].forget_requests = options->plant == PLANT_REQUEST_WINDOW_OFF;
     }
     host_found(&sim->hosts[0], NULL, 1, oracle_principals(), ORACLE_PRINCIPALS);
@@ -230,7 +234,7 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
     for (uint32_t i = 0; i < sim->host_count; i++)
         if (!host_is_settled(sim, &sim->hosts[i], why, size))
             return false;
-    return operator_is_idle(&sim->operator, why, size);
+    return operators_is_idle(&sim->operators, why, size);
 }
 
 /* For people who look at a cluster that stands still. */
@@ -384,6 +388,7 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .transfers = sim->oracle.transfer_total,
         .longest_ns = sim->clients.longest_ns,
         .settle_ns = sim->settle_ns,
+        .certificates = sim->certificate_checks.total,
         .steps = sim->rule_checks.step_total,
         .one_sided = sim->rule_checks.one_sided_total,
         .degrades = sim->rule_checks.degrade_total,
@@ -412,9 +417,11 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     invariants_init(&sim->invariants, &sim->world);
     make_cluster(sim);
     make_clients(sim);
-    sim->operator=(struct operator){
+    sim->certificate_checks = (struct certificate_checks){
+        .world = &sim->world, .oracle = &sim->oracle, .rule = &sim->rule_checks};
+    sim->operators = (struct operators){
         .world = &sim->world, .hosts = sim->hosts, .host_count = sim->host_count};
-    operator_start(&sim->operator);
+    operators_start(&sim->operators);
     sim->exam = (struct exam){
         .world = &sim->world,
         .network = &sim->network,
@@ -424,12 +431,14 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .oracle = &sim->oracle,
         .checks = &sim->rule_checks,
     };
-    sim->nemesis = (struct nemesis){.world = &sim->world,
-                                    .network = &sim->network,
-                                    .hosts = sim->hosts,
-                                    .host_count = sim->host_count,
-                                    .members = &sim->members,
-                                    .operator= & sim->operator, };
+    sim->nemesis = (struct nemesis){
+        .world = &sim->world,
+        .network = &sim->network,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .members = &sim->members,
+        .operators = &sim->operators,
+    };
     nemesis_init(&sim->nemesis);
     sim->nemesis.enabled &= ~options->without;
     run(sim);

@@ -5,7 +5,7 @@
  * What a leader degraded by itself it returns from by itself: only where it may not (another policy
  * was made, the cap on changes, somebody degraded by hand) the operator does.
  */
-#include "chaos/sim/operator.h"
+#include "chaos/sim/operators.h"
 
 #include "replication/node/node_internal.h"
 
@@ -15,13 +15,13 @@
 
 #define ASK_NS (400 * NS_PER_MS)
 
-static struct host *leader_of(const struct operator* operator)
+static struct host *leader_of(const struct operators *operators)
 {
-    for (uint32_t i = 0; i < operator->host_count; i++) {
-        struct host *host = &operator->hosts[i];
+    for (uint32_t i = 0; i < operators->host_count; i++) {
+        struct host *host = &operators->hosts[i];
         struct consensus_status status;
         if (host->node == NULL || host->node->phase != NODE_SERVING ||
-            host->busy_until_ns > operator->world->now_ns)
+            host->busy_until_ns > operators->world->now_ns)
             continue;
         consensus_status(host->node->consensus, &status);
         if (status.leads)
@@ -30,7 +30,7 @@ static struct host *leader_of(const struct operator* operator)
     return NULL;
 }
 
-static enum status propose(struct operator* operator, struct host * leader,
+static enum status propose(struct operators *operators, struct host *leader,
                            struct consensus_durability_change *change)
 {
     char text[CONSENSUS_DURABILITY_TEXT_SIZE] = "";
@@ -39,38 +39,38 @@ static enum status propose(struct operator* operator, struct host * leader,
     snprintf(change->why, sizeof change->why, "simulated");
     const enum status status =
         consensus_durability_propose(leader->node->consensus, change, &number, text);
-    world_note(operator->world, "operator", leader->number, change->kind, status);
+    world_note(operators->world, "operator", leader->number, change->kind, status);
     host_left(leader);
     if (status == STATUS_OK) {
-        operator->done_total++;
+        operators->done_total++;
         host_wake(leader);
     } else {
-        operator->refused_total++;
-        snprintf(operator->last_refusal, sizeof operator->last_refusal, "%.255s", text);
+        operators->refused_total++;
+        snprintf(operators->last_refusal, sizeof operators->last_refusal, "%.255s", text);
     }
     return status;
 }
 
-static void draw_policy(struct operator* operator, struct durability_policy * policy)
+static void draw_policy(struct operators *operators, struct durability_policy *policy)
 {
     static const char *const sites[] = {"", "A", "B"};
     static const uint32_t afters_ms[] = {300, 1000, 2500};
     static const uint32_t caps[] = {4, 12, 1000};
-    policy->decision = (enum durability_decision)draw_below(&operator->draw, 3);
-    policy->degrade_after_ms = afters_ms[draw_below(&operator->draw, 3)];
-    policy->resync_dwell_ms = (uint32_t)draw_between(&operator->draw, 100, 4000);
-    policy->dwell_min_ms = (uint32_t)draw_below(&operator->draw, 3000);
-    policy->changes_per_hour_max = caps[draw_below(&operator->draw, 3)];
+    policy->decision = (enum durability_decision)draw_below(&operators->draw, 3);
+    policy->degrade_after_ms = afters_ms[draw_below(&operators->draw, 3)];
+    policy->resync_dwell_ms = (uint32_t)draw_between(&operators->draw, 100, 4000);
+    policy->dwell_min_ms = (uint32_t)draw_below(&operators->draw, 3000);
+    policy->changes_per_hour_max = caps[draw_below(&operators->draw, 3)];
     snprintf(policy->preferred_site, sizeof policy->preferred_site, "%s",
-             sites[draw_below(&operator->draw, 3)]);
+             sites[draw_below(&operators->draw, 3)]);
     snprintf(policy->drained_site, sizeof policy->drained_site, "%s",
-             draw_chance(&operator->draw, 1, 4) ? sites[draw_below(&operator->draw, 3)] : "");
+             draw_chance(&operators->draw, 1, 4) ? sites[draw_below(&operators->draw, 3)] : "");
 }
 
-void operator_act(struct operator* operator)
+void operators_act(struct operators *operators)
 {
-    struct host *leader = leader_of(operator);
-    const uint64_t die = draw_below(&operator->draw, 6);
+    struct host *leader = leader_of(operators);
+    const uint64_t die = draw_below(&operators->draw, 6);
     if (leader == NULL)
         return;
     struct consensus_durability now;
@@ -80,16 +80,16 @@ void operator_act(struct operator* operator)
     if (die < 2) {
         change.kind = DURABILITY_DEGRADE;
         snprintf(change.site, sizeof change.site, "%s",
-                 draw_chance(&operator->draw, 1, 2) ? "A" : "B");
+                 draw_chance(&operators->draw, 1, 2) ? "A" : "B");
     } else if (die < 4) {
         change.kind = DURABILITY_RETURN;
     } else {
         change.kind = DURABILITY_POLICY;
-        draw_policy(operator, & change.policy);
+        draw_policy(operators, &change.policy);
     }
-    if (change.number > 0 && draw_chance(&operator->draw, 1, 8))
-        change.number--;                      /* somebody else was faster */
-    (void)propose(operator, leader, &change); /* refused or not, nobody insists */
+    if (change.number > 0 && draw_chance(&operators->draw, 1, 8))
+        change.number--;                       /* somebody else was faster */
+    (void)propose(operators, leader, &change); /* refused or not, nobody insists */
 }
 
 static bool is_default(const struct durability_policy *policy)
@@ -110,9 +110,9 @@ static bool returns_by_itself(const struct consensus_durability *now)
 static void restore(void *context, uint64_t a, uint64_t b)
 {
     (void)a, (void)b;
-    struct operator* operator= context;
-    world_post(operator->world, operator->world->now_ns + ASK_NS, restore, operator, 0, 0);
-    struct host *leader = operator->restoring ? leader_of(operator) : NULL;
+    struct operators *operators = context;
+    world_post(operators->world, operators->world->now_ns + ASK_NS, restore, operators, 0, 0);
+    struct host *leader = operators->restoring ? leader_of(operators) : NULL;
     if (leader == NULL)
         return;
     struct consensus_durability now;
@@ -132,24 +132,24 @@ static void restore(void *context, uint64_t a, uint64_t b)
     } else {
         return;
     }
-    if (propose(operator, leader, &change) == STATUS_OK)
-        operator->restored_total++;
+    if (propose(operators, leader, &change) == STATUS_OK)
+        operators->restored_total++;
 }
 
-void operator_start(struct operator* operator)
+void operators_start(struct operators *operators)
 {
-    operator->draw = draw_stream(operator->world->seed, 9500);
-    world_post(operator->world, operator->world->now_ns + ASK_NS, restore, operator, 0, 0);
+    operators->draw = draw_stream(operators->world->seed, 9500);
+    world_post(operators->world, operators->world->now_ns + ASK_NS, restore, operators, 0, 0);
 }
 
-void operator_restore(struct operator* operator)
+void operators_restore(struct operators *operators)
 {
-    operator->restoring = true;
+    operators->restoring = true;
 }
 
-bool operator_is_idle(const struct operator* operator, char * why, size_t size)
+bool operators_is_idle(const struct operators *operators, char *why, size_t size)
 {
-    const struct host *leader = leader_of(operator);
+    const struct host *leader = leader_of(operators);
     if (leader == NULL) {
         snprintf(why, size, "nobody leads");
         return false;
@@ -168,7 +168,7 @@ bool operator_is_idle(const struct operator* operator, char * why, size_t size)
              "), policy %s; %s; last refusal: %.200s",
              durability_mode_text(now.newest.mode), now.newest.number, now.newest_index,
              now.newest.who, now.committed_index,
-             durability_decision_text(now.newest.policy.decision),
-             now.held_up, operator->last_refusal);
+             durability_decision_text(now.newest.policy.decision), now.held_up,
+             operators->last_refusal);
     return false;
 }

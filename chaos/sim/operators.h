@@ -3,14 +3,13 @@
  * wisely or not, and some of them look at an old screen. When the faults are over, somebody brings
  * everything back to automatic and SYNC, as far as the cluster does not do so by itself.
  */
-#ifndef TALLY_CHAOS_SIM_OPERATOR_H
-#define TALLY_CHAOS_SIM_OPERATOR_H
+#ifndef TALLY_CHAOS_SIM_OPERATORS_H
+#define TALLY_CHAOS_SIM_OPERATORS_H
 
 #include "chaos/sim/host.h"
 
-struct operator
-{
-    /* ---- filled in before operator_start ---- */
+struct operators {
+    /* ---- filled in before operators_start ---- */
     struct world *world;
     struct host *hosts;
     uint32_t host_count;
@@ -21,12 +20,12 @@ struct operator
     char last_refusal[256];
 };
 
-void operator_start(struct operator* operator);
+void operators_start(struct operators *operators);
 /* One of the things an operator may do, at random. */
-void operator_act(struct operator* operator);
+void operators_act(struct operators *operators);
 /* From now on: back to automatic and SYNC. */
-void operator_restore(struct operator* operator);
+void operators_restore(struct operators *operators);
 /* Nothing is left to restore, as the leader sees it; `why` says what is. */
-bool operator_is_idle(const struct operator* operator, char * why, size_t size);
+bool operators_is_idle(const struct operators *operators, char *why, size_t size);
 
 #endif
