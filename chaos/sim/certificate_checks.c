@@ -72,8 +72,11 @@ static void check_both(struct certificate_checks *checks, const struct host *hos
                        const struct certificate_record *record)
 {
     const struct holdings *holdings = &checks->rule->holdings;
+    struct consensus_status status;
     uint64_t term;
+    consensus_status(host->node->consensus, &status);
     if (record->rule != CERTIFICATE_SITE || record->both_index == 0 ||
+        record->both_index > status.commit_index || /* perhaps another entry there */
         journal_term(host->node->journal, record->both_index, &term) != STATUS_OK)
         return;
     if (!holdings_site_has(holdings, "A", MEMBER_DATA, record->both_index, term) ||

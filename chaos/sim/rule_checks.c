@@ -324,7 +324,8 @@ static void look_at_both(struct rule_checks *checks, const struct host *host,
 {
     const uint64_t both = status->both_index;
     uint64_t term;
-    if (!status->site_rule || both <= checks->both_seen[host->number])
+    if (!status->site_rule || both <= checks->both_seen[host->number] ||
+        both > status->commit_index) /* its own entry there may be another one */
         return;
     checks->both_seen[host->number] = both;
     if (journal_term(host->node->journal, both, &term) != STATUS_OK)
