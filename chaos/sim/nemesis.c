@@ -340,8 +340,9 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         hand_over(nemesis);
         break;
     case NEMESIS_WIPE:
-        (void)members_replace(nemesis->members,
-                              host->number); /* one at a time is what is promised */
+        if (operators_may_lose_disk(nemesis->operators))
+            (void)members_replace(nemesis->members,
+                                  host->number); /* one at a time is what is promised */
         break;
     case NEMESIS_SITE:
         nemesis_lose_site(nemesis);

@@ -92,6 +92,23 @@ void operators_act(struct operators *operators)
     (void)propose(operators, leader, &change); /* refused or not, nobody insists */
 }
 
+bool operators_may_lose_disk(const struct operators *operators)
+{
+    bool known = false;
+    for (uint32_t i = 0; i < operators->host_count; i++) {
+        const struct host *host = &operators->hosts[i];
+        struct consensus_durability now;
+        if (host->node == NULL || host->node->consensus == NULL)
+            continue;
+        consensus_durability(host->node->consensus, &now);
+        if (now.newest.policy.decision == DURABILITY_NEVER ||
+            now.committed.policy.decision == DURABILITY_NEVER)
+            return false;
+        known = true;
+    }
+    return known;
+}
+
 static bool is_default(const struct durability_policy *policy)
 {
     struct durability_entry none;
@@ -124,6 +141,9 @@ static void restore(void *context, uint64_t a, uint64_t b)
         if (returns_by_itself(&now))
             return;
         change.kind = DURABILITY_RETURN;
+    } else if (now.degrade_wanted && now.newest.policy.decision == DURABILITY_OPERATOR) {
+        change.kind = DURABILITY_DEGRADE; /* it is ours to say so: nothing else can commit */
+        snprintf(change.site, sizeof change.site, "%s", strcmp(leader->site, "A") == 0 ? "B" : "A");
     } else if (!is_default(&now.newest.policy)) {
         struct durability_entry none;
         durability_entry_default(&none);

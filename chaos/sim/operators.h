@@ -23,6 +23,9 @@ struct operators {
 void operators_start(struct operators *operators);
 /* One of the things an operator may do, at random. */
 void operators_act(struct operators *operators);
+/* Whether a site that loses its disks could be done without: not while the policy is, or is about
+ * to be, never to degrade. Such a loss is for recovery offline, which is not simulated. */
+bool operators_may_lose_disk(const struct operators *operators);
 /* From now on: back to automatic and SYNC. */
 void operators_restore(struct operators *operators);
 /* Nothing is left to restore, as the leader sees it; `why` says what is. */
