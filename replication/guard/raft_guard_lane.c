@@ -12,8 +12,9 @@
  *    size, as far as its connection has room; what has none goes with one of the next events.
  *  - A rejection means that its log is shorter or another one than we thought: then we probe, with
  *    one entry at a time, from the place that it names, until it accepts.
- *  - With nothing to send, an empty message per heartbeat, and whenever libraft wants to say
- *    something (the commit index, perhaps).
+ *  - With nothing to send, an empty message whenever libraft sends a heartbeat, or wants to say
+ *    something (the commit index, perhaps). Only then: a leader whose clock stands still must not
+ *    go on as one because messages still come in.
  *  - What it needs and memory has no more is libraft's matter: it is told to probe there, and sends
  *    its snapshot, which ours turns into a catch-up. What it is told to probe from outside
  *    afterwards (raft_layout_probe_from) the lane takes for its own.
@@ -124,7 +125,7 @@ static void adopt(const struct raft_guard *guard, struct guard_lane *lane)
         return;
     lane->next = next;
     lane->probing = true;
-    lane->probed_at = 0;
+    lane->asked = false;
     lane->wants_snapshot = false;
 }
 
@@ -133,8 +134,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
                  const struct raft_server *server)
 {
     struct raft *raft = guard->options.raft;
-    const raft_time now = now_ms(guard);
-    const bool clock = lane->clock || now - lane->sent_at >= raft->heartbeat_timeout;
+    const bool clock = lane->clock;
     if (raft_layout_in_snapshot(raft, lane->id)) {
         /* It needs to hear that somebody leads, and nothing else now. */
         if (clock)
@@ -145,7 +145,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
     const raft_index limit = guard_witness_limit(guard);
     if (lane->next > limit + 1)
         lane->next = limit + 1;
-    if (lane->probing && !clock && now - lane->probed_at < raft->heartbeat_timeout)
+    if (lane->probing && !clock && lane->asked)
         return; /* one at a time */
     bool said = false;
     while (is_reachable(raft, lane->next - 1) && (lane->next <= limit || (clock && !said))) {
@@ -156,7 +156,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
         said = true;
         say(guard, lane, server, lane->next - 1, count == 0 ? NULL : entries, count);
         if (lane->probing) {
-            lane->probed_at = now;
+            lane->asked = true;
             break;
         }
         lane->next += count;
@@ -180,7 +180,11 @@ bool guard_lane_takes(struct raft_guard *guard, const struct raft_message *messa
     if (lane == NULL)
         return true; /* just elected: it begins at the end of this event */
     adopt(guard, lane);
-    lane->clock = lane->clock || message->append_entries.n_entries == 0;
+    /* With entries it is no heartbeat for libraft, but counts as one; so it must be one for us,
+     * too. */
+    if (message->append_entries.n_entries == 0 ||
+        now_ms(guard) - lane->sent_at >= raft->heartbeat_timeout)
+        lane->clock = true;
     if (guard->delivering)
         return true; /* at the end of the event */
     for (unsigned i = 0; i < raft->configuration.n; i++) {
@@ -203,7 +207,7 @@ static void go_back(struct guard_lane *lane, const struct raft_append_entries_re
         return; /* an answer to something older */
     lane->next = next;
     lane->probing = true;
-    lane->probed_at = 0;
+    lane->asked = false;
 }
 
 void guard_lane_hear(struct raft_guard *guard, struct guard_lane *lane,
