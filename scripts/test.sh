@@ -92,6 +92,8 @@ if ! $quick; then
     done
 fi
 
+step "evidence of docs/guarantees.md" scripts/check-guarantees.py
+
 for name in "${failures[@]}"; do
     echo "FAILED: $name"
 done

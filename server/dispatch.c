@@ -19,6 +19,7 @@
 #include "server/dispatch.h"
 
 #include "core/invariant.h"
+#include "replication/node/node_cluster.h"
 #include "server/buffer_pool.h"
 #include "server/in_doubt_service.h"
 #include "server/read_queue.h"
@@ -248,9 +249,30 @@ static void log_busy(struct dispatch *dispatch, const char *principal, const cha
     log_end(dispatch->options.log, &line);
 }
 
+/* Nothing was put into the log: in the node's own words, where it has some, so that a client is
+ * told whom it misses. */
+static void explain(const struct dispatch *dispatch, enum status status, struct refusal *refusal,
+                    char *text, size_t size)
+{
+    char why[NODE_REFUSAL_SIZE];
+    if (status != STATUS_NOT_READY && status != STATUS_READ_ONLY && status != STATUS_BUSY)
+        return;
+    node_write_refusal(dispatch->options.node, why, sizeof why);
+    if (why[0] == 0)
+        return;
+    snprintf(
+        text, size,
+        "%s; this attempt put nothing into the log: send the same request again, or to another "
+        "node; GetRequest tells of earlier attempts",
+        why);
+    refusal->message = text;
+}
+
 void work_finish_status(struct work *work, enum status status)
 {
     struct refusal refusal = refusal_of_status(status);
+    char text[NODE_REFUSAL_SIZE + 160];
+    explain(work->dispatch, status, &refusal, text, sizeof text);
     if (status == STATUS_BUSY)
         log_busy(work->dispatch, grpc_call_principal(work->call), "node");
     work_finish_refusal(work, &refusal);

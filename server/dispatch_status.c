@@ -24,7 +24,7 @@ struct refusal refusal_of_status(enum status status)
     case STATUS_READ_ONLY:
     case STATUS_DISK_FULL:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 1000,
-                                "no writes are taken (disk space, an operator, or the policy's "
+                                "no writes are taken (disk space, or the policy's "
                                 "bound on running with one site alone: see write_refusal in "
                                 "tally status); this attempt put nothing into the log: send the "
                                 "same request again later; "

@@ -152,6 +152,7 @@ void probe_cluster_json(json_t *root, const struct node_cluster *cluster, const 
     for (uint32_t i = 0; i < cluster->peer_count; i++)
         json_array_append_new(members, member(cluster, i, status, now_ns));
     json_object_set_new(root, "members", members);
+    json_object_set_new(root, "write_refusal", json_string(cluster->write_refusal));
     probe_sites_json(root, cluster, now_ns);
     json_object_set_new(root, "catch_up", catch_up(&cluster->own_catch_up));
     json_object_set_new(root, "catch_up_pacing", pacing(&cluster->pacing));

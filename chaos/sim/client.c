@@ -243,7 +243,7 @@ static void attempt_begin(void *context, uint64_t number, uint64_t round)
     if (client->round != round || client->doing == CLIENT_IDLE)
         return;
     struct host *host = &clients->hosts[client->host];
-    if (!host_is_up(host) || host->kind == MEMBER_WITNESS ||
+    if (!host_is_up(host) || host->kind == MEMBER_WITNESS || host->unreachable ||
         host->paused_until_ns > clients->world->now_ns) {
         attempt_again(client); /* connection refused, or no answer */
         return;

@@ -313,7 +313,10 @@ void host_left(struct host *host)
 
 static void network_left(void *context)
 {
-    host_left(context);
+    struct host *host = context;
+    if (host->node != NULL && !host->dying && !host->turning)
+        host->sink.heard(host->sink.context, host);
+    host_left(host);
 }
 
 static void check_spinning(struct host *host)
@@ -347,6 +350,7 @@ static void collect_failed(struct host *host)
 static void collect_stopped(struct host *host)
 {
     world_note(host->world, "stopped", host->number, host->life, 0);
+    host->sink.dies(host->sink.context, host);
     host->drain_total++;
     host->dying = true;
     if (!node_close(host->node))
@@ -389,8 +393,12 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
     host->disk.cost_ns = 0;
     host->turning = true;
     host->wake_in_turn = false;
+    if (host->early_return)
+        plant_early_return(host->node->consensus);
     node_process(host->node);
     host->turning = false;
+    if (host->certificate_high)
+        plant_certificate_high(host->node);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + TURN_NS);
     host->disk.cost_ns = 0;
     check_halted(host);
@@ -530,6 +538,8 @@ void host_start(struct host *host)
     host->started_ns = host->world->now_ns;
     if (host->reply_early)
         plant_reply_before_commit(&host->plant, node->consensus);
+    if (host->followers_mode)
+        plant_followers_mode(&host->plant, node->consensus);
     status = node_start(node, &error);
     if (host->guard_off != 0)
         plant_guard_off(node->consensus, host->guard_off);
@@ -566,6 +576,7 @@ void host_kill(struct host *host, bool power_loss)
     if (host->node == NULL)
         return;
     world_note(host->world, power_loss ? "power loss" : "kill", host->number, host->life, 0);
+    host->sink.dies(host->sink.context, host);
     host->dying = true;
     tear_steps(host);
     host->disk.dead = true;

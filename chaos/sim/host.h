@@ -26,6 +26,12 @@ struct host_sink {
     void *context;
     /* After each turn of a living node. */
     void (*turned)(void *context, struct host *host);
+    /* After a message that was delivered to a living node between its turns. */
+    void (*heard)(void *context, struct host *host);
+    /* A living process is about to go: the last look at what it knew. */
+    void (*dies)(void *context, struct host *host);
+    /* Its disk is replaced by an empty one. */
+    void (*wiped)(void *context, struct host *host);
     /* The process has gone; callbacks that fired while it went were its last. */
     void (*died)(void *context, struct host *host);
 };
@@ -56,6 +62,7 @@ struct host {
     uint64_t paused_until_ns;
     uint64_t job_at_ns[NODE_JOB_COUNT]; /* UINT64_MAX: not planned */
     uint64_t started_ns;
+    bool unreachable; /* by clients: they are refused at once, and ask elsewhere */
 
     /* ---- clock ---- */
     int64_t wall_offset_ns;
@@ -68,6 +75,9 @@ struct host {
     uint64_t excused_until_ns;
     bool forget_requests; /* planted faults */
     bool reply_early;
+    bool followers_mode;
+    bool early_return;
+    bool certificate_high;
     uint64_t guard_off;
     struct plant plant;
     uint32_t open_refusals; /* in a row */

@@ -8,6 +8,7 @@
  * behind it. A seed that fails is run once more with its newest events kept, and they are printed.
  * Seeds know nothing of each other: which job runs one, and when, changes nothing in it.
  */
+#include "chaos/sim/planted.h"
 #include "chaos/sim/sim.h"
 #include "commit.h"
 
@@ -33,8 +34,9 @@ struct plan {
     const char *topology;
     uint64_t first, last;
     uint32_t jobs;
-    bool single; /* one seed, here, with its events printed */
-    bool hashes; /* a line for every seed */
+    bool single;         /* one seed, here, with its events printed */
+    bool hashes;         /* a line for every seed */
+    const char *planted; /* look for planted errors: "all", or the name of one */
     int argument_count;
     char **arguments;
 };
@@ -48,7 +50,9 @@ static void usage(FILE *out)
 {
     fprintf(out, "usage: tally-sim [--topology 1|1+1+1|2+2+1] [--seeds FROM..TO | --seed N]\n"
                  "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
-                 "                 [--plant reply-before-commit|request-window-off|sync-off]\n"
+                 "                 [--plant reply-before-commit|request-window-off|sync-off|\n"
+                 "                  followers-own-mode|early-return|certificate-too-high]\n"
+                 "                 [--planted all|NAME]\n"
                  "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
                  "Runs simulated clusters, one per seed, with a job for each core unless told\n"
@@ -87,8 +91,11 @@ static enum sim_plant plant_of(const char *text)
         [PLANT_REPLY_BEFORE_COMMIT] = "reply-before-commit",
         [PLANT_REQUEST_WINDOW_OFF] = "request-window-off",
         [PLANT_SYNC_OFF] = "sync-off",
+        [PLANT_FOLLOWERS_MODE] = "followers-own-mode",
+        [PLANT_EARLY_RETURN] = "early-return",
+        [PLANT_CERTIFICATE_HIGH] = "certificate-too-high",
     };
-    for (int i = PLANT_NONE + 1; i <= PLANT_SYNC_OFF; i++)
+    for (int i = PLANT_NONE + 1; i <= PLANT_CERTIFICATE_HIGH; i++)
         if (strcmp(text, names[i]) == 0)
             return (enum sim_plant)i;
     fprintf(stderr, "tally-sim: there is no fault \"%s\" to plant\n", text);
@@ -163,6 +170,8 @@ static struct plan take_arguments(int count, char **arguments)
             plan.options.without |= kind_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--think-ms") == 0) {
             plan.options.think_ms = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--planted") == 0) {
+            plan.planted = value_of(count, arguments, &i);
         } else if (strcmp(name, "--plant") == 0) {
             plan.options.plant = plant_of(value_of(count, arguments, &i));
         } else {
@@ -243,6 +252,7 @@ static bool read_record(int pipe, struct record *out)
 struct report {
     struct sim_result sum;
     uint64_t seeds, failed;
+    uint64_t pause_ns[2]; /* longest after the loss of a place; [1]: the leader was there */
 };
 
 /* The same command for one seed. */
@@ -301,6 +311,14 @@ static void add(struct report *report, const struct plan *plan, const struct rec
     sum->kills += r->kills;
     sum->power_losses += r->power_losses;
     sum->fail_stops += r->fail_stops;
+    if (r->pause_ns > report->pause_ns[r->leader_lost])
+        report->pause_ns[r->leader_lost] = r->pause_ns;
+    sum->steps += r->steps;
+    sum->one_sided += r->one_sided;
+    sum->certificates += r->certificates;
+    sum->degrades += r->degrades;
+    sum->returns += r->returns;
+    sum->policies += r->policies;
     if (r->longest_ns > sum->longest_ns)
         sum->longest_ns = r->longest_ns;
     if (r->settle_ns > sum->settle_ns)
@@ -335,6 +353,13 @@ static void print_summary(const struct report *report, const struct plan *plan, 
            " look-ups, slowest operation %.1f s, longest until settled %.1f s\n",
            sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
            sum->lookups, (double)sum->longest_ns / 1e9, (double)sum->settle_ns / 1e9);
+    printf("  %" PRIu64 " commit steps judged by sites, %" PRIu64 " of them one-sided; %" PRIu64
+           " degrade, %" PRIu64 " return, %" PRIu64 " policy entries; %" PRIu64 " certificates\n",
+           sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies,
+           sum->certificates);
+    printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
+           "%.2f s, of the leader's %.2f s\n",
+           (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);
     printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
            sum->turns, sum->messages);
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
@@ -439,6 +464,17 @@ int main(int count, char **arguments)
     struct report report = {0};
     keep_memory();
     const double began = monotonic_seconds();
+    if (plan.planted != NULL) {
+        const struct planted_budget budget = {
+            .first_seed = plan.first,
+            .seed_count = plan.last - plan.first + 1,
+            .seconds = plan.options.seconds,
+            .jobs = plan.jobs,
+            .only = strcmp(plan.planted, "all") == 0 ? NULL : plan.planted,
+            .topology = plan.topology,
+        };
+        return planted_search(&budget, &plan.options) ? 0 : 1;
+    }
     if (plan.single) {
         struct record record = {.seed = plan.first};
         struct sim_options options = plan.options;

@@ -122,6 +122,7 @@ bool members_replace(struct members *members, uint32_t number)
     host->wanted = false;
     host_kill(host, true);
     host->life++; /* no start that was planned */
+    host->sink.wiped(host->sink.context, host);
     disk_wipe(&host->disk);
     disk_restart(&host->disk); /* a new one, without the old one's faults */
     make_joiner(members, number, old_id);

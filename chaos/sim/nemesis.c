@@ -6,7 +6,7 @@
  * A fault that may end a process by itself (disk errors, a disk stuck for long, a full disk at a
  * start) excuses its fail-stop for a while; nothing else does.
  */
-#include "chaos/sim/nemesis.h"
+#include "chaos/sim/nemesis_internal.h"
 
 #include <string.h>
 
@@ -22,13 +22,13 @@ static struct host *any_host(struct nemesis *nemesis)
     return &nemesis->hosts[draw_below(&nemesis->draw, nemesis->host_count)];
 }
 
-static uint64_t short_or_long(struct nemesis *nemesis, uint64_t short_ns, uint64_t long_ns)
+uint64_t nemesis_duration(struct nemesis *nemesis, uint64_t short_ns, uint64_t long_ns)
 {
     return draw_between(&nemesis->draw, short_ns / 4,
                         draw_chance(&nemesis->draw, 1, 4) ? long_ns : short_ns);
 }
 
-static void excuse(struct nemesis *nemesis, struct host *host, uint64_t duration_ns)
+void nemesis_excuse(struct nemesis *nemesis, struct host *host, uint64_t duration_ns)
 {
     const uint64_t until = now(nemesis) + duration_ns + EXCUSE_NS;
     if (host->excused_until_ns < until)
@@ -70,11 +70,11 @@ static void hand_over(struct nemesis *nemesis)
 
 static void make_stuck(struct nemesis *nemesis, struct host *host)
 {
-    uint64_t duration = short_or_long(nemesis, 800 * NS_PER_MS, 6 * NS_PER_S);
+    uint64_t duration = nemesis_duration(nemesis, 800 * NS_PER_MS, 6 * NS_PER_S);
     if (draw_chance(&nemesis->draw, 1, 16))
         duration = 40 * NS_PER_S;
     host->disk.stuck_until_ns = now(nemesis) + duration;
-    excuse(nemesis, host, duration);
+    nemesis_excuse(nemesis, host, duration);
 }
 
 static void end_slow(void *context, uint64_t number, uint64_t round)
@@ -93,9 +93,9 @@ static void end_full(void *context, uint64_t number, uint64_t round)
 
 static void make_full(struct nemesis *nemesis, struct host *host)
 {
-    const uint64_t duration = short_or_long(nemesis, 3 * NS_PER_S, 15 * NS_PER_S);
+    const uint64_t duration = nemesis_duration(nemesis, 3 * NS_PER_S, 15 * NS_PER_S);
     host->disk.capacity = host->disk.used + draw_below(&nemesis->draw, 6u << 20);
-    excuse(nemesis, host, duration);
+    nemesis_excuse(nemesis, host, duration);
     world_post(nemesis->world, now(nemesis) + duration, end_full, nemesis, host->number,
                nemesis->round);
 }
@@ -116,8 +116,9 @@ static void jump_clock(struct nemesis *nemesis, struct host *host)
     const int64_t size = (int64_t)draw_below(
         &nemesis->draw, sizes[draw_below(&nemesis->draw, sizeof sizes / sizeof sizes[0])]);
     host->wall_offset_ns = draw_chance(&nemesis->draw, 1, 2) ? size : -size;
-    world_post(nemesis->world, now(nemesis) + short_or_long(nemesis, 2 * NS_PER_S, 20 * NS_PER_S),
-               end_clock, nemesis, host->number, nemesis->round);
+    world_post(nemesis->world,
+               now(nemesis) + nemesis_duration(nemesis, 2 * NS_PER_S, 20 * NS_PER_S), end_clock,
+               nemesis, host->number, nemesis->round);
 }
 
 /* ---- network ---- */
@@ -130,7 +131,7 @@ static void heal(void *context, uint64_t pair, uint64_t round)
                         (uint32_t)(pair % HOSTS_MAX), false);
 }
 
-static void cut(struct nemesis *nemesis, uint32_t from, uint32_t to, uint64_t duration_ns)
+void nemesis_cut(struct nemesis *nemesis, uint32_t from, uint32_t to, uint64_t duration_ns)
 {
     if (from == to)
         return;
@@ -142,10 +143,10 @@ static void cut(struct nemesis *nemesis, uint32_t from, uint32_t to, uint64_t du
 static void cut_host(struct nemesis *nemesis)
 {
     const struct host *host = any_host(nemesis);
-    const uint64_t duration = short_or_long(nemesis, 2 * NS_PER_S, 12 * NS_PER_S);
+    const uint64_t duration = nemesis_duration(nemesis, 2 * NS_PER_S, 12 * NS_PER_S);
     for (uint32_t i = 0; i < nemesis->host_count; i++) {
-        cut(nemesis, host->number, i, duration);
-        cut(nemesis, i, host->number, duration);
+        nemesis_cut(nemesis, host->number, i, duration);
+        nemesis_cut(nemesis, i, host->number, duration);
     }
 }
 
@@ -153,13 +154,13 @@ static void cut_host(struct nemesis *nemesis)
 static void cut_site(struct nemesis *nemesis)
 {
     const char *site = any_host(nemesis)->site;
-    const uint64_t duration = short_or_long(nemesis, 3 * NS_PER_S, 15 * NS_PER_S);
+    const uint64_t duration = nemesis_duration(nemesis, 3 * NS_PER_S, 15 * NS_PER_S);
     for (uint32_t a = 0; a < nemesis->host_count; a++)
         for (uint32_t b = 0; b < nemesis->host_count; b++)
             if (strcmp(nemesis->hosts[a].site, site) == 0 &&
                 strcmp(nemesis->hosts[b].site, site) != 0) {
-                cut(nemesis, a, b, duration);
-                cut(nemesis, b, a, duration);
+                nemesis_cut(nemesis, a, b, duration);
+                nemesis_cut(nemesis, b, a, duration);
             }
 }
 
@@ -167,10 +168,10 @@ static void cut_one_way(struct nemesis *nemesis)
 {
     const struct host *host = any_host(nemesis);
     const bool out = draw_chance(&nemesis->draw, 1, 2);
-    const uint64_t duration = short_or_long(nemesis, 2 * NS_PER_S, 10 * NS_PER_S);
+    const uint64_t duration = nemesis_duration(nemesis, 2 * NS_PER_S, 10 * NS_PER_S);
     for (uint32_t i = 0; i < nemesis->host_count; i++)
         if (draw_chance(&nemesis->draw, 2, 3))
-            cut(nemesis, out ? host->number : i, out ? i : host->number, duration);
+            nemesis_cut(nemesis, out ? host->number : i, out ? i : host->number, duration);
 }
 
 static void flap(void *context, uint64_t pair, uint64_t round)
@@ -180,9 +181,9 @@ static void flap(void *context, uint64_t pair, uint64_t round)
         return;
     const uint32_t a = (uint32_t)(pair / HOSTS_MAX), b = (uint32_t)(pair % HOSTS_MAX);
     const uint64_t duration = draw_between(&nemesis->draw, 10 * NS_PER_MS, 400 * NS_PER_MS);
-    cut(nemesis, a, b, duration);
+    nemesis_cut(nemesis, a, b, duration);
     if (draw_chance(&nemesis->draw, 1, 2))
-        cut(nemesis, b, a, duration);
+        nemesis_cut(nemesis, b, a, duration);
     if (draw_chance(&nemesis->draw, 9, 10))
         world_post(nemesis->world, now(nemesis) + 2 * duration, flap, nemesis, pair, round);
 }
@@ -236,6 +237,12 @@ static const struct {
     [NEMESIS_SLOW_NET] = {"slow_net", 3, true},
     [NEMESIS_TRANSFER] = {"transfer", 3, true},
     [NEMESIS_WIPE] = {"wipe", 2, true},
+    [NEMESIS_SITE] = {"site", 5, true},
+    [NEMESIS_LINK] = {"link", 5, true},
+    [NEMESIS_FLAP_LINK] = {"flap_link", 3, true},
+    [NEMESIS_WITNESS] = {"witness", 3, true},
+    [NEMESIS_STUCK_SITE] = {"stuck_site", 3, true},
+    [NEMESIS_OPERATOR] = {"operator", 5, true},
 };
 
 const char *nemesis_name(enum nemesis_kind kind)
@@ -289,16 +296,16 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         host->disk.halt_in = (uint32_t)draw_between(&nemesis->draw, 1, 40);
         break;
     case NEMESIS_PAUSE:
-        host_pause(host, now(nemesis) + short_or_long(nemesis, 400 * NS_PER_MS, 5 * NS_PER_S));
+        host_pause(host, now(nemesis) + nemesis_duration(nemesis, 400 * NS_PER_MS, 5 * NS_PER_S));
         break;
     case NEMESIS_STUCK:
         make_stuck(nemesis, host);
         break;
     case NEMESIS_SLOW:
         host->disk.slow_factor = (uint32_t)draw_between(&nemesis->draw, 5, 60);
-        excuse(nemesis, host, 10 * NS_PER_S);
+        nemesis_excuse(nemesis, host, 10 * NS_PER_S);
         world_post(nemesis->world,
-                   now(nemesis) + short_or_long(nemesis, 2 * NS_PER_S, 10 * NS_PER_S), end_slow,
+                   now(nemesis) + nemesis_duration(nemesis, 2 * NS_PER_S, 10 * NS_PER_S), end_slow,
                    nemesis, host->number, nemesis->round);
         break;
     case NEMESIS_FULL:
@@ -306,7 +313,7 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         break;
     case NEMESIS_DISK_ERROR:
         host->disk.fail_in = (uint32_t)draw_between(&nemesis->draw, 1, 30);
-        excuse(nemesis, host, 30 * NS_PER_S);
+        nemesis_excuse(nemesis, host, 30 * NS_PER_S);
         break;
     case NEMESIS_CLOCK:
         jump_clock(nemesis, host);
@@ -333,8 +340,27 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
         hand_over(nemesis);
         break;
     case NEMESIS_WIPE:
-        (void)members_replace(nemesis->members,
-                              host->number); /* one at a time is what is promised */
+        if (operators_may_lose_disk(nemesis->operators))
+            (void)members_replace(nemesis->members,
+                                  host->number); /* one at a time is what is promised */
+        break;
+    case NEMESIS_SITE:
+        nemesis_lose_site(nemesis);
+        break;
+    case NEMESIS_LINK:
+        nemesis_cut_link(nemesis);
+        break;
+    case NEMESIS_FLAP_LINK:
+        nemesis_flap_link(nemesis);
+        break;
+    case NEMESIS_WITNESS:
+        nemesis_lose_witness(nemesis);
+        break;
+    case NEMESIS_STUCK_SITE:
+        nemesis_stick_site(nemesis);
+        break;
+    case NEMESIS_OPERATOR:
+        operators_act(nemesis->operators);
         break;
     case NEMESIS_KIND_COUNT:
         break;
@@ -376,6 +402,7 @@ void nemesis_end(struct nemesis *nemesis)
     nemesis->round++;
     nemesis->ended = true;
     world_note(nemesis->world, "faults end", 0, 0, 0);
+    operators_restore(nemesis->operators);
     memcpy(nemesis->network->latency_ns, nemesis->latency_ns, sizeof nemesis->latency_ns);
     for (uint32_t i = 0; i < nemesis->host_count; i++) {
         struct host *host = &nemesis->hosts[i];

@@ -7,6 +7,7 @@
 
 #include "chaos/sim/host.h"
 #include "chaos/sim/members.h"
+#include "chaos/sim/operators.h"
 
 enum nemesis_kind {
     NEMESIS_KILL,       /* a process dies */
@@ -22,13 +23,19 @@ enum nemesis_kind {
     NEMESIS_DISK_ERROR, /* a call fails */
     NEMESIS_CLOCK,      /* a wall clock jumps */
     NEMESIS_CUT_HOST,   /* nobody reaches a host, silently */
-    NEMESIS_CUT_SITE,   /* the sites do not reach each other */
+    NEMESIS_CUT_SITE,   /* nobody elsewhere reaches a site, silently */
     NEMESIS_CUT_ONE_WAY,
-    NEMESIS_FLAP,     /* a link comes and goes */
-    NEMESIS_RESET,    /* connections break */
-    NEMESIS_SLOW_NET, /* latency rises */
-    NEMESIS_TRANSFER, /* leadership is handed to somebody */
-    NEMESIS_WIPE,     /* a disk is lost; the node comes back under a new id */
+    NEMESIS_FLAP,       /* a link comes and goes */
+    NEMESIS_RESET,      /* connections break */
+    NEMESIS_SLOW_NET,   /* latency rises */
+    NEMESIS_TRANSFER,   /* leadership is handed to somebody */
+    NEMESIS_WIPE,       /* a disk is lost; the node comes back under a new id */
+    NEMESIS_SITE,       /* all data nodes of a site die, and stay away for a while */
+    NEMESIS_LINK,       /* the sites do not reach each other; both see the witness */
+    NEMESIS_FLAP_LINK,  /* the link between the sites comes and goes */
+    NEMESIS_WITNESS,    /* the witness is gone: dead, or out of reach */
+    NEMESIS_STUCK_SITE, /* all disks of a site do not answer for a while */
+    NEMESIS_OPERATOR,   /* somebody degrades, returns, changes the policy */
     NEMESIS_KIND_COUNT,
 };
 
@@ -39,6 +46,7 @@ struct nemesis {
     struct host *hosts;
     uint32_t host_count;
     struct members *members;
+    struct operators *operators;
     /* ---- ours ---- */
     struct draw draw;
     uint64_t pause_ns; /* between two faults, on average */

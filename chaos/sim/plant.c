@@ -1,5 +1,5 @@
 /*
- * Consensus is reached through a table of functions, so a lie needs no hook in the product: three
+ * Consensus is reached through a table of functions, so a lie needs no hook in the product: some
  * of them are replaced. propose() remembers what was proposed, next() hands it out when nothing is
  * committed, and what comes later under the same index is taken for known.
  */
@@ -7,6 +7,7 @@
 
 #include "core/invariant.h"
 #include "replication/consensus/consensus_raft_internal.h"
+#include "replication/node/node_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +101,8 @@ static void plant_consumed(struct consensus *consensus)
     plant->current = NULL;
 }
 
-void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
+/* From now on consensus answers through the plant's own table. */
+static void take_over(struct plant *plant, struct consensus *consensus)
 {
     *plant = (struct plant){
         .operations = *consensus->operations,
@@ -108,11 +110,48 @@ void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
         .consensus = consensus,
         .next_plant = plants,
     };
+    consensus->operations = &plant->operations;
+    plants = plant;
+}
+
+void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
+{
+    take_over(plant, consensus);
     plant->operations.propose = plant_propose;
     plant->operations.next = plant_next;
     plant->operations.consumed = plant_consumed;
-    consensus->operations = &plant->operations;
-    plants = plant;
+}
+
+static void plant_status(const struct consensus *consensus, struct consensus_status *out)
+{
+    plant_of(consensus)->real->status(consensus, out);
+    if (!out->leads && out->mode == DURABILITY_SYNC)
+        out->both_index = out->commit_index;
+}
+
+void plant_followers_mode(struct plant *plant, struct consensus *consensus)
+{
+    take_over(plant, consensus);
+    plant->operations.status = plant_status;
+}
+
+void plant_early_return(struct consensus *consensus)
+{
+    struct consensus_raft *raft = (struct consensus_raft *)(void *)consensus;
+    struct durability *driver = &raft->durability_drive.driver;
+    for (uint32_t i = 0; i < DURABILITY_SAMPLES; i++)
+        driver->samples[i].index = 0; /* nothing was committed lag_ms ago */
+}
+
+void plant_certificate_high(struct node *node)
+{
+    struct certificates *held = &node->certificates;
+    struct certificate_view view;
+    if (held->size == 0 || held->record.node_id != node->identity.node_id ||
+        certificate_decode(held->bytes, held->size, &view) != STATUS_OK ||
+        view.record.index != held->record.index)
+        return; /* spoiled before */
+    held->record.index++;
 }
 
 void plant_guard_off(struct consensus *consensus, uint64_t parts)

@@ -1,9 +1,11 @@
 /* Faults planted at consensus: what is proposed counts as committed at once; a repair of the guard
- * is switched off. */
+ * is switched off; words and judgements about the two sites are spoiled. */
 #ifndef TALLY_CHAOS_SIM_PLANT_H
 #define TALLY_CHAOS_SIM_PLANT_H
 
 #include "replication/consensus/consensus.h"
+
+struct node;
 
 /* Entries that were handed out before they were committed. One per process of a node. */
 struct plant {
@@ -18,6 +20,12 @@ struct plant {
 
 /* From now on `consensus` lies. The plant outlives it. */
 void plant_reply_before_commit(struct plant *plant, struct consensus *consensus);
+/* A follower says that both sites have what it knows to be committed, as if it had counted. */
+void plant_followers_mode(struct plant *plant, struct consensus *consensus);
+/* A leader thinks that the sites have kept pace whenever it hears them. Every turn. */
+void plant_early_return(struct consensus *consensus);
+/* The certificate that a leader has made says one entry more than is committed. Every turn. */
+void plant_certificate_high(struct node *node);
 /* Switches repairs of the guard off: bits of RAFT_GUARD_* in raft_guard.h. */
 void plant_guard_off(struct consensus *consensus, uint64_t parts);
 /* The bit of "S1", "LEADER" and so on; 0: there is no such repair. */

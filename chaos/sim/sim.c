@@ -44,12 +44,33 @@ static void host_turned(void *context, struct host *host)
 {
     struct sim *sim = context;
     invariants_check(&sim->invariants, host);
+    rule_checks_look(&sim->rule_checks, host);
+    certificate_checks_look(&sim->certificate_checks, host);
+}
+
+static void host_heard(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    rule_checks_look(&sim->rule_checks, host);
+}
+
+static void host_dies(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    holdings_note_death(&sim->rule_checks.holdings, host);
+}
+
+static void host_wiped(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    holdings_note_wipe(&sim->rule_checks.holdings, host);
 }
 
 static void host_died(void *context, struct host *host)
 {
     struct sim *sim = context;
     invariants_forget(&sim->invariants, host);
+    rule_checks_forget(&sim->rule_checks, host);
 }
 
 static void add_host(struct sim *sim, const char *site, enum member_kind kind)
@@ -69,7 +90,12 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
     *host = (struct host){
         .world = &sim->world,
         .network = &sim->network,
-        .sink = {.context = sim, .turned = host_turned, .died = host_died},
+        .sink = {.context = sim,
+                 .turned = host_turned,
+                 .heard = host_heard,
+                 .dies = host_dies,
+                 .wiped = host_wiped,
+                 .died = host_died},
         .number = sim->host_count,
         .site = site,
         .kind = kind,
@@ -130,11 +156,15 @@ static void make_cluster(struct sim *sim)
             add_host(sim, "W", MEMBER_WITNESS);
     }
     network_init(&sim->network, &sim->world, sim->host_count);
+    rule_checks_init(&sim->rule_checks, &sim->world, sim->hosts, sim->host_count);
     set_network(sim);
     for (uint32_t i = 0; i < sim->host_count; i++) {
         host_init(&sim->hosts[i], options->seed);
         sim->hosts[i].guard_off = options->guard_off;
         sim->hosts[i].reply_early = options->plant == PLANT_REPLY_BEFORE_COMMIT;
+        sim->hosts[i].followers_mode = options->plant == PLANT_FOLLOWERS_MODE;
+        sim->hosts[i].early_return = options->plant == PLANT_EARLY_RETURN;
+        sim->hosts[i].certificate_high = options->plant == PLANT_CERTIFICATE_HIGH;
         sim->hosts[i].forget_requests = options->plant == PLANT_REQUEST_WINDOW_OFF;
     }
     host_found(&sim->hosts[0], NULL, 1, oracle_principals(), ORACLE_PRINCIPALS);
@@ -204,7 +234,7 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
     for (uint32_t i = 0; i < sim->host_count; i++)
         if (!host_is_settled(sim, &sim->hosts[i], why, size))
             return false;
-    return true;
+    return operators_is_idle(&sim->operators, why, size);
 }
 
 /* For people who look at a cluster that stands still. */
@@ -245,7 +275,9 @@ static bool settle(struct sim *sim)
         if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
             return false;
         if (is_settled(sim, why, sizeof why)) {
-            sim->settle_ns = sim->world.now_ns + SETTLE_NS - end;
+            const uint64_t took_ns = sim->world.now_ns + SETTLE_NS - end;
+            if (took_ns > sim->settle_ns)
+                sim->settle_ns = took_ns;
             return true;
         }
         if (sim->world.now_ns % NS_PER_S < STEP_NS)
@@ -324,8 +356,16 @@ static void run(struct sim *sim)
     nemesis_end(&sim->nemesis);
     if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS))
         return;
-    if (settle(sim))
-        judge(sim);
+    if (!settle(sim))
+        return;
+    if (sim->host_count > 1) {
+        if (!exam_run(&sim->exam))
+            return;
+        exam_end(&sim->exam);
+        if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS) || !settle(sim))
+            return;
+    }
+    judge(sim);
     note_end(sim);
 }
 
@@ -348,6 +388,14 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .transfers = sim->oracle.transfer_total,
         .longest_ns = sim->clients.longest_ns,
         .settle_ns = sim->settle_ns,
+        .certificates = sim->certificate_checks.total,
+        .steps = sim->rule_checks.step_total,
+        .one_sided = sim->rule_checks.one_sided_total,
+        .degrades = sim->rule_checks.degrade_total,
+        .returns = sim->rule_checks.return_total,
+        .policies = sim->rule_checks.policy_total,
+        .pause_ns = sim->exam.pause_ns,
+        .leader_lost = sim->exam.leader_lost,
     };
     memcpy(out->violation, sim->world.violation, sizeof out->violation);
     for (uint32_t i = 0; i < sim->host_count; i++) {
@@ -369,12 +417,27 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     invariants_init(&sim->invariants, &sim->world);
     make_cluster(sim);
     make_clients(sim);
+    sim->certificate_checks = (struct certificate_checks){
+        .world = &sim->world, .oracle = &sim->oracle, .rule = &sim->rule_checks};
+    sim->operators = (struct operators){
+        .world = &sim->world, .hosts = sim->hosts, .host_count = sim->host_count};
+    operators_start(&sim->operators);
+    sim->exam = (struct exam){
+        .world = &sim->world,
+        .network = &sim->network,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .clients = &sim->clients,
+        .oracle = &sim->oracle,
+        .checks = &sim->rule_checks,
+    };
     sim->nemesis = (struct nemesis){
         .world = &sim->world,
         .network = &sim->network,
         .hosts = sim->hosts,
         .host_count = sim->host_count,
         .members = &sim->members,
+        .operators = &sim->operators,
     };
     nemesis_init(&sim->nemesis);
     sim->nemesis.enabled &= ~options->without;
@@ -389,6 +452,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     network_deinit(&sim->network);
     oracle_deinit(&sim->oracle);
     invariants_deinit(&sim->invariants);
+    rule_checks_deinit(&sim->rule_checks);
     world_deinit(&sim->world);
     free(sim);
 }

@@ -4,13 +4,16 @@
 #ifndef TALLY_CHAOS_SIM_SIM_H
 #define TALLY_CHAOS_SIM_SIM_H
 
+#include "chaos/sim/certificate_checks.h"
 #include "chaos/sim/client.h"
+#include "chaos/sim/exam.h"
 #include "chaos/sim/host.h"
 #include "chaos/sim/invariants.h"
 #include "chaos/sim/members.h"
 #include "chaos/sim/nemesis.h"
 #include "chaos/sim/network.h"
 #include "chaos/sim/oracle.h"
+#include "chaos/sim/rule_checks.h"
 #include "chaos/sim/world.h"
 
 /* Planted faults: what the simulator has to find. */
@@ -19,6 +22,9 @@ enum sim_plant {
     PLANT_REPLY_BEFORE_COMMIT,
     PLANT_REQUEST_WINDOW_OFF,
     PLANT_SYNC_OFF,
+    PLANT_FOLLOWERS_MODE,   /* a follower takes its own commit for what both sites have */
+    PLANT_EARLY_RETURN,     /* SYNC again long before the other site has caught up */
+    PLANT_CERTIFICATE_HIGH, /* the index of a certificate is one too high */
 };
 
 struct sim_options {
@@ -46,6 +52,10 @@ struct sim_result {
     uint64_t longest_ns; /* of a client's operation */
     uint64_t settle_ns;  /* from the end of faults and load until all is as it should be */
     uint64_t starts, kills, power_losses, fail_stops;
+    uint64_t pause_ns; /* of the exam at the end */
+    bool leader_lost;  /* in it */
+    uint64_t certificates;
+    uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
 };
 
@@ -58,8 +68,12 @@ struct sim {
     struct oracle oracle;
     struct clients clients;
     struct members members;
+    struct operators operators;
+    struct exam exam;
     struct nemesis nemesis;
     struct invariants invariants;
+    struct rule_checks rule_checks;
+    struct certificate_checks certificate_checks;
     uint64_t settle_ns;
 };
 

@@ -143,10 +143,10 @@ struct guard_lane {
     raft_id id;
     raft_index next;     /* is sent next */
     raft_index verified; /* by its answers of this term */
-    bool probing;        /* we look for the place where its log parts from ours */
+    bool probing, asked; /* we look for the place where its log parts from ours; and wait */
     bool wants_snapshot; /* its next entry is not in memory: libraft's turn */
     bool clock;          /* libraft would have sent it something */
-    raft_time probed_at, sent_at;
+    raft_time sent_at;
 };
 
 /* Commits of ours: indexes above the step before, up to `end`, were committed in `mode`. */

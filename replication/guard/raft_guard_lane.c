@@ -12,8 +12,9 @@
  *    size, as far as its connection has room; what has none goes with one of the next events.
  *  - A rejection means that its log is shorter or another one than we thought: then we probe, with
  *    one entry at a time, from the place that it names, until it accepts.
- *  - With nothing to send, an empty message per heartbeat, and whenever libraft wants to say
- *    something (the commit index, perhaps).
+ *  - With nothing to send, an empty message whenever libraft sends a heartbeat, or wants to say
+ *    something (the commit index, perhaps). Only then: a leader whose clock stands still must not
+ *    go on as one because messages still come in.
  *  - What it needs and memory has no more is libraft's matter: it is told to probe there, and sends
  *    its snapshot, which ours turns into a catch-up. What it is told to probe from outside
  *    afterwards (raft_layout_probe_from) the lane takes for its own.
@@ -110,13 +111,30 @@ static unsigned gather(const struct raft_guard *guard, const struct guard_lane *
     return count;
 }
 
+/* Catch-up ended, or a send was cut: somebody outside knows where to go on, and told libraft. What
+ * we told it ourselves, to have it send its snapshot, is not meant. */
+static void adopt(const struct raft_guard *guard, struct guard_lane *lane)
+{
+    const struct raft *raft = guard->options.raft;
+    if (raft_layout_in_snapshot(raft, lane->id))
+        lane->wants_snapshot = false;
+    if (!raft_layout_is_probing(raft, lane->id))
+        return;
+    const raft_index next = raft_layout_next(raft, lane->id);
+    if (lane->wants_snapshot && next == lane->next)
+        return;
+    lane->next = next;
+    lane->probing = true;
+    lane->asked = false;
+    lane->wants_snapshot = false;
+}
+
 /* Sends what there is to send. `clock`: something has to be said. */
 static void pump(struct raft_guard *guard, struct guard_lane *lane,
                  const struct raft_server *server)
 {
     struct raft *raft = guard->options.raft;
-    const raft_time now = now_ms(guard);
-    const bool clock = lane->clock || now - lane->sent_at >= raft->heartbeat_timeout;
+    const bool clock = lane->clock;
     if (raft_layout_in_snapshot(raft, lane->id)) {
         /* It needs to hear that somebody leads, and nothing else now. */
         if (clock)
@@ -127,7 +145,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
     const raft_index limit = guard_witness_limit(guard);
     if (lane->next > limit + 1)
         lane->next = limit + 1;
-    if (lane->probing && !clock && now - lane->probed_at < raft->heartbeat_timeout)
+    if (lane->probing && !clock && lane->asked)
         return; /* one at a time */
     bool said = false;
     while (is_reachable(raft, lane->next - 1) && (lane->next <= limit || (clock && !said))) {
@@ -138,7 +156,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
         said = true;
         say(guard, lane, server, lane->next - 1, count == 0 ? NULL : entries, count);
         if (lane->probing) {
-            lane->probed_at = now;
+            lane->asked = true;
             break;
         }
         lane->next += count;
@@ -161,7 +179,12 @@ bool guard_lane_takes(struct raft_guard *guard, const struct raft_message *messa
     struct guard_lane *lane = guard_lane(guard, message->server_id);
     if (lane == NULL)
         return true; /* just elected: it begins at the end of this event */
-    lane->clock = lane->clock || message->append_entries.n_entries == 0;
+    adopt(guard, lane);
+    /* With entries it is no heartbeat for libraft, but counts as one; so it must be one for us,
+     * too. */
+    if (message->append_entries.n_entries == 0 ||
+        now_ms(guard) - lane->sent_at >= raft->heartbeat_timeout)
+        lane->clock = true;
     if (guard->delivering)
         return true; /* at the end of the event */
     for (unsigned i = 0; i < raft->configuration.n; i++) {
@@ -184,7 +207,7 @@ static void go_back(struct guard_lane *lane, const struct raft_append_entries_re
         return; /* an answer to something older */
     lane->next = next;
     lane->probing = true;
-    lane->probed_at = 0;
+    lane->asked = false;
 }
 
 void guard_lane_hear(struct raft_guard *guard, struct guard_lane *lane,
@@ -258,14 +281,7 @@ static void settle_lane(struct raft_guard *guard, raft_id id)
     struct guard_lane *lane = guard_lane(guard, id);
     if (lane == NULL)
         lane = begin(guard, id);
-    if (raft_layout_in_snapshot(raft, id)) {
-        lane->wants_snapshot = false;
-    } else if (!lane->wants_snapshot && raft_layout_is_probing(raft, id)) {
-        /* Catch-up ended, or a send was cut: somebody outside knows where to go on. */
-        lane->next = raft_layout_next(raft, id);
-        lane->probing = true;
-        lane->probed_at = 0;
-    }
+    adopt(guard, lane);
     if (guard_has(guard, RAFT_GUARD_AGAIN) && !raft_layout_in_snapshot(raft, id)) {
         raft_index cap = guard_witness_cap(guard);
         raft_index counts = lane->verified < cap ? lane->verified : cap;

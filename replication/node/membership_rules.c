@@ -14,6 +14,10 @@
  *
  * "Survived" counts who is connected at this moment, so that a command is not refused for a loss
  * that would be the end already today.
+ *
+ * [safety] Under policy "never" the last data voter of a site stays, whatever is forced: without it
+ * a commit is at one site, and no entry about durability would say so. What a certificate promised
+ * under that policy would become untrue. Under the other policies a certificate promises less.
  */
 #include "replication/node/membership_rules.h"
 
@@ -28,6 +32,10 @@ void membership_view(const struct membership *membership, struct membership_view
     *out = (struct membership_view){0};
     out->table.count = consensus_peers(membership->consensus, out->peers, MEMBERS_MAX);
     invariant_values(out->table.count <= MEMBERS_MAX, out->table.count, MEMBERS_MAX);
+    struct consensus_durability durability;
+    consensus_durability(membership->consensus, &durability);
+    out->never = durability.newest.policy.decision == DURABILITY_NEVER ||
+                 durability.committed.policy.decision == DURABILITY_NEVER;
     for (uint32_t i = 0; i < out->table.count; i++) {
         const struct consensus_peer *peer = &out->peers[i];
         out->table.members[i] = peer->member;
@@ -158,6 +166,32 @@ static enum status check_voters_left(const struct membership_view *after, struct
                        "no data node that votes would be left: add another one first");
 }
 
+static uint32_t data_voters_at(const struct membership_view *view, const char *site)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < view->table.count; i++)
+        count += view->table.votes[i] && view->table.members[i].kind == MEMBER_DATA &&
+                         strcmp(view->table.members[i].site, site) == 0
+                     ? 1
+                     : 0;
+    return count;
+}
+
+static enum status check_policy(const struct membership_view *before,
+                                const struct membership_view *after, struct node_error *error)
+{
+    for (uint32_t i = 0; before->never && i < before->table.count; i++) {
+        const char *site = before->table.members[i].site;
+        if (data_voters_at(before, site) > 0 && data_voters_at(after, site) == 0)
+            return node_refuse(error, STATUS_INVALID,
+                               "no data node of site %s would vote any more, and the policy is "
+                               "\"never\": what is acknowledged is at both sites. Change the "
+                               "policy first: tally durability policy operator",
+                               site);
+    }
+    return STATUS_OK;
+}
+
 /* Sites that have no voter yet cannot be lost. */
 static enum status check_losses(const struct membership_view *before,
                                 const struct membership_view *after, struct node_error *error)
@@ -199,6 +233,8 @@ enum status membership_check(const struct membership_view *view,
     status = check_voters_left(&after, out_error);
     if (status == STATUS_OK)
         status = check_site_rule(&after, out_error);
+    if (status == STATUS_OK)
+        status = check_policy(view, &after, out_error);
     if (status == STATUS_OK && !request->force)
         status = check_losses(view, &after, out_error);
     return status;

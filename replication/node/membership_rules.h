@@ -9,6 +9,7 @@ struct membership_view {
     struct member_table table;
     struct consensus_peer peers[MEMBERS_MAX];
     uint32_t up; /* bit i: peers[i] is connected, or this node itself */
+    bool never;  /* the policy is that nothing is acknowledged which is not at both sites */
 };
 
 void membership_view(const struct membership *membership, struct membership_view *out);

@@ -17,6 +17,8 @@ struct node_peer_catch_up {
     uint64_t index;                   /* its journal is there */
 };
 
+#define NODE_REFUSAL_SIZE 320
+
 struct node_cluster {
     struct consensus_status consensus;
     uint32_t peer_count;
@@ -49,10 +51,12 @@ struct node_cluster {
     struct durability_run degraded;
     enum durability_bound degraded_bound;
     char degraded_why[DURABILITY_WHY_SIZE];
-    char write_refusal[DURABILITY_WHY_SIZE]; /* why no write is taken at this moment; "" = they are
-                                              */
+    char write_refusal[NODE_REFUSAL_SIZE]; /* why no write is taken at this moment; "" = they are
+                                            */
 };
 void node_cluster(const struct node *node, struct node_cluster *out);
+/* Only write_refusal of it. */
+void node_write_refusal(const struct node *node, char *out, size_t size);
 
 /* ---- changes of the members (membership.h), at the leader ---- */
 

@@ -12,9 +12,43 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NS_PER_MS 1000000ull
+/* A site is reached that was heard within this time: some heartbeats. */
+#define HEARD_MS 500
+
 /* ---- watching ---- */
 
-/* The same conditions, in the same order, as the path of a request meets them. */
+/* Who is not there, when nobody leads as far as we know: the site that a client's operator should
+ * look at, and the witness, which may well hear somebody that we do not. */
+static void tell_leaderless(const struct node *node, const struct consensus_durability *view,
+                            char *out, size_t size)
+{
+    const uint64_t now = node_now_ns(node);
+    int used = snprintf(out, size, "no leader is known here");
+    for (uint32_t i = 0; i < view->site_count && used > 0 && (size_t)used < size; i++) {
+        const struct consensus_site *site = &view->sites[i];
+        const bool is_heard = site->heard_ns != 0 && now - site->heard_ns < HEARD_MS * NS_PER_MS;
+        if (!is_heard)
+            used +=
+                snprintf(out + used, size - (size_t)used, "; site %s is not reached", site->name);
+        else if (!site->has_data)
+            used += snprintf(out + used, size - (size_t)used,
+                             "; the witness at %s is reached, and may follow the other site",
+                             site->name);
+    }
+}
+
+static void tell_holding(const struct consensus_durability *view, char *out, size_t size)
+{
+    if (view->held_up[0] != 0)
+        snprintf(out, size, "writes stand still, and policy \"%s\" keeps it so: %s",
+                 durability_decision_text(view->committed.policy.decision), view->held_up);
+    else
+        snprintf(out, size, "entries wait too long for a majority");
+}
+
+/* The same conditions, in the same order, as the path of a request meets them. NULL: the two above
+ * have the words. */
 static const char *refusal(const struct node *node, const struct consensus_status *consensus)
 {
     switch (node->phase) {
@@ -34,7 +68,7 @@ static const char *refusal(const struct node *node, const struct consensus_statu
     if (node_is_witness(node))
         return "a witness takes no requests";
     if (consensus->leader_id == 0)
-        return "no leader is known";
+        return NULL;
     if (!consensus->leads)
         return forward_reaches_leader(&node->forward) ? ""
                                                       : "the leader cannot be reached from here";
@@ -49,8 +83,28 @@ static const char *refusal(const struct node *node, const struct consensus_statu
     if (node_is_stuck(node))
         return "a journal write takes unusually long";
     if (proposer_is_holding(&node->proposer))
-        return "entries wait too long for a majority";
+        return NULL;
     return "";
+}
+
+void node_write_refusal(const struct node *node, char *out, size_t size)
+{
+    out[0] = 0;
+    if (node->consensus == NULL)
+        return;
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    const char *text = refusal(node, &consensus);
+    if (text != NULL) {
+        snprintf(out, size, "%s", text);
+        return;
+    }
+    struct consensus_durability view;
+    consensus_durability(node->consensus, &view);
+    if (consensus.leader_id == 0)
+        tell_leaderless(node, &view, out, size);
+    else
+        tell_holding(&view, out, size);
 }
 
 static struct node_peer_catch_up copy_progress(const struct catch_up_progress *progress)
@@ -98,7 +152,7 @@ void node_cluster(const struct node *node, struct node_cluster *out)
     out->degraded = node->degraded.run;
     out->degraded_bound = node->degraded.bound;
     memcpy(out->degraded_why, node->degraded.why, sizeof out->degraded_why);
-    snprintf(out->write_refusal, sizeof out->write_refusal, "%s", refusal(node, &out->consensus));
+    node_write_refusal(node, out->write_refusal, sizeof out->write_refusal);
     const struct digest_entry *digest = digests_newest(&node->digests);
     if (digest != NULL) {
         out->digest_index = digest->index;

@@ -103,6 +103,13 @@ const struct machine *node_machine(const struct node *node)
     return node->witness ? NULL : node->bank.machine;
 }
 
+void node_write_refusal(const struct node *node, char *out, size_t size)
+{
+    (void)node;
+    (void)size;
+    out[0] = 0;
+}
+
 void node_cluster(const struct node *node, struct node_cluster *out)
 {
     *out = node->cluster;

@@ -3,6 +3,7 @@
  * thing that can stand in the way. Members are "data@A"-like: site A, B or W; W's are witnesses.
  */
 #include "replication/node/membership.h"
+#include "replication/node/membership_rules.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct straw {
     uint32_t loses_lead_in; /* turns; 0: never */
     enum status transfer_status;
     uint32_t changes, transfers;
+    enum durability_decision decision; /* of the policy about two sites */
 };
 
 static struct straw *straw_of(const struct consensus *consensus)
@@ -89,7 +91,14 @@ static void straw_status(const struct consensus *consensus, struct consensus_sta
                                      .commit_index = straw->commit_index};
 }
 
-static const struct consensus_operations straw_operations = {.change = straw_change,
+static void straw_durability(const struct consensus *consensus, struct consensus_durability *out)
+{
+    *out = (struct consensus_durability){0};
+    out->newest.policy.decision = out->committed.policy.decision = straw_of(consensus)->decision;
+}
+
+static const struct consensus_operations straw_operations = {.durability = straw_durability,
+                                                             .change = straw_change,
                                                              .transfer = straw_transfer,
                                                              .peers = straw_peers,
                                                              .status = straw_status};
@@ -413,6 +422,32 @@ Test(membership, members_do_not_collide)
     cr_expect_eq(run(&straw, &membership, request).status, STATUS_OK);
 }
 
+/* What the policy promises of both sites is not taken back by taking a site away, forced or not. */
+Test(membership, under_policy_never_a_site_keeps_its_last_data_voter)
+{
+    struct straw straw = straw_with("A B W");
+    struct membership_view view;
+    struct membership membership;
+    membership_init(&membership, &straw.consensus, SELF);
+    struct node_error error;
+    struct membership_request request = {.kind = MEMBERSHIP_REMOVE, .old_id = 2, .force = true};
+    membership_view(&membership, &view);
+    cr_assert_eq(membership_check(&view, &request, &error), STATUS_OK);
+    straw.decision = DURABILITY_NEVER;
+    membership_view(&membership, &view);
+    cr_assert_eq(membership_check(&view, &request, &error), STATUS_INVALID);
+    cr_assert(strstr(error.text, "never") != NULL, "%s", error.text);
+    request.old_id = 3;
+    cr_assert_eq(membership_check(&view, &request, &error), STATUS_OK,
+                 "two data nodes are both sites");
+    straw = straw_with("A B W A B");
+    straw.decision = DURABILITY_NEVER;
+    membership_view(&membership, &view);
+    request.old_id = 2;
+    cr_assert_eq(membership_check(&view, &request, &error), STATUS_OK, "another one is left");
+}
+
+/* Losing a site is survived now and would not be any more: only on request. */
 Test(membership, less_is_survived_only_by_force)
 {
     struct straw straw = straw_with("A A B B W");
