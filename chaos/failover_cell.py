@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import failover_certificate
 import measure
 import packet_drop
 from failover_check import Canaries, LoadLedger, rows_of
@@ -153,6 +154,7 @@ class Ground:
         self.made.make(accounts=False).settle()
         self.generator = measure.Generator(self.made, self.arguments.build, self.directory)
         self.generator.prepare([self.made.wait_leader()])
+        self.known_commands = self.commands()
         self.capacity = self.arguments.capacity or self.measure_capacity()
         self.rate = int(self.capacity * self.arguments.load_percent / 100)
         print("%s: capacity %d transfers/s, load %d/s" % (self.topology, self.capacity, self.rate),
@@ -196,10 +198,12 @@ class Cell:
         self.observer = self.load = None
 
     def open(self):
-        missing = set(self.event.needs) - self.ground.commands()
+        missing = set(self.event.needs) - self.ground.known_commands
         if missing:
             raise Skipped("this tally has no command \"%s\"" % min(missing))
-        self.event.prepare(self)
+        if "durability policy" in self.ground.known_commands:
+            self.made.tally("durability", "policy", *self.event.policy, "--reason",
+                            "failover loop: %s" % self.event.name)
 
     # ---- a run ----
 
@@ -207,7 +211,8 @@ class Cell:
         """The figures of one run; the cluster is at rest before and after."""
         directory = os.path.join(self.directory, "run-%d" % number)
         leader = self.made.wait_leader()
-        self.wait_sync()
+        if self.event.begins_in_sync:
+            self.wait_sync()
         canaries = Canaries(leader.api("business"), self.ground.ledger_next, directory)
         self.ground.ledger_next += 1
         run = {"number": number, "leader": leader.node_id, "leader_site": leader.site, "wrong": [],
@@ -221,6 +226,11 @@ class Cell:
             run.update(leader=leader.node_id, leader_site=leader.site)
             self.event.strike(self, run, leader)
             self.mark("mended")
+            evidence = None
+            if self.event.is_site_loss and "certificate verify" in self.ground.known_commands:
+                time.sleep(AFTER_SECONDS)   # what was sent before the mark is answered by now
+                evidence = failover_certificate.take(self.made)
+                self.mark("all nodes were stopped at once, and asked what they prove")
             self.made.mend()
             self.wait_ready()
             time.sleep(AFTER_SECONDS)
@@ -233,6 +243,9 @@ class Cell:
         self.made.settle()
         run["after"] = self.rule_now(self.made.wait_leader())
         self.judge(run, document, status, canaries)
+        if evidence:
+            run["certificate"] = evidence
+            run["wrong"] += failover_certificate.judge(evidence, document)
         self.event.measure(self, run, document)
         return run
 
@@ -256,7 +269,7 @@ class Cell:
         end = time.monotonic() + SYNC_SECONDS
         while True:
             mode = self.rule_now(self.made.wait_leader()).get("mode")
-            if mode is None or str(mode).upper() == "SYNC":
+            if mode in (None, "sync"):
                 return
             if time.monotonic() > end:
                 raise Failure("still %s after %d s of rest\n%s" % (mode, SYNC_SECONDS,
@@ -266,9 +279,8 @@ class Cell:
     @staticmethod
     def rule_now(member):
         status = member.status()
-        durability = status.get("durability") or {}
-        return {"term": status["term"], "rule": status.get("rule"),
-                "mode": durability.get("mode"), "number": durability.get("number")}
+        return {key: status.get(key) for key in ("term", "rule", "mode", "number",
+                                                 "changes_last_hour")}
 
     def judge(self, run, document, status, canaries):
         """Nothing acknowledged is lost, nothing doubled, every outcome known."""

@@ -104,7 +104,9 @@ end:
                 :: allowed ->
                     find_on_both_sites(view_log, view_commit);
                     append(t, RETURN);
+#ifndef RETURN_LAGS
                     return_is_earned = found; assert(return_is_earned)
+#endif
                 :: else
                 fi
             }
@@ -149,6 +151,12 @@ end:
                     if :: reign[t].verified[f] < k -> reign[t].verified[f] = k :: else fi;
                     STORY_HEARD;
                     view(t);
+                    if
+                    :: f == reign[t].leader ->
+                        find_own_commit();
+                        if :: c > 0 -> commit_up_to(t, c); view(t) :: else fi
+                    :: else
+                    fi;
                     find_libraft_commit(k);
                     if :: c > 0 -> commit_up_to(t, c) :: else fi;
                     reign[t].told = view_told;

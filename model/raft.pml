@@ -267,6 +267,14 @@ inline find_libraft_count()
     od
 }
 
+/* When an own append ends, libraft tries its last stored index by itself, with what it was told before. */
+inline find_own_commit()            /* -> c */
+{
+    c = view_verified[view_leader];
+    find_libraft_count();
+    if :: libraft_count < MAJORITY || TERM_AT(view_log, c) != view_term || c <= view_commit -> c = 0 :: else fi
+}
+
 inline find_libraft_commit(named)   /* -> c: libraft commits to c, 0 if it does not */
 {
     /* q: the highest index that a majority verified, the witness counted in full; not above the leader's own

@@ -157,13 +157,15 @@ inline find_allowed(c)
 #endif
 }
 
-/* 7  Degrade at any time; return only from DEGRADED, and when each site's best has reached commit. */
+/* 7  Degrade at any time; return only from DEGRADED, and when each site's best has reached commit. In the
+ * variant RETURN_LAGS the site need not have reached it (the code compares with what was committed a moment
+ * ago): commits may then wait for the site, and every other claim has to hold all the same. */
 inline find_may_return()
 {
     find_gate();
     find_mode(view_log, view_length);
     allowed = mode == DEGRADED && best_a >= view_commit && best_b >= view_commit;
-#ifdef PLANT_RETURN_EARLY
+#if defined(PLANT_RETURN_EARLY) || defined(RETURN_LAGS)
     allowed = mode == DEGRADED
 #endif
 }

@@ -98,20 +98,20 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
 
 /* ---- from statuses ---- */
 
-/* "rule site, SYNC, number 3": what a status says of the rule, in its own words. */
+/* "rule site, sync, policy auto, number 3": what a status says of the rule, in its own words. */
 static void describe_rule(const json_t *status, char out[OBSERVE_TEXT_SIZE])
 {
     const char *rule = json_string_value(json_object_get(status, "rule"));
-    const json_t *durability = json_object_get(status, "durability");
-    const char *mode = json_string_value(json_object_get(durability, "mode"));
-    const char *policy = json_string_value(json_object_get(durability, "policy"));
-    const json_t *number = json_object_get(durability, "number");
+    const char *mode = json_string_value(json_object_get(status, "mode"));
+    const char *decision =
+        json_string_value(json_object_get(json_object_get(status, "policy"), "decision"));
+    const json_t *number = json_object_get(status, "number");
     size_t size = (size_t)snprintf(out, OBSERVE_TEXT_SIZE, "rule %.40s", rule != NULL ? rule : "-");
     if (mode != NULL)
         size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", %.40s", mode);
-    if (policy != NULL)
-        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.40s", policy);
-    if (json_is_integer(number))
+    if (decision != NULL)
+        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.40s", decision);
+    if (json_is_integer(number) && json_integer_value(number) > 0)
         (void)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", number %" JSON_INTEGER_FORMAT,
                        json_integer_value(number));
 }

@@ -1,0 +1,282 @@
+#!/usr/bin/python3
+"""The failover loop's own arithmetic: pauses over a window, refusals, verdicts on certificates, and
+that the judge, fed with what the observer recorded, finds what was lost, doubled or invented."""
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import types
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+for folder in ("chaos", "bench", "tests/e2e"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+sys.dont_write_bytecode = True
+import failover_certificate  # noqa: E402
+import failover_check  # noqa: E402
+import failover_report  # noqa: E402
+import judge as judge_of  # noqa: E402
+from failover_cell import Cell  # noqa: E402
+from failover_events import EVENTS, Event  # noqa: E402
+
+OUTCOMES = ["waiting", "unknown", "acknowledged", "refused", "not executed", "not sent",
+            "found posted", "found refused", "found never"]
+COLUMNS = ["intended_ms", "sent_ms", "refused_ms", "answered_ms", "resolved_ms", "outcome", "result",
+           "attempts", "server", "leader", "durability", "nonce", "issued_at_ns", "answered_wall_ns",
+           "index", "timestamp_ns"]
+DEBIT, CREDIT = "%032x" % 1, "%032x" % 2
+
+
+def record(number, outcome="acknowledged", answered=None, refused=None, resolved=None, index=None):
+    """Canary `number`, due at number * 10 ms; answered after 2 ms unless said."""
+    intended = number * 10.0
+    if outcome == "acknowledged" and answered is None:
+        answered = intended + 2
+    executed = outcome in ("acknowledged", "found posted")
+    return [intended, intended + 0.1, refused, answered, resolved, OUTCOMES.index(outcome), 0, 1, 0,
+            "1", 0, "%032x" % (1000 + number), "1", str(int((answered or 0) * 1e6)),
+            str(index or number + 1) if executed else "0",
+            str(10 ** 6 + number) if executed else "0"]
+
+
+def document(records, events=(), other=()):
+    return {"outcomes": OUTCOMES, "ledger": 7, "ended_ms": 10.0 * len(records),
+            "events": list(events),
+            "sites": [{"name": "A", "columns": COLUMNS, "records": records},
+                      {"name": "B", "columns": COLUMNS, "records": list(other)}]}
+
+
+class Pauses(unittest.TestCase):
+    # Held from 50 ms to 300 ms; a window that begins later sees only what is left of it.
+    def test_a_window_counts_canaries_intended_in_it(self):
+        told = document([record(n, answered=300.0 if 5 <= n < 30 else None) for n in range(60)])
+        self.assertEqual(Cell.pause(told, "A", 0, 1000), 250.0)
+        self.assertEqual(Cell.pause(told, "A", 200, 1000), 100.0)
+        self.assertEqual(Cell.pause(told, "A", 400, 1000), 2.0)
+
+    def test_a_pause_without_an_end_lasts_until_the_end_of_sending(self):
+        told = document([record(n, "acknowledged" if n < 10 else "unknown") for n in range(50)])
+        self.assertEqual(Cell.pause(told, "A", 0, 1000), 400.0)
+
+    # A late answer to an older request is no answer to those that were due later.
+    def test_an_old_answer_ends_no_pause(self):
+        told = document([record(n, answered=320.0 if n == 4 else None)
+                         if n < 5 or n >= 40 else record(n, "not executed") for n in range(50)])
+        self.assertEqual(Cell.pause(told, "A", 0, 1000), 352.0)
+
+
+class Links(unittest.TestCase):
+    def measured(self, refused_after, words="site B: site A is not reached"):
+        """A serves all the while; B's canaries are refused so many ms after they were due."""
+        other = [record(n) if n < 20 or n >= 400 else
+                 record(n, "acknowledged", answered=4010.0,
+                        refused=n * 10 + refused_after if refused_after is not None else None)
+                 for n in range(450)]
+        told = document([record(n) for n in range(450)], [
+            {"kind": "mark", "at_ms": 200.0, "text": "event: the link"},
+            {"kind": "refusal", "at_ms": 300.0, "text": words},
+            {"kind": "mark", "at_ms": 4000.0, "text": "mended"}], other)
+        run = {"wrong": [], "number": 0}
+        cell = types.SimpleNamespace(at=Cell.at, rows=failover_check.rows_of, pause=Cell.pause)
+        EVENTS["link"].measure(cell, run, told)
+        return run
+
+    def test_the_serving_side_and_the_refusal_are_found(self):
+        run = self.measured(30)
+        self.assertEqual((run["serving"], run["wrong"]), (["A"], []))
+        self.assertEqual(run["pause_ms"], 2.0)
+        self.assertAlmostEqual(run["refusal_ms"], 30)
+        self.assertTrue(all(good for _, _, good in EVENTS["link"].verdict([run])))
+
+    def test_silence_is_no_refusal(self):
+        run = self.measured(None)
+        self.assertGreater(run["refusal_ms"], 3000)
+        self.assertFalse(all(good for _, _, good in EVENTS["link"].verdict([run])))
+
+    def test_a_refusal_that_names_nothing_does_not_do(self):
+        run = self.measured(30, "site B: try again")
+        self.assertFalse(all(good for _, _, good in EVENTS["link"].verdict([run])))
+
+    def test_two_sides_that_serve_are_wrong(self):
+        both = [record(n) for n in range(450)]
+        told = document(both, [{"kind": "mark", "at_ms": 200.0, "text": "event: the link"},
+                               {"kind": "mark", "at_ms": 4000.0, "text": "mended"}], both)
+        run = {"wrong": [], "number": 0}
+        cell = types.SimpleNamespace(at=Cell.at, rows=failover_check.rows_of, pause=Cell.pause)
+        EVENTS["link"].measure(cell, run, told)
+        self.assertEqual(len(run["wrong"]), 1)
+
+
+class Targets(unittest.TestCase):
+    def runs(self, *values):
+        return [{"pause_ms": v, "wrong": [], "number": n} for n, v in enumerate(values)]
+
+    def test_the_limits_of_the_table(self):
+        rows = (("leader-site", (700, 700, 2000), True), ("leader-site", (701, 701, 702), False),
+                ("leader-site", (300, 300, 2001), False), ("other-site", (1500,), True),
+                ("other-site", (1501,), False), ("witness", (100,), True), ("witness", (101,), False))
+        for name, values, good in rows:
+            cell = {"event": name, "runs": self.runs(*values)}
+            self.assertEqual(failover_report.holds(cell), good, (name, values))
+
+    def test_slack_multiplies_limits_and_forgives_no_loss(self):
+        Event.slack = 2.0
+        try:
+            cell = {"event": "witness", "runs": self.runs(150)}
+            self.assertTrue(failover_report.holds(cell))
+            cell["runs"][0]["wrong"].append("lost")
+            self.assertFalse(failover_report.holds(cell))
+        finally:
+            Event.slack = 1.0
+
+    def test_a_cell_that_broke_or_has_no_run_does_not_hold(self):
+        self.assertFalse(failover_report.holds({"event": "witness", "runs": []}))
+        self.assertFalse(failover_report.holds({"event": "witness", "runs": self.runs(1),
+                                                "broken": "x"}))
+        self.assertTrue(failover_report.holds({"event": "switchover", "runs": [], "skipped": "x"}))
+
+
+class Certificates(unittest.TestCase):
+    def judged(self, **told):
+        claim = dict({"survivors": [1], "verdict": "UNKNOWN", "basis": "nothing", "seconds": None,
+                      "known_index": 0, "known_time_ns": 0, "last_index": 90}, **told)
+        # 100 canaries at log indexes 1 to 100, answered at 2, 12, 22 ... 992 ms.
+        return failover_certificate.judge({"stopped_ns": 10 ** 9, "told": [claim]},
+                                          document([record(n) for n in range(100)]))
+
+    def test_what_is_true_is_not_held_against_it(self):
+        self.assertEqual(self.judged(), [])
+        self.assertEqual(self.judged(verdict="PROVEN_ZERO", last_index=100), [])
+        self.assertEqual(self.judged(verdict="BOUNDED_BY_TIME", seconds=0.2), [])
+        self.assertEqual(self.judged(known_index=50, known_time_ns=495 * 10 ** 6), [])
+
+    # The last entry of the survivors is 90, and canaries up to 100 were acknowledged.
+    def test_zero_claimed_over_a_loss_is_found(self):
+        self.assertIn("PROVEN_ZERO", self.judged(verdict="PROVEN_ZERO")[0])
+
+    # The first lost one was answered at 902 ms; 0.05 s before the end is 950.
+    def test_a_bound_that_is_too_short_is_found(self):
+        self.assertIn("earlier", self.judged(verdict="BOUNDED_BY_TIME", seconds=0.05)[0])
+
+    def test_a_known_index_below_what_was_acknowledged_is_found(self):
+        self.assertIn("at or below", self.judged(known_index=49, known_time_ns=495 * 10 ** 6)[0])
+
+    def test_answers_after_the_stop_do_not_count(self):
+        taken = {"stopped_ns": 500 * 10 ** 6, "told": [
+            {"survivors": [1], "verdict": "PROVEN_ZERO", "basis": "majority", "seconds": 0,
+             "known_index": 0, "known_time_ns": 0, "last_index": 50}]}
+        self.assertEqual(failover_certificate.judge(
+            taken, document([record(n) for n in range(100)])), [])
+
+
+class Judging(unittest.TestCase):
+    """The observer's records as logs of the judge, against ledgers that are made up."""
+
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.logs = os.path.join(self.directory.name, "logs")
+        os.mkdir(self.logs)
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def judged(self, records, ledger):
+        """Kinds of violations, for a ledger with these (number, stamp) as posted canaries."""
+        told = document(records)
+        failover_check.canary_log(os.path.join(self.logs, "site-A.log"), told, told["sites"][0],
+                                  DEBIT, CREDIT)
+        rows, debits = [], {DEBIT: 0, CREDIT: 0}
+        for place, (number, stamp) in enumerate(ledger):
+            one, two = (CREDIT, DEBIT) if number % 2 else (DEBIT, CREDIT)
+            debits[one] += 1
+            rows.append(["transfer", place, "%032x" % (1000 + number), one, two, 1, 7, 1, 0, stamp, 0])
+        accounts = [["account", i, 7, 1, 0, debits[i], len(ledger) - debits[i], 0, 0, len(ledger), stamp]
+                    for stamp, i in enumerate((DEBIT, CREDIT), 1)]
+        lines = [["ledger", 7, "XTS", 2]] + accounts + rows + [
+            ["trial", 7, len(ledger), len(ledger), True], ["end", 2, len(ledger)]]
+        export = os.path.join(self.directory.name, "export")
+        with open(export, "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        failover_check.write_log(os.path.join(self.logs, "setup.log"), "setup", [
+            {"event": "send", "nonce": "00" * 16, "method": "CreateAccounts",
+             "events": [[i, 7, 1, 0] for i in (DEBIT, CREDIT)]},
+            {"event": "answer", "nonce": "00" * 16, "body": "0a020000" "11" + "00" * 8 + "19"
+             + (1).to_bytes(8, "little").hex()}])
+        judge = judge_of.Judge()
+        for name in sorted(os.listdir(self.logs)):
+            judge.read_log(os.path.join(self.logs, name))
+        judge.read_export(export)
+        judge.judge()
+        return set(judge.violations)
+
+    def ledger(self, count):
+        return [(n, 10 ** 6 + n) for n in range(count)]
+
+    def test_what_fits_passes(self):
+        records = [record(n) for n in range(5)]
+        records.append(record(5, "found posted", resolved=500.0))
+        records.append(record(6, "found never", resolved=510.0))
+        records.append(record(7, "not executed"))
+        self.assertEqual(self.judged(records, self.ledger(6)), set())
+
+    def test_a_lost_acknowledgement_is_found(self):
+        self.assertIn("lost", self.judged([record(n) for n in range(5)], self.ledger(4)))
+
+    def test_one_that_is_there_twice_is_found(self):
+        twice = self.ledger(5) + [(4, 10 ** 6 + 9)]
+        self.assertIn("id twice", self.judged([record(n) for n in range(5)], twice))
+
+    def test_one_that_was_certainly_not_executed_is_found(self):
+        records = [record(n) for n in range(4)] + [record(4, "not executed")]
+        self.assertIn("invented", self.judged(records, self.ledger(5)))
+
+    def test_a_fenced_one_that_was_posted_is_found(self):
+        records = [record(n) for n in range(4)] + [record(4, "found never", resolved=500.0)]
+        self.assertIn("refused but posted", self.judged(records, self.ledger(5)))
+
+    def test_one_that_stayed_unknown_is_found(self):
+        records = [record(n) for n in range(4)] + [record(4, "unknown")]
+        self.assertIn("outcome unknown", self.judged(records, self.ledger(4)))
+
+
+class LoadOfBench(unittest.TestCase):
+    def judged(self, acknowledged, rows, totals):
+        """rows: ids as posted, each of 5 minor units."""
+        api = types.SimpleNamespace(ask=lambda *a, **k: types.SimpleNamespace(
+            debits_posted=types.SimpleNamespace(low=totals[0], high=0),
+            credits_posted=types.SimpleNamespace(low=totals[1], high=0)))
+        text = "".join(json.dumps({"id": i, "result": "OK", "sequence": str(n),
+                                   "amount": {"minor": "5"}}) + "\n" for n, i in enumerate(rows))
+        made = types.SimpleNamespace(tool=lambda *a, **k: (0, text))
+        node = types.SimpleNamespace(api=lambda name: api)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"".join(bytes.fromhex(i) for i in acknowledged))
+            file.flush()
+            return failover_check.LoadLedger().judge(made, node, [file.name])
+
+    def test_a_load_is_judged_by_ids_and_totals(self):
+        ids = ["%032x" % n for n in range(4)]
+        self.assertEqual(self.judged(ids, ids, (20, 20)), ([], 4))
+        self.assertIn("LOST", self.judged(ids, ids[:3], (15, 15))[0][0])
+        self.assertIn("twice", self.judged(ids, ids + ids[:1], (25, 25))[0][0])
+        self.assertIn("sum", self.judged(ids, ids, (25, 20))[0][0])
+        self.assertEqual(self.judged(ids[:2], ids, (20, 20))[0], [])    # unknown ones may be there
+
+
+class Report(unittest.TestCase):
+    def test_words_from_outside_are_text_in_the_page(self):
+        cell = {"event": "witness", "title": "<t>", "target": "<g>", "topology": "1+1+1",
+                "runs": [], "broken": "<script>alert(1)</script>"}
+        page = failover_report.page({"machine": "<m>", "began": "now", "command": "<c>", "seed": 1,
+                                     "silence": "<s>", "load_percent": 50, "cells": [cell]})
+        for foreign in ("<script>", "<t>", "<g>", "<m>", "<c>", "<s>"):
+            self.assertNotIn(foreign, page)
+        with contextlib.redirect_stdout(io.StringIO()):
+            print(failover_report.text({"cells": [cell]}))
+
+
+if __name__ == "__main__":
+    unittest.main()
