@@ -10,6 +10,8 @@ size_t grpc_percent_encode(const char *text, char *out, size_t capacity)
 {
     static const char digits[] = "0123456789ABCDEF";
     size_t size = 0;
+    while (*text == ' ')
+        text++;
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
         if (byte >= 0x20 && byte <= 0x7e && byte != '%') {
@@ -24,6 +26,8 @@ size_t grpc_percent_encode(const char *text, char *out, size_t capacity)
             out[size++] = digits[byte & 15];
         }
     }
+    while (size > 0 && out[size - 1] == ' ') /* a text that was cut behind a word ends so */
+        size--;
     return size;
 }
 

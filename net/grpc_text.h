@@ -9,7 +9,8 @@
 #define GRPC_TIMEOUT_TEXT_SIZE 10 /* 8 digits, a unit, a zero byte */
 
 /* Percent-encodes `text` (zero-terminated) into at most `capacity` bytes, without a zero byte; what
- * does not fit is left out, never half a %XX. Returns the bytes written. */
+ * does not fit is left out, never half a %XX. So are spaces at either end: with one the peer would
+ * have to refuse the whole header (RFC 9113, section 8.2.1). Returns the bytes written. */
 size_t grpc_percent_encode(const char *text, char *out, size_t capacity);
 
 /* Decodes `size` bytes into out, zero-terminated, cut to capacity (at least 1). A wrong %XX is

@@ -79,7 +79,7 @@ struct http2_call {
     /* ANSWERED: as received, 0..16 (other numbers read as 2, UNKNOWN). Otherwise what gRPC would
      * say: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 1 CANCELLED, 8 RESOURCE_EXHAUSTED, 13 INTERNAL. */
     int grpc_status;
-    char grpc_message[256]; /* decoded, cut to fit; or our own words saying what failed where */
+    char grpc_message[640]; /* decoded, cut to fit; or our own words saying what failed where */
     /* ANSWERED with status 0: the one message, without prefix. Freed when `done` returns, unless
      * taken with http2_call_take_answer. */
     uint8_t *answer;

@@ -21,7 +21,7 @@
 #include <string.h>
 
 /* grpc-message, encoded: the text's size when nothing needs encoding, a third of it at worst. */
-#define ENCODED_TEXT_MAX 512
+#define ENCODED_TEXT_MAX 1280
 #define FIELDS_MAX       (5 + TRAILERS_MAX)
 
 static nghttp2_nv field(const char *name, const char *value, size_t value_size)

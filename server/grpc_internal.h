@@ -163,7 +163,7 @@ struct grpc_call {
     enum grpc_code code;
     uint32_t trailer_count, trailers_size;
     void *data;
-    char text[256];
+    char text[640];
     char trailers[TRAILERS_SIZE_MAX]; /* name, zero, value, zero, ... */
     _Alignas(16) uint8_t small_message[SMALL_MESSAGE_SIZE];
 };

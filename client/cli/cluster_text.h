@@ -6,6 +6,8 @@
 #ifndef TALLY_CLIENT_CLI_CLUSTER_TEXT_H
 #define TALLY_CLIENT_CLI_CLUSTER_TEXT_H
 
+#include "client/tally.h"
+
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -14,7 +16,7 @@
 struct cluster_answer {
     const char *server; /* "host:port" as asked */
     json_t *document;   /* NULL: none came, */
-    char error[512];    /* and why */
+    char error[TALLY_ERROR_SIZE];    /* and why */
 };
 
 /* What is wrong first, then the nodes, then the sites. Errors of the stream stay in the stream. */

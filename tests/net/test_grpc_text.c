@@ -93,6 +93,16 @@ Test(grpc_text, encoding_that_does_not_fit_is_cut_between_escapes)
     }
 }
 
+/* A header value may not end or begin with a space: nghttp2 refuses the whole frame. */
+Test(grpc_text, spaces_at_either_end_are_left_out)
+{
+    char out[32];
+    size_t size = grpc_percent_encode("  wait for the end", out, 9); /* "wait for " */
+    cr_assert_eq(size, strlen("wait for"));
+    cr_assert_eq(memcmp(out, "wait for", size), 0);
+    cr_assert_eq(grpc_percent_encode("   ", out, sizeof out), 0);
+}
+
 static void expect_decoded(const char *text, size_t size, size_t capacity, const char *expected)
 {
     char out[64];
