@@ -10,6 +10,8 @@
 
 _Static_assert((int)TALLY_SITE_SWITCHOVER == (int)TALLY__V1__SITE_OPERATION__SWITCHOVER,
                "number of the operation");
+_Static_assert((int)TALLY_SITE_RETURN == (int)TALLY__V1__SITE_OPERATION__RETURN_TO_SYNC,
+               "number of the last operation");
 _Static_assert((int)TALLY_SITE_FORCED == (int)TALLY__V1__SITE_CHECK__VERDICT__FORCED,
                "number of the verdict");
 
@@ -30,6 +32,8 @@ static void read_report(const Tally__V1__OperateSiteResponse *from, struct tally
 {
     *out = (struct tally_site_report){
         .done_before = from->done_before,
+        .again = from->again,
+        .number = from->number,
         .leader_id = from->leader_id,
         .held_us = from->held_us,
         .check_count = smaller(from->n_checks, TALLY_SITE_CHECKS_MAX),
@@ -85,7 +89,15 @@ enum tally_status tally_operate_site(struct tally_client *client, struct tally_c
     /* Protobuf-C has no const; nothing is written through these. */
     Tally__V1__OperateSiteRequest message = TALLY__V1__OPERATE_SITE_REQUEST__INIT;
     message.operation = (Tally__V1__SiteOperation)request->operation;
-    message.site = (char *)(uintptr_t)request->site;
+    if (request->site != NULL)
+        message.site = (char *)(uintptr_t)request->site;
+    if (request->settings != NULL)
+        message.settings = (char *)(uintptr_t)request->settings;
+    Tally__V1__OperatorsNumber seen = TALLY__V1__OPERATORS_NUMBER__INIT;
+    seen.number = request->number;
+    if (request->has_number)
+        message.seen = &seen;
+    message.power_off = request->power_off;
     if (request->reason != NULL)
         message.reason = (char *)(uintptr_t)request->reason;
     message.dry_run = request->dry_run;

@@ -48,7 +48,7 @@ extern "C" {
 #define TALLY_ID_TEXT_SIZE  33 /* 32 hex digits and the zero */
 #define TALLY_IDENTITY_SIZE 54 /* text form of an identity and the zero */
 #define TALLY_AMOUNT_SIZE   64 /* longest amount as text, sign of nothing, and the zero */
-#define TALLY_ERROR_SIZE    512
+#define TALLY_ERROR_SIZE    768
 
 /* ---- how a call ended ---- */
 
@@ -566,6 +566,11 @@ enum tally_status tally_list_in_doubt(struct tally_client *client, struct tally_
 
 enum tally_site_operation {
     TALLY_SITE_SWITCHOVER = 0, /* the site leads; requests wait for a moment, none is refused */
+    TALLY_SITE_DRAIN = 1,      /* its nodes neither lead nor serve clients */
+    TALLY_SITE_RESUME = 2,     /* the reverse, once it is current */
+    TALLY_SITE_POLICY = 3,     /* other rules for degrading and returning: `settings` */
+    TALLY_SITE_DEGRADE = 4,    /* go on without the site */
+    TALLY_SITE_RETURN = 5,     /* both sites again */
 };
 enum tally_site_verdict {
     TALLY_SITE_FINE = 0,
@@ -573,15 +578,21 @@ enum tally_site_verdict {
     TALLY_SITE_FORCED = 2, /* in the way, and overruled by force */
 };
 struct tally_site_request {
-    uint8_t operation; /* enum tally_site_operation */
-    const char *site;
-    const char *reason; /* for the audit log, at most 120 bytes; NULL = none */
-    bool dry_run;       /* the checks only */
-    bool force;         /* although less loss would be survived */
+    uint8_t operation;    /* enum tally_site_operation */
+    const char *site;     /* NULL: of POLICY and RETURN, which are about both */
+    const char *reason;   /* at most 120 bytes; only a switchover may have none, NULL */
+    const char *settings; /* POLICY: "decision=never preferred_site=A", names as in /status */
+    bool dry_run;         /* the checks only */
+    bool force;           /* although less loss would be survived */
+    bool power_off;       /* DRAIN: the site's nodes are going to be stopped */
+    bool has_number;      /* refused when there is a later durability entry than `number` */
+    uint64_t number;
 };
 struct tally_site_report {
     bool done_before;   /* it was so already */
+    bool again;         /* of DRAIN: the leader left the site; call again, the new one goes on */
     uint64_t leader_id; /* at the end */
+    uint64_t number;    /* of the newest durability entry */
     uint64_t held_us;   /* how long new requests were held */
     size_t check_count;
     struct tally_site_check {

@@ -25,6 +25,7 @@
 #include "server/daemon_internal.h"
 
 #include "core/invariant.h"
+#include "replication/node/node_site.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -210,7 +211,7 @@ static void begin_serving(struct daemon *daemon, const struct node_status *statu
     if (status->kind == MEMBER_WITNESS)
         return; /* does its part, and has nothing for clients: they were told at the start */
     dispatch_set_ready(daemon->dispatch, true, NULL);
-    health_set_serving(daemon->health, true);
+    health_set_serving(daemon->health, !daemon->drained);
 }
 
 /* The node was caught up by copies and opens them in place of its old files. */
@@ -221,6 +222,23 @@ static void pause_serving(struct daemon *daemon)
     health_set_serving(daemon->health, false);
 }
 
+/* Load balancers and clients with health checks leave a drained site by themselves. */
+static void follow_drained(struct daemon *daemon)
+{
+    const char *text = node_drained(daemon->node);
+    const bool drained = text[0] != '\0';
+    dispatch_set_drained(daemon->dispatch, text);
+    if (drained == daemon->drained)
+        return;
+    daemon->drained = drained;
+    struct log_line line;
+    log_begin(&line, drained ? EVENT_SITE_DRAINED : EVENT_SITE_RESUMED);
+    log_text(&line, "text", drained ? text : "the site serves clients again");
+    log_end(daemon->log, &line);
+    if (daemon->phase == DAEMON_SERVING)
+        health_set_serving(daemon->health, !drained);
+}
+
 static void follow_node(struct daemon *daemon)
 {
     struct node_status status;
@@ -229,6 +247,7 @@ static void follow_node(struct daemon *daemon)
     if (status.phase == NODE_FAILED && daemon->phase != DAEMON_FAILING)
         fail(daemon, &status);
     dispatch_set_leader(daemon->dispatch, status.leader_id);
+    follow_drained(daemon);
     if (status.reopened_total != daemon->reopened_total) {
         daemon->reopened_total = status.reopened_total;
         dispatch_reopened(daemon->dispatch);

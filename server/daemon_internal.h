@@ -54,6 +54,7 @@ struct daemon {
     struct daemon_signing signing; /* outlives the node */
     struct node *node;
     uint64_t reopened_total; /* of the node, as of the last turn */
+    bool drained;            /* the node's site is */
     struct dispatch *dispatch;
     struct health *health;
     struct reflection *reflection;

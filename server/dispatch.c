@@ -61,6 +61,7 @@ struct dispatch {
     uint64_t slice_end_ns; /* of the read that runs just now */
     bool ready;
     const char *not_ready_reason;
+    const char *drained;                                 /* NULL: it is not */
     char node_text[24], epoch_text[24], leader_text[24]; /* "" = no leader known */
     struct work *leader_waiter; /* TransferLeadership that waits for its end, or NULL */
     struct dispatch_method methods[METHOD_COUNT];
@@ -115,6 +116,11 @@ void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reaso
 {
     dispatch->ready = ready;
     dispatch->not_ready_reason = reason;
+}
+
+void dispatch_set_drained(struct dispatch *dispatch, const char *text)
+{
+    dispatch->drained = text && *text ? text : NULL;
 }
 
 void dispatch_set_leader(struct dispatch *dispatch, uint64_t leader_id)
@@ -474,6 +480,12 @@ static bool is_about_members(enum method method)
            method == METHOD_TRANSFER_LEADERSHIP;
 }
 
+/* What clients ask, and not operators. */
+static bool is_about_the_ledger(enum method method)
+{
+    return strncmp(method_path(method), "/tally.v1.Ledger/", strlen("/tally.v1.Ledger/")) == 0;
+}
+
 static void dispatch_message(void *context, struct grpc_call *call, const uint8_t *message,
                              size_t size)
 {
@@ -493,6 +505,14 @@ static void dispatch_message(void *context, struct grpc_call *call, const uint8_
     }
     if (!caller_of(dispatch, method, call, &caller))
         return;
+    if (dispatch->drained && is_about_the_ledger(method)) {
+        char text[448];
+        snprintf(text, sizeof text,
+                 "%s; this attempt put nothing into the log: send the same request there",
+                 dispatch->drained);
+        refuse_call(dispatch, method, call, GRPC_UNAVAILABLE, "NOT_ACCEPTED", 200, text);
+        return;
+    }
     struct work *work = dispatch->free_works;
     if (!work) {
         refuse_busy(dispatch, method, call,

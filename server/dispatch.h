@@ -43,6 +43,9 @@ void dispatch_destroy(struct dispatch *dispatch);
 void dispatch_register(struct dispatch *dispatch, struct grpc_server *server);
 /* The daemon tells when requests may come; before, they are refused with `reason`. Borrowed. */
 void dispatch_set_ready(struct dispatch *dispatch, bool ready, const char *reason);
+/* The node's site is drained: `text` refuses what clients ask, what operators ask goes on. NULL or
+ * "": it is not. Borrowed. The daemon tells once per turn. */
+void dispatch_set_drained(struct dispatch *dispatch, const char *text);
 /* Who leads, for the trailer tally-leader; 0 = unknown. The daemon tells once per turn. */
 void dispatch_set_leader(struct dispatch *dispatch, uint64_t leader_id);
 /* The node has other files now, and another node_machine(): reads that were put off, or are under

@@ -382,6 +382,13 @@ static const struct event_row event_table[EVENT_COUNT] = {
                                     {NULL, NULL}},
     [EVENT_SITE_OPERATION_ENDED] =
         {"site_operation_ended", LOG_LEVEL_INFO, 0, "It is done.", {NULL, NULL}},
+    [EVENT_SITE_DRAINED] = {"site_drained",
+                            LOG_LEVEL_WARNING,
+                            0,
+                            "An operator drained this node's site: it serves no clients.",
+                            {NULL, NULL}},
+    [EVENT_SITE_RESUMED] =
+        {"site_resumed", LOG_LEVEL_INFO, 0, "This node's site serves clients again.", {NULL, NULL}},
     [EVENT_SITE_OPERATION_REFUSED] = {"site_operation_refused",
                                       LOG_LEVEL_WARNING,
                                       0,

@@ -93,6 +93,8 @@ enum event {
     EVENT_SITE_OPERATION_BEGUN,
     EVENT_SITE_OPERATION_ENDED,
     EVENT_SITE_OPERATION_REFUSED,
+    EVENT_SITE_DRAINED,
+    EVENT_SITE_RESUMED,
     /* Reported by the connections between nodes (replication/peers/peers.h). */
     EVENT_PEER_UP,
     EVENT_PEER_DOWN,

@@ -6,6 +6,7 @@
 #include "server/probe.h"
 
 #include "core/invariant.h"
+#include "replication/node/node_site.h"
 #include "server/probe_cluster.h"
 #include "server/probe_evidence.h"
 
@@ -99,6 +100,14 @@ static void check_writes(const struct probe *probe, struct probe_check *check)
                  status.read_only_reason);
 }
 
+/* A drained site serves nobody. */
+static void check_site(const struct probe *probe, struct probe_check *check)
+{
+    const char *drained = probe->node ? node_drained(probe->node) : "";
+    check->passed = drained[0] == '\0';
+    snprintf(check->text, sizeof check->text, "%s", drained);
+}
+
 bool probe_ready(const struct probe *probe, struct probe_check out[PROBE_CHECK_COUNT])
 {
     memset(out, 0, PROBE_CHECK_COUNT * sizeof *out);
@@ -112,7 +121,9 @@ bool probe_ready(const struct probe *probe, struct probe_check out[PROBE_CHECK_C
     check_leader(probe, &out[2]);
     out[3].name = "writes";
     check_writes(probe, &out[3]);
-    return out[0].passed && out[1].passed && out[2].passed && out[3].passed;
+    out[4].name = "site";
+    check_site(probe, &out[4]);
+    return out[0].passed && out[1].passed && out[2].passed && out[3].passed && out[4].passed;
 }
 
 /* ---- the status document ---- */

@@ -30,11 +30,11 @@ struct probe {
 
 /* One thing that is looked at. */
 struct probe_check {
-    const char *name; /* "node", "process", "leader", "writes" */
+    const char *name; /* "node", "process", "leader", "writes", "site" */
     bool passed;
     char text[640]; /* why not; or, when passed, a remark, often empty */
 };
-#define PROBE_CHECK_COUNT 4
+#define PROBE_CHECK_COUNT 5
 
 /* Fills all checks; true when the node answers requests (a witness: when it does its part). A node
  * that follows is ready, and so is one that is read-only (reads and repeats are answered; it says

@@ -39,6 +39,7 @@ static void audit(const struct work *work, enum event event, const char *text)
     log_text(&line, "operation", site_operation_name((enum site_operation_kind)wire.operation));
     log_text(&line, "site", wire.site);
     log_text(&line, "reason", wire.reason);
+    log_text(&line, "settings", wire.settings);
     log_text(&line, "text", text);
     log_end(dispatch_options(work->dispatch)->log, &line);
 }
@@ -48,7 +49,8 @@ static void finish_refused(struct work *work, enum status status, const char *te
 {
     struct refusal refusal = refusal_of_change(status == STATUS_BUSY ? STATUS_INVALID : status);
     refusal.message = text;
-    audit(work, EVENT_SITE_OPERATION_REFUSED, text);
+    if (status != STATUS_NOT_READY) /* it is only asked elsewhere */
+        audit(work, EVENT_SITE_OPERATION_REFUSED, text);
     work_finish_refusal(work, &refusal);
 }
 
@@ -85,19 +87,24 @@ void site_service_begin(struct work *work)
         .kind = (enum site_operation_kind)wire.operation,
         .dry_run = wire.dry_run != 0,
         .force = wire.force != 0,
+        .power_off = wire.power_off != 0,
+        .has_number = wire.has_number,
+        .number = wire.number,
         .deadline_ns = work_deadline_ns(work, uv_hrtime() + OPERATION_NS_MAX),
         .cb = operated,
         .context = work,
     };
     memcpy(request.site, wire.site, sizeof request.site);
     memcpy(request.why, wire.reason, sizeof request.why);
+    memcpy(request.settings, wire.settings, sizeof request.settings);
     snprintf(request.who, sizeof request.who, "%s", grpc_call_principal(work->call));
-    audit(work, EVENT_SITE_OPERATION_BEGUN, "");
     enum status status = node_site_begin(node_of(work), &request, &error);
-    if (status == STATUS_OK)
-        work->changing = WORK_OPERATING_SITE;
-    else
+    if (status != STATUS_OK) {
         finish_refused(work, status, error.text);
+        return;
+    }
+    work->changing = WORK_OPERATING_SITE;
+    audit(work, EVENT_SITE_OPERATION_BEGUN, "");
 }
 
 void site_service_gone(struct work *work)

@@ -6,10 +6,13 @@
 #include "server/wire.h"
 
 struct wire_site_request {
-    uint8_t operation, dry_run, force;
-    uint8_t site_size, reason_size;
+    uint8_t operation, dry_run, force, power_off;
+    uint8_t site_size, reason_size, settings_size;
+    bool has_number;
+    uint64_t number; /* of the newest durability entry that the operator looked at */
     char site[MEMBER_SITE_SIZE_MAX + 1];
     char reason[SITE_WHY_SIZE];
+    char settings[SITE_SETTINGS_SIZE];
 };
 
 /* Texts are terminated and hold no zero byte; whether the site exists is the leader's to say. */

@@ -48,6 +48,12 @@ static const struct command commands[] = {
     {"certificate verify", "what survivors prove about a loss, offline",
      certificate_verify_command},
     {"site switchover", "a site leads; no request is refused for it", site_switchover_command},
+    {"site drain", "a site neither leads nor serves clients", site_drain_command},
+    {"site resume", "the reverse, once it is current", site_resume_command},
+    {"durability show", "the rule about both sites, as it is now", durability_show_command},
+    {"durability policy", "other rules for degrading and returning", durability_policy_command},
+    {"durability degrade", "go on without a site", durability_degrade_command},
+    {"durability return", "both sites again", durability_return_command},
     {"journal verify", "check a journal's files, offline", journal_verify_command},
     {"store verify", "check a store's files, offline", store_verify_command},
 };

@@ -137,6 +137,7 @@ struct consensus_durability_change {
     struct durability_policy policy;     /* POLICY */
     char who[DURABILITY_WHO_SIZE_MAX + 1];
     char why[DURABILITY_WHY_SIZE_MAX + 1];
+    bool dry_run; /* only judged: STATUS_OK means that it would be written, as *out_number */
 };
 #define CONSENSUS_DURABILITY_TEXT_SIZE 512
 

@@ -168,6 +168,10 @@ enum status consensus_durability_change(struct consensus_raft *c,
     enum status status = check(c, change, out_text);
     if (status != STATUS_OK)
         return status;
+    if (change->dry_run) {
+        *out_number = newest(c)->number + 1;
+        return STATUS_OK;
+    }
     struct durability_entry entry = {
         .kind = change->kind,
         .policy = change->kind == DURABILITY_POLICY ? change->policy : newest(c)->policy,

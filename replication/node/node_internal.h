@@ -84,6 +84,8 @@ struct node {
     struct node_change *change; /* whose walk it is, or NULL */
     struct site_operation site_operation;
     struct pauses pauses; /* of this node's clients */
+    char drained[320];    /* node_site.h */
+    uint64_t drained_looked_ns;
     struct disk_guard guard;
     struct certificates certificates;
     struct rpo rpo;
@@ -202,6 +204,8 @@ void node_end_change(struct node *node, enum status status, const char *text);
 /* The same for a site operation; on consensus of this generation. */
 void node_site_init(struct node *node);
 void node_end_site(struct node *node, enum status status, const char *text);
+/* Part of a turn: whether the site is drained, and the step of an operation. */
+void node_site_process(struct node *node);
 /* A MESSAGE_SITE_* of a member. */
 void node_site_receive(struct node *node, uint64_t from, uint16_t type, const void *bytes,
                        size_t size);

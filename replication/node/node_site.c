@@ -10,6 +10,14 @@
 #include "replication/node/node_cluster.h"
 #include "replication/node/node_internal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How often it is looked whether the site is drained: of the time it takes to begin serving again.
+ */
+#define DRAINED_LOOK_NS (20 * UINT64_C(1000000))
+
 static uint32_t answer_flags(const struct node *node)
 {
     uint32_t flags = 0;
@@ -90,6 +98,68 @@ void node_site_receive(struct node *node, uint64_t from, uint16_t type, const vo
     /* Lost with its link or a full queue: then this node counts as silent, which it is. */
     (void)transport_send(node->options.transport, from, TRANSPORT_CALLS, &part, 1);
 }
+
+/* ---- drained ---- */
+
+/* Where clients of a drained site find service: the leader, if it is elsewhere, or any other data
+ * node of another site that is connected. */
+static const struct consensus_peer *find_server(const struct consensus_peer *peers, uint32_t count,
+                                                const char *drained, uint64_t leader_id)
+{
+    const struct consensus_peer *found = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct consensus_peer *peer = &peers[i];
+        if (peer->member.kind != MEMBER_DATA || strcmp(peer->member.site, drained) == 0)
+            continue;
+        if (peer->member.node_id == leader_id)
+            return peer;
+        if (found == NULL || (peer->linked && !found->linked))
+            found = peer;
+    }
+    return found;
+}
+
+static void look_whether_drained(struct node *node)
+{
+    struct consensus_durability durability;
+    consensus_durability(node->consensus, &durability);
+    const char *drained = durability.committed.policy.drained_site;
+    if (drained[0] == '\0' || strcmp(drained, node->identity.site) != 0) {
+        node->drained[0] = '\0';
+        return;
+    }
+    struct consensus_peer peers[MEMBERS_MAX];
+    struct consensus_status status;
+    consensus_status(node->consensus, &status);
+    const uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
+    const struct consensus_peer *server = find_server(peers, count, drained, status.leader_id);
+    const struct member nobody = {.site = "another site", .address = "see tally member list"};
+    const struct member *member = server != NULL ? &server->member : &nobody;
+    /* Its port for clients is not known here: the host is, from the address for its peers. */
+    const char *port = strrchr(member->address, ':');
+    const int host_size = server != NULL && port != NULL ? (int)(port - member->address)
+                                                         : (int)strlen(member->address);
+    snprintf(node->drained, sizeof node->drained,
+             "site %s is drained and serves no clients; ask node %" PRIu64 " at site %s (%.*s)",
+             drained, member->node_id, member->site, host_size, member->address);
+}
+
+void node_site_process(struct node *node)
+{
+    const uint64_t now = node_now_ns(node);
+    if (!node_is_witness(node) && now - node->drained_looked_ns >= DRAINED_LOOK_NS) {
+        node->drained_looked_ns = now;
+        look_whether_drained(node);
+    }
+    site_operation_process(&node->site_operation, now);
+}
+
+const char *node_drained(const struct node *node)
+{
+    return node->drained;
+}
+
+/* ---- the operation ---- */
 
 enum status node_site_begin(struct node *node, const struct site_operation_request *request,
                             struct node_error *out_error)

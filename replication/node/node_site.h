@@ -16,6 +16,10 @@ enum status node_site_begin(struct node *node, const struct site_operation_reque
 void node_site_cancel(struct node *node);
 void node_site_progress(const struct node *node, struct site_operation_progress *out);
 
+/* Whether this node's site is drained: it serves no clients then. In words for them, with the node
+ * that does; "" = it is not. Borrowed until the next turn. */
+const char *node_drained(const struct node *node);
+
 /* The server tells how each request of its own clients ended (node_request_cb's status), and when
  * it came (monotonic). */
 void node_note_ended(struct node *node, uint64_t accepted_ns, enum status status);

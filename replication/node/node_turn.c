@@ -222,7 +222,7 @@ static void turn(struct node *node)
         return;
     node_process_role(node);
     membership_process(&node->membership, node->turned_ns);
-    site_operation_process(&node->site_operation, node_now_ns(node));
+    node_site_process(node);
     if (node->phase == NODE_FAILED)
         return;
     process_writes(node);

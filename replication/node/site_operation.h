@@ -1,17 +1,27 @@
 /*
- * What an operator does with a whole site, as a walk at the leader, one at a time:
+ * What an operator does with a whole site, and with the rule about both, as a walk at the leader,
+ * one at a time:
  *
  *   switchover   leadership goes to a data node of the site, and no request is refused for it:
  *                new ones wait while what is in flight ends and the other node has everything
+ *   drain        the site's nodes go on following, voting and syncing, but neither lead nor serve
+ *                clients: leadership leaves the site, then a policy entry says so; with
+ *                `power_off` also a degrade entry, so that stopping them pauses nobody
+ *   resume       the reverse, once the site is current
+ *   policy, degrade, return   one durability entry
  *
  *     IDLE ─begin─► ASKING ─checks─► APPROACHING ─close behind─► HOLDING ─has everything─► MOVING
- *                      │                  │                         │                        │
- *                      └──── refused ─────┴──── too slow: released ─┴── nobody took over ────┤
- *     IDLE ◄─called back─ MEASURING ◄─ SETTLING ◄────────────────── another node leads ──────┘
+ *                    │ │ │                │                         │                        │
+ *                    │ │ └── refused ─────┴──── too slow: released ─┴── nobody took over ────┤
+ *                    │ └─ resume ─► WAITING ─current─┐                                       │
+ *                    └── the others ─────────────────┴► WRITING ─committed─┐                 │
+ *     IDLE ◄─────────────────────────── called back ─────────── MEASURING ◄┴─ SETTLING ◄─────┘
+ *                                                                               (another leads)
  *
  * Every step is bounded; while it holds, requests wait in the proposer's list and in those of the
- * other nodes, as they do between two leaders. Nothing is kept but here: if the leader dies in the
- * middle, there is nothing to undo, and the command may be repeated at whoever leads then.
+ * other nodes, as they do between two leaders. Nothing is kept but here and in the log: each turn
+ * looks what the log says and takes the next step. So if the leader dies in the middle there is
+ * nothing to undo, and the command, given again to whoever leads then, goes on.
  *
  * Embedded in the node; loop thread.
  */
@@ -37,7 +47,18 @@
 #define SITE_SETTLE_MS   300  /* requests that waited are answered */
 #define SITE_MEASURE_MS  500  /* the data nodes tell how it was */
 
-enum site_operation_kind { SITE_SWITCHOVER, SITE_OPERATION_KIND_COUNT };
+#define SITE_WRITE_MS 5000 /* an entry is committed */
+
+enum site_operation_kind {
+    SITE_SWITCHOVER,
+    SITE_DRAIN,
+    SITE_RESUME,
+    SITE_POLICY,  /* `settings`, for all sites */
+    SITE_DEGRADE, /* without the site, until somebody returns */
+    SITE_RETURN,  /* both sites again */
+    SITE_OPERATION_KIND_COUNT
+};
+#define SITE_SETTINGS_SIZE 256
 
 #define SITE_CHECKS_MAX 16
 #define SITE_STEPS_MAX  16
@@ -45,6 +66,8 @@ enum site_operation_kind { SITE_SWITCHOVER, SITE_OPERATION_KIND_COUNT };
 /* How it went; what is not set did not happen. */
 struct site_report {
     bool done_before; /* nothing was to be done */
+    bool again;       /* leadership left the site: the new leader goes on, with the same command */
+    uint64_t number;  /* of the newest durability entry, at the end */
     uint64_t leader_id;
     uint64_t held_ns; /* how long this node held new requests */
     uint32_t check_count;
@@ -72,7 +95,7 @@ struct site_report {
  *   STATUS_NOT_READY       this node does not lead any more: repeat it at the leader
  *   STATUS_UNAVAILABLE     given up on the way; leadership stayed here, no request was refused
  *   STATUS_UNKNOWN_OUTCOME leadership was given up, and nobody leads yet
- *   STATUS_DEADLINE        the caller's time was up; as UNAVAILABLE */
+ *   STATUS_DEADLINE        the caller's time was up; as UNAVAILABLE, what is written stays */
 typedef void (*site_operation_cb)(void *context, enum status status,
                                   const struct site_report *report, const char *text);
 
@@ -83,7 +106,13 @@ struct site_operation_request {
     char why[SITE_WHY_SIZE]; /* may be empty for a switchover */
     bool dry_run;            /* the checks only */
     bool force;              /* although some checks stand in the way; not those about safety */
-    uint64_t deadline_ns;    /* monotonic; 0 = as long as the steps' bounds */
+    bool power_off;          /* SITE_DRAIN: the site's nodes are going to be stopped */
+    char settings[SITE_SETTINGS_SIZE]; /* SITE_POLICY: policy_settings.h */
+    /* The newest durability entry that the operator looked at: with a later one it is refused.
+     * Without: whichever it is now. */
+    bool has_number;
+    uint64_t number;
+    uint64_t deadline_ns; /* monotonic; 0 = as long as the steps' bounds */
     site_operation_cb cb;
     void *context;
 };
@@ -113,16 +142,21 @@ struct site_operation {
         SITE_MOVING,
         SITE_SETTLING,
         SITE_MEASURING,
+        SITE_WAITING,
+        SITE_WRITING,
         SITE_STATE_COUNT,
     } state;
     struct site_operation_request request;
     struct site_report report;
     struct node_error error;
     uint64_t now_ns, began_ns, state_ns, hold_ns;
-    uint64_t term;                 /* in which we led when it began */
-    uint64_t target_id;            /* the node that is to lead */
-    uint64_t sequence;             /* of the newest round of questions */
-    uint64_t asked_ns, mark_index; /* when, and what was committed then */
+    uint64_t term;                          /* in which we led when it began */
+    char to_site[MEMBER_SITE_SIZE_MAX + 1]; /* where leadership is to go; "" = it stays */
+    uint64_t target_id;                     /* the node that is to lead */
+    uint32_t written;                       /* entries of ours in the log */
+    char waits_for[256];                    /* WAITING, WRITING: what for */
+    uint64_t sequence;                      /* of the newest round of questions */
+    uint64_t asked_ns, mark_index;          /* when, and what was committed then */
     struct site_told {
         uint64_t node_id;
         uint64_t sequence; /* of the round it answered; 0 = none yet */
@@ -166,7 +200,7 @@ void site_operation_cancel(struct site_operation *operation);
 void site_operation_progress(const struct site_operation *operation,
                              struct site_operation_progress *out);
 
-/* "switchover" */
+/* "switchover", "drain", ... */
 const char *site_operation_name(enum site_operation_kind kind);
 
 #endif

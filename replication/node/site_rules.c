@@ -10,6 +10,7 @@
 
 #include "core/invariant.h"
 #include "replication/node/node_error.h"
+#include "replication/node/policy_settings.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -209,13 +210,174 @@ static uint64_t check_target(const struct site_view *view, const char *site,
     return best != NULL ? best->member.node_id : 0;
 }
 
-uint64_t site_rules_switchover(const struct site_view *view,
-                               const struct site_operation_request *request,
-                               struct site_report *report)
+uint64_t site_rules_current(const struct site_view *view, const char *site, char *out_missing,
+                            size_t size)
 {
-    check_change(view, report);
-    check_voters(view, request->force, report);
-    return check_target(view, request->site, report);
+    snprintf(out_missing, size, "no data node of site %s votes", site);
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct consensus_peer *peer = &view->peers[i];
+        if (is_data_voter(peer) && is_at(peer, site) &&
+            refuse_candidate(view, i, out_missing, size) == NULL)
+            return peer->member.node_id;
+    }
+    return 0;
+}
+
+const char *site_rules_other_site(const struct site_view *view, const char *site)
+{
+    for (uint32_t i = 0; i < view->count; i++)
+        if (is_data_voter(&view->peers[i]) && !is_at(&view->peers[i], site))
+            return view->peers[i].member.site;
+    return "";
+}
+
+/* ---- the rule about both sites ---- */
+
+static void check_mode(const struct site_view *view, struct site_report *report)
+{
+    const struct durability_entry *newest = &view->durability.newest;
+    if (view->durability.newest_index != view->durability.committed_index)
+        add(report, SITE_IN_THE_WAY,
+            "durability entry %" PRIu64 " (%s, by %s) is not committed yet: try again after it",
+            newest->number, durability_kind_text(newest->kind), newest->who);
+    else if (newest->mode == DURABILITY_DEGRADED)
+        add(report, SITE_IN_THE_WAY,
+            "the cluster is degraded since entry %" PRIu64 " (site %s, by %s: %.60s): bring the "
+            "site back and wait for the return to SYNC (tally durability show)",
+            newest->number, newest->site, newest->who, newest->why);
+    else
+        add(report, SITE_FINE, "mode SYNC");
+}
+
+/* A site that is to lead must not be drained. */
+static void check_drained(const struct site_view *view, const char *site,
+                          struct site_report *report)
+{
+    const struct durability_policy *policy = &view->durability.newest.policy;
+    if (policy->drained_site[0] != '\0' && strcmp(policy->drained_site, site) == 0)
+        add(report, SITE_IN_THE_WAY,
+            "site %s is drained, its nodes neither lead nor serve: resume it first (tally site "
+            "resume %s)",
+            site, site);
+    else if (policy->preferred_site[0] != '\0' && strcmp(policy->preferred_site, site) != 0)
+        add(report, SITE_FINE,
+            "site %s is preferred: leadership goes back there after about a minute unless the "
+            "policy is changed as well",
+            policy->preferred_site);
+}
+
+static void check_drain(const struct site_view *view, const struct site_operation_request *request,
+                        const char *to_site, struct site_report *report)
+{
+    const struct consensus_durability *durability = &view->durability;
+    const char *drained = durability->newest.policy.drained_site;
+    const char *other = site_rules_other_site(view, request->site);
+    if (!durability->in_force || other[0] == '\0')
+        add(report, SITE_IN_THE_WAY,
+            "there is no other site that could serve alone: it takes data nodes that vote at two "
+            "sites, and a witness that votes (tally member list)");
+    if (drained[0] != '\0' && strcmp(drained, request->site) != 0)
+        add(report, SITE_IN_THE_WAY,
+            "site %s is drained already, and somebody has to serve: resume it first (tally site "
+            "resume %s)",
+            drained, drained);
+    if (to_site[0] == '\0' && strcmp(drained, request->site) != 0)
+        add(report, SITE_FINE, "site %s leads", site_rules_site_of(view, view->node_id));
+    for (uint32_t i = 0; i < durability->site_count; i++) {
+        const struct consensus_site *site = &durability->sites[i];
+        if (strcmp(site->name, request->site) != 0)
+            continue;
+        if (site->survives_loss)
+            add(report, SITE_FINE, "the cluster goes on without site %s", site->name);
+        else
+            add(report, request->force ? SITE_FORCED : SITE_IN_THE_WAY,
+                "the cluster would not go on without site %s: %s%s", site->name, site->why_not,
+                request->force ? "" : "; mend that first, or repeat with --force if that is meant");
+    }
+    if (request->power_off)
+        add(report, SITE_FINE,
+            "afterwards site %s may be stopped; while it is, losing any other site stops the "
+            "cluster",
+            request->site);
+}
+
+/* What consensus would say to the entry: it judges, not we. */
+static void check_entry(const struct site_view *view, const struct site_operation_request *request,
+                        struct consensus *consensus, struct site_report *report)
+{
+    struct consensus_durability_change change = {
+        .kind = request->kind == SITE_DEGRADE  ? DURABILITY_DEGRADE
+                : request->kind == SITE_RETURN ? DURABILITY_RETURN
+                                               : DURABILITY_POLICY,
+        .number = request->has_number ? request->number : view->durability.newest.number,
+        .policy = view->durability.newest.policy,
+        .dry_run = true,
+    };
+    char text[CONSENSUS_DURABILITY_TEXT_SIZE] = "";
+    uint64_t number = 0;
+    snprintf(change.who, sizeof change.who, "%.*s", DURABILITY_WHO_SIZE_MAX, request->who);
+    snprintf(change.why, sizeof change.why, "%s", request->why);
+    if (request->kind == SITE_DEGRADE)
+        memcpy(change.site, request->site, sizeof change.site);
+    /* They were read before. */
+    if (request->kind == SITE_POLICY)
+        (void)policy_settings_apply(request->settings, &change.policy, text, sizeof text);
+    if (consensus_durability_propose(consensus, &change, &number, text) == STATUS_OK)
+        add(report, SITE_FINE, "it can be written as entry %" PRIu64, number);
+    else
+        add(report, SITE_IN_THE_WAY, "%s", text);
+}
+
+static void check_reason(const struct site_operation_request *request, struct site_report *report)
+{
+    if (request->why[0] == '\0')
+        add(report, SITE_IN_THE_WAY, "a reason has to be given (--reason): it is kept in the log");
+}
+
+/* Missing nodes are no obstacle to a resume, but what it waits for. */
+static void check_resume(const struct site_view *view, const struct site_operation_request *request,
+                         struct site_report *report)
+{
+    char missing[256];
+    const uint64_t node_id = site_rules_current(view, request->site, missing, sizeof missing);
+    if (node_id != 0)
+        add(report, SITE_FINE, "node %" PRIu64 " at site %s is current", node_id, request->site);
+    else
+        add(report, SITE_FINE, "to be waited for: %.180s", missing);
+}
+
+uint64_t site_rules_check(const struct site_view *view,
+                          const struct site_operation_request *request, const char *to_site,
+                          struct consensus *consensus, struct site_report *report)
+{
+    if (request->kind != SITE_SWITCHOVER)
+        check_reason(request, report);
+    switch (request->kind) {
+    case SITE_SWITCHOVER:
+    case SITE_DRAIN:
+        if (request->kind == SITE_DRAIN)
+            check_drain(view, request, to_site, report);
+        check_mode(view, report);
+        check_change(view, report);
+        check_voters(view, request->force, report);
+        if (to_site[0] == '\0')
+            return 0;
+        check_drained(view, to_site, report);
+        return check_target(view, to_site, report);
+    case SITE_RESUME:
+        check_change(view, report);
+        check_resume(view, request, report);
+        return 0;
+    case SITE_POLICY:
+    case SITE_DEGRADE:
+    case SITE_RETURN:
+        check_entry(view, request, consensus, report);
+        return 0;
+    case SITE_OPERATION_KIND_COUNT:
+        break;
+    }
+    invariant_values(false, request->kind, 0);
+    return 0;
 }
 
 bool site_rules_pass(const struct site_report *report)

@@ -37,10 +37,10 @@ def test_switchover_there_and_back_refuses_nobody(t):
     ids = []
     for to in ("B", "A", "B", "A"):
         ids += switch(t, sites, to, "--reason", "drill")[1].ids
-    begun = [line for m in sites.data() for line in m.log_text().splitlines()
-             if "site_operation_begun" in line]
-    t.true(len(begun) >= 4 and all("reason=drill" in line and "principal=" in line
-                                   for line in begun), "audit events: %s" % begun)
+    ended = [line for m in sites.data() for line in m.log_text().splitlines()
+             if "site_operation_ended" in line and "operation=switchover" in line
+             and "reason=drill" in line and "principal=" in line]
+    t.true(len(ended) >= 4, "audit events: %s" % ended)
     sites.settle()
     for member in sites.data():
         t.equal(len(found(member, ids)), len(ids), "transfers at node %d" % member.node_id)
@@ -90,7 +90,7 @@ def test_switchover_that_cannot_be_is_refused(t):
     refused(["no data node that votes is at site \"X\"", "A, B"], "X")
     refused(["no data node that votes is at site \"C\""], "C")      # the witness's
     refused(["the site is missing"], code=2)
-    refused(["longer than 120 bytes"], "B", "--reason", "x" * 121, code=2)
+    refused(["--reason: 1 to 120 bytes"], "B", "--reason", "x" * 121, code=2)
     refused(["which may not call OperateSite", "site_operator"], "B", role="channel")
     refused(["which may not call OperateSite"], "B", role="auditor")
     sites.witness.kill()

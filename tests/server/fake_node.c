@@ -155,6 +155,11 @@ enum status node_site_begin(struct node *node, const struct site_operation_reque
     return STATUS_OK;
 }
 
+const char *node_drained(const struct node *node)
+{
+    return node->drained ? node->drained : "";
+}
+
 void node_site_cancel(struct node *node)
 {
     cr_assert(node->site_operates, "an operation was cancelled that is not under way");

@@ -23,6 +23,7 @@ struct node {
     enum status change_status; /* other than OK: a change is refused at once, in `words` */
     const char *words;
     struct node_change *change;         /* that waits */
+    const char *drained;                /* NULL: it is not */
     bool site_operates;                 /* what was asked for waits: */
     struct site_operation_request site; /* or was the last one */
     uint32_t ended_count;               /* requests whose end was told */

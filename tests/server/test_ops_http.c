@@ -148,7 +148,13 @@ Test(ops_http, readiness_has_reasons)
     ready = get("/readyz?verbose");
     cr_expect_eq(ready->status, 200);
     cr_expect_str_eq(ready->body, "[+] process ok\n[+] node ok\n[+] leader ok\n"
-                                  "[+] writes: writes are refused: 12 MiB are free\nok\n");
+                                  "[+] writes: writes are refused: 12 MiB are free\n"
+                                  "[+] site ok\nok\n");
+    node.drained = "site A is drained; ask node 2";
+    ready = get("/readyz");
+    cr_expect_eq(ready->status, 503);
+    cr_expect_str_eq(ready->body, "site: site A is drained; ask node 2\n");
+    node.drained = NULL;
     probe.stopping = true;
     ready = get("/readyz");
     cr_expect_eq(ready->status, 503);

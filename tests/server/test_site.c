@@ -3,6 +3,7 @@
  * reaches the operator, and what of it is in the audit log. Without a network and without a cluster
  * (fake_grpc.h, fake_node.h).
  */
+#include "core/policy.h"
 #include "fake_grpc.h"
 #include "fake_node.h"
 #include "server/dispatch.h"
@@ -135,6 +136,81 @@ Test(site, operation_reaches_the_node_and_its_report_the_operator)
     fake_call_done(&call);
 }
 
+/* The further fields of the other operations; those about both sites name none. */
+Test(site, drain_and_policy_carry_their_fields)
+{
+    struct grpc_call call;
+    const struct site_report nothing = {.again = true, .number = 12};
+    Tally__V1__OperateSiteRequest drain = TALLY__V1__OPERATE_SITE_REQUEST__INIT;
+    drain.operation = TALLY__V1__SITE_OPERATION__DRAIN;
+    drain.site = (char *)(uintptr_t) "A";
+    drain.reason = (char *)(uintptr_t) "power work";
+    drain.power_off = true;
+    begin(&call, OPERATOR, tally__v1__operate_site_request__pack(&drain, body));
+    cr_assert(node.site_operates);
+    cr_expect_eq(node.site.kind, SITE_DRAIN);
+    cr_expect(node.site.power_off);
+    cr_expect_not(node.site.has_number);
+    fake_node_site_done(&node, STATUS_OK, &nothing, NULL);
+    Tally__V1__OperateSiteResponse *answer = tally__v1__operate_site_response__unpack(
+        NULL, call.messages[0].size, call.messages[0].bytes);
+    cr_assert_not_null(answer);
+    cr_expect(answer->again);
+    cr_expect_eq(answer->number, 12);
+    tally__v1__operate_site_response__free_unpacked(answer, NULL);
+    fake_call_done(&call);
+    Tally__V1__OperatorsNumber seen = TALLY__V1__OPERATORS_NUMBER__INIT; /* 0: no entry yet */
+    Tally__V1__OperateSiteRequest policy = TALLY__V1__OPERATE_SITE_REQUEST__INIT;
+    policy.operation = TALLY__V1__SITE_OPERATION__POLICY;
+    policy.settings = (char *)(uintptr_t) "decision=never";
+    policy.seen = &seen;
+    begin(&call, OPERATOR, tally__v1__operate_site_request__pack(&policy, body));
+    cr_assert(node.site_operates);
+    cr_expect_eq(node.site.kind, SITE_POLICY);
+    cr_expect_str_eq(node.site.settings, "decision=never");
+    cr_expect(node.site.has_number);
+    cr_expect_eq(node.site.number, 0);
+    fake_node_site_done(&node, STATUS_OK, &nothing, NULL);
+    fake_call_done(&call);
+    policy.site = (char *)(uintptr_t) "A";
+    begin(&call, OPERATOR, tally__v1__operate_site_request__pack(&policy, body));
+    cr_expect_eq(call.code, GRPC_INVALID_ARGUMENT);
+    fake_call_done(&call);
+}
+
+/* A drained node refuses what is about the ledger, retryable, with the words that name another
+ * node; operators are heard. */
+Test(site, a_drained_node_refuses_clients_and_hears_operators)
+{
+    struct grpc_call call = {.principal = "tally:mobile-1", .deadline_ns = UINT64_MAX};
+    dispatch_set_drained(dispatch, "site A is drained; ask node 2");
+    for (int method = 0; method < METHOD_COUNT; method++) {
+        const char *path = method_path((enum method)method);
+        if (strncmp(path, "/tally.v1.Ledger/", 17) != 0 || !authorize_role(ROLE_CHANNEL, method))
+            continue;
+        call = (struct grpc_call){.principal = "tally:mobile-1", .deadline_ns = UINT64_MAX};
+        const struct grpc_method *row = fake_method(&server, path);
+        row->message(row->context, &call, body, 0);
+        cr_expect_eq(call.code, GRPC_UNAVAILABLE, "%s", path);
+        cr_expect_str_eq(fake_trailer(&call, "tally-outcome"), "NOT_ACCEPTED", "%s", path);
+        cr_expect(strstr(call.text, "ask node 2"), "%s: %s", path, call.text);
+        fake_call_done(&call);
+    }
+    begin(&call, OPERATOR, body_of("B", "", false, false));
+    cr_expect(node.site_operates);
+    const struct site_report nothing = {0};
+    fake_node_site_done(&node, STATUS_OK, &nothing, NULL);
+    fake_call_done(&call);
+    dispatch_set_drained(dispatch, "");
+    call = (struct grpc_call){.principal = "tally:mobile-1", .deadline_ns = UINT64_MAX};
+    const struct grpc_method *row = fake_method(&server, "/tally.v1.Ledger/ListLedgers");
+    row->message(row->context, &call, body, 0);
+    cr_expect_not(call.finished, "it serves again: the read waits for the node");
+    fake_node_read_done(&node, STATUS_OK);
+    cr_expect_eq(call.code, GRPC_OK);
+    fake_call_done(&call);
+}
+
 /* Each end with its code and the node's words; "busy" is told, not retried by the client. */
 Test(site, refusals_have_the_nodes_words_and_a_code_that_fits)
 {
@@ -163,7 +239,8 @@ Test(site, refusals_have_the_nodes_words_and_a_code_that_fits)
         fake_call_done(&call);
         node.change_status = STATUS_OK;
     }
-    cr_expect_eq(logged(EVENT_SITE_OPERATION_REFUSED), 2 * sizeof rows / sizeof rows[0]);
+    cr_expect_eq(logged(EVENT_SITE_OPERATION_REFUSED), 2 * (sizeof rows / sizeof rows[0] - 1),
+                 "a node that does not lead is none of it");
     cr_expect_eq(logged(EVENT_SITE_OPERATION_ENDED), 0);
 }
 
