@@ -27,6 +27,7 @@ static const char *const status_words[STATUS_COUNT] = {
     [STATUS_UNAVAILABLE] = "unavailable",
     [STATUS_DENIED] = "not allowed",
     [STATUS_UNSUPPORTED] = "not supported",
+    [STATUS_DEGRADED] = "degraded",
 };
 
 const char *status_text(enum status status)

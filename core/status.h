@@ -29,6 +29,7 @@ enum status {
     STATUS_UNAVAILABLE,     /* no connection, or it ended before the request was sent */
     STATUS_DENIED,          /* authenticated, and not allowed */
     STATUS_UNSUPPORTED,     /* the platform or library lacks what is needed */
+    STATUS_DEGRADED, /* both sites were asked for, and one is missing now; nothing was done */
     STATUS_COUNT
 };
 

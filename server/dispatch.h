@@ -78,6 +78,8 @@ struct work {
     struct request_header *buffer; /* a request's header and events */
     size_t buffer_size;
     struct node_request request;
+    struct answer held; /* waits until it is on both sites; its results are in `buffer` */
+    struct node_both_wait both_wait;
     struct node_read read;
     enum work_changing {
         WORK_NOT_CHANGING,

@@ -33,6 +33,15 @@ struct refusal refusal_of_status(enum status status)
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
                                 "the node does not serve yet, or nobody leads just now; this "
                                 "attempt put nothing into the log: send the same request again"};
+    case STATUS_DEGRADED:
+        return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 1000,
+                                "the request asked for both sites, and the cluster runs without "
+                                "one of them just now; this attempt put nothing into the log: send "
+                                "the same request again later, or without tally-durability"};
+    case STATUS_UNSUPPORTED:
+        return (struct refusal){GRPC_FAILED_PRECONDITION, NULL, 0,
+                                "the request asked for both sites, and this cluster has no two "
+                                "sites and a witness: send it without tally-durability"};
     case STATUS_STOPPING:
         return (struct refusal){GRPC_UNAVAILABLE, NOT_ACCEPTED, 200,
                                 "the node is stopping; this attempt put nothing into the log: send "

@@ -113,6 +113,8 @@ const char *grpc_call_principal(const struct grpc_call *call);
 uint64_t grpc_call_deadline_ns(const struct grpc_call *call); /* uv_hrtime(); UINT64_MAX = none */
 /* The caller's tally-max-age-ms in nanoseconds; 0 = none. */
 uint64_t grpc_call_max_age_ns(const struct grpc_call *call);
+/* The caller's tally-durability: both-sites. */
+bool grpc_call_wants_both_sites(const struct grpc_call *call);
 bool grpc_call_is_gone(const struct grpc_call *call);
 /* Per-call state of the service. */
 void grpc_call_set_data(struct grpc_call *call, void *data);

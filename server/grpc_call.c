@@ -255,6 +255,13 @@ void grpc_call_admit(struct grpc_call *call)
                          GRPC_MAX_AGE_MS_MAX);
         return;
     }
+    if (head->durability_refused) {
+        grpc_call_refuse(
+            call, GRPC_INVALID_ARGUMENT,
+            "tally-durability: only \"both-sites\" can be asked for; a request can have "
+            "more than the cluster's policy gives, never less");
+        return;
+    }
     if (principal->calls >= limits->calls_per_principal_max) {
         grpc_call_refuse_for_now(call,
                                  "%u calls of this principal are in flight, at most %u are allowed "
@@ -319,6 +326,11 @@ uint64_t grpc_call_deadline_ns(const struct grpc_call *call)
 uint64_t grpc_call_max_age_ns(const struct grpc_call *call)
 {
     return (uint64_t)call->head.max_age_ms * 1000000;
+}
+
+bool grpc_call_wants_both_sites(const struct grpc_call *call)
+{
+    return call->head.wants_both_sites;
 }
 
 bool grpc_call_is_gone(const struct grpc_call *call)

@@ -75,5 +75,8 @@ void grpc_head_field(struct grpc_head *head, const uint8_t *name, size_t name_si
         head->timeout_malformed = !grpc_timeout_parse(value, value_size, &head->timeout_ns);
     } else if (is_text(name, name_size, "tally-max-age-ms")) {
         head->max_age_malformed = !parse_max_age(value, value_size, &head->max_age_ms);
+    } else if (is_text(name, name_size, "tally-durability")) {
+        head->wants_both_sites = is_text(value, value_size, "both-sites");
+        head->durability_refused |= !head->wants_both_sites;
     }
 }

@@ -21,6 +21,7 @@ struct grpc_head {
     bool too_large; /* over one of the limits: the fields after it were not looked at */
     bool is_post, content_type_ok, te_ok, encoding_refused, has_timeout, timeout_malformed;
     bool max_age_malformed;
+    bool wants_both_sites, durability_refused; /* tally-durability */
     uint64_t timeout_ns;
     uint32_t max_age_ms; /* tally-max-age-ms; 0 = none */
     uint8_t path_size;   /* 0 = none, or longer than any of ours */

@@ -16,6 +16,7 @@
 #include "server/dispatch.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static struct work *work_of(struct node_request *request)
 {
@@ -91,6 +92,46 @@ static void note_ended(const struct work *work, enum status status)
     node_note_ended(dispatch_options(work->dispatch)->node, work->started_ns, status);
 }
 
+/* ---- on both sites ---- */
+
+static void finish_durable(struct work *work, const struct answer *answer,
+                           enum node_durability durability)
+{
+    static const char *const words[] = {[NODE_BOTH_SITES] = "both-sites",
+                                        [NODE_DEGRADED] = "degraded",
+                                        [NODE_MAJORITY] = "majority"};
+    grpc_call_add_trailer(work->call, "tally-durability", words[durability]);
+    finish_answer(work, answer);
+}
+
+static void both_cb(struct node_both_wait *wait, bool on_both)
+{
+    struct work *work = (struct work *)(void *)((char *)wait - offsetof(struct work, both_wait));
+    finish_durable(work, &work->held, on_both ? NODE_BOTH_SITES : NODE_DEGRADED);
+}
+
+/* Executed, and asked for both sites: the answer is kept until it is there, in the place of the
+ * events, which nobody reads any more; its results are smaller. (A fence has no events, and the
+ * answer about the request that it names may be long: it says how it is and does not wait.) */
+static void finish_when_durable(struct work *work, const struct answer *answer)
+{
+    struct node *node = dispatch_options(work->dispatch)->node;
+    const enum node_durability durability = node_durability(node, &work->request, answer->index);
+    const size_t room = work->buffer_size - sizeof *work->buffer;
+    if (!work->request.both_sites || durability != NODE_DEGRADED || answer->event_count > room) {
+        finish_durable(work, answer, durability);
+        return;
+    }
+    work->held = *answer;
+    if (answer->results) {
+        memcpy(work->buffer + 1, answer->results, answer->event_count);
+        work->held.results = (const uint8_t *)(work->buffer + 1);
+    }
+    work->both_wait = (struct node_both_wait){
+        .index = answer->index, .deadline_ns = work->request.until_ns, .cb = both_cb};
+    node_wait_both(node, &work->both_wait);
+}
+
 static void request_cb(struct node_request *request, enum status status,
                        const struct answer *answer)
 {
@@ -99,7 +140,7 @@ static void request_cb(struct node_request *request, enum status status,
     if (work->gone)
         node_note_gone(dispatch_options(work->dispatch)->node, request);
     if (status == STATUS_OK) {
-        finish_answer(work, answer);
+        finish_when_durable(work, answer);
         return;
     }
     invariant_values(answer == NULL, status, 0);
@@ -130,7 +171,11 @@ void ledger_service_begin(struct work *work)
     }
     request_seal(work->buffer, work->caller.ordinal);
     work->request = (struct node_request){
-        .request = work->buffer, .deadline_ns = work_deadline_ns(work, 0), .cb = request_cb};
+        .request = work->buffer,
+        .deadline_ns = work_deadline_ns(work, 0),
+        .cb = request_cb,
+        .both_sites = grpc_call_wants_both_sites(work->call),
+    };
     enum status status = node_propose(dispatch_options(work->dispatch)->node, &work->request);
     if (status != STATUS_OK) {
         note_ended(work, status);

@@ -152,6 +152,7 @@ static enum status send_request(struct forward *forward, const struct node_reque
         .sequence = request->sequence,
         .term = forward->term,
         .remaining_ms = (uint32_t)left_ms,
+        .flags = request->both_sites ? FORWARD_BOTH_SITES : 0,
     };
     const struct transport_part parts[] = {
         {&head, sizeof head},
@@ -251,6 +252,8 @@ static enum status refusal_of(enum forward_status status)
         return STATUS_READ_ONLY;
     case FORWARD_INVALID:
         return STATUS_INVALID;
+    case FORWARD_DEGRADED:
+        return STATUS_DEGRADED;
     default:
         return STATUS_OK; /* none: it waits again */
     }
@@ -272,12 +275,18 @@ void forward_receive_result(struct forward *forward, uint64_t from, const void *
         return; /* late: its time was up, or it was taken back */
     struct node_request *request = take_sent(forward, place);
     if (status == FORWARD_ANSWERED) {
+        request->on_both = forward_result_is_on_both(bytes);
         proposer_answer(request, &answer);
         return;
     }
     enum status refusal = refusal_of(status);
     if (refusal != STATUS_OK && !request->uncertain) {
         request->cb(request, refusal, NULL);
+        return;
+    }
+    if (refusal == STATUS_DEGRADED) {
+        /* Nor may it be tried again while it is so, and an attempt may be in the log. */
+        request->cb(request, STATUS_UNKNOWN_OUTCOME, NULL);
         return;
     }
     if (refusal == STATUS_INVALID) {
@@ -304,12 +313,22 @@ void forward_abandon(struct forward *forward)
 
 /* ---- as the leader ---- */
 
+/* As the leader measures it; without the rule about sites there is no such thing. */
+static bool is_on_both(const struct forward *forward, uint64_t index)
+{
+    struct consensus_status consensus;
+    consensus_status(forward->options.proposer->consensus, &consensus);
+    return consensus.site_rule && index <= consensus.both_index;
+}
+
 static void reply(struct forward *forward, uint64_t peer, uint64_t sequence,
                   enum forward_status status, const struct answer *answer)
 {
     if (forward->closing)
         return;
     size_t size = forward_result_encode(sequence, status, answer, forward->reply);
+    if (answer != NULL && is_on_both(forward, answer->index))
+        forward_result_set_on_both(forward->reply);
     const struct transport_part part = {forward->reply, size};
     /* Lost with its link, or with a full queue: the sender asks again when its link or its time
      * is over. */
@@ -331,6 +350,8 @@ static enum forward_status outcome_of(enum status status)
         return FORWARD_READ_ONLY;
     case STATUS_INVALID:
         return FORWARD_INVALID;
+    case STATUS_DEGRADED:
+        return FORWARD_DEGRADED;
     default:
         return FORWARD_UNKNOWN;
     }
@@ -378,6 +399,7 @@ static struct forward_call *make_call(struct forward *forward, uint64_t from,
         .request = (const struct request_header *)call->payload,
         .deadline_ns = now_ns(forward) + (head->remaining_ms + 1ull) * NS_PER_MS,
         .cb = call_cb,
+        .both_sites = (head->flags & FORWARD_BOTH_SITES) != 0,
         .served = true,
     };
     call->before = forward->served_last;

@@ -23,7 +23,8 @@ enum status forward_decode(const void *bytes, size_t size, struct forward_head *
     if (size < sizeof *out_head + sizeof **out_request)
         return STATUS_INVALID;
     memcpy(out_head, bytes, sizeof *out_head);
-    if (!header_fits(&out_head->message, MESSAGE_FORWARD, size) || out_head->reserved_0 != 0)
+    if (!header_fits(&out_head->message, MESSAGE_FORWARD, size) ||
+        out_head->flags > FORWARD_BOTH_SITES)
         return STATUS_INVALID;
     const void *payload = (const uint8_t *)bytes + sizeof *out_head;
     const struct request_header *request = payload;
@@ -49,13 +50,13 @@ size_t forward_result_encode(uint64_t sequence, enum forward_status status,
         head.stamp = answer->stamp;
         head.outcome = answer->outcome;
         head.repeated = answer->repeated;
-        head.has_results = answer->results != NULL && answer->event_count > 0;
+        head.flags = answer->results != NULL && answer->event_count > 0 ? FORWARD_HAS_RESULTS : 0;
         head.operation = answer->operation;
         head.encoding = answer->encoding;
         head.event_count = answer->event_count;
     }
     uint8_t *packed = out + sizeof head;
-    if (head.has_results)
+    if ((head.flags & FORWARD_HAS_RESULTS) != 0)
         head.packed_size = answer_pack(answer->results, answer->event_count, packed);
     size_t padding = -head.packed_size % 8u;
     memset(packed + head.packed_size, 0, padding);
@@ -64,10 +65,21 @@ size_t forward_result_encode(uint64_t sequence, enum forward_status status,
     return head.message.size;
 }
 
+void forward_result_set_on_both(uint8_t *bytes)
+{
+    bytes[offsetof(struct forward_result_head, flags)] |= FORWARD_ON_BOTH;
+}
+
+bool forward_result_is_on_both(const void *bytes)
+{
+    const uint8_t *at = bytes;
+    return (at[offsetof(struct forward_result_head, flags)] & FORWARD_ON_BOTH) != 0;
+}
+
 static bool is_empty(const struct forward_result_head *head)
 {
     return head->index == 0 && head->stamp == 0 && head->outcome == 0 && head->repeated == 0 &&
-           head->has_results == 0 && head->operation == 0 && head->encoding == 0 &&
+           head->flags == 0 && head->operation == 0 && head->encoding == 0 &&
            head->event_count == 0 && head->packed_size == 0;
 }
 
@@ -96,11 +108,12 @@ static bool head_is_sound(const struct forward_result_head *head, size_t size)
         return false;
     if (head->status != FORWARD_ANSWERED)
         return is_empty(head) && size == sizeof *head;
-    if (head->outcome >= OUTCOME_COUNT || head->repeated > 1 || head->has_results > 1)
+    if (head->outcome >= OUTCOME_COUNT || head->repeated > 1 ||
+        head->flags > (FORWARD_HAS_RESULTS | FORWARD_ON_BOTH))
         return false;
     if (head->event_count > REQUEST_EVENTS_MAX)
         return false;
-    if (head->has_results != 0)
+    if ((head->flags & FORWARD_HAS_RESULTS) != 0)
         return head->event_count > 0 && head->packed_size <= answer_size_max(head->event_count);
     /* Results there have to be when the request was executed and had events. */
     return head->packed_size == 0 && (head->outcome != OUTCOME_EXECUTED || head->event_count == 0);
@@ -121,7 +134,7 @@ enum status forward_result_decode(const void *bytes, size_t size, uint64_t *out_
     if (size != sizeof head + head.packed_size + padding ||
         !is_zero(packed + head.packed_size, padding))
         return STATUS_INVALID;
-    if (head.has_results != 0 &&
+    if ((head.flags & FORWARD_HAS_RESULTS) != 0 &&
         (!answer_unpack(packed, head.packed_size, head.event_count, results) ||
          !results_fit(results, head.event_count)))
         return STATUS_INVALID;
@@ -137,7 +150,7 @@ enum status forward_result_decode(const void *bytes, size_t size, uint64_t *out_
         .operation = head.operation,
         .encoding = head.encoding,
         .event_count = head.event_count,
-        .results = head.has_results != 0 ? results : NULL,
+        .results = (head.flags & FORWARD_HAS_RESULTS) != 0 ? results : NULL,
     };
     return STATUS_OK;
 }

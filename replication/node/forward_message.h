@@ -21,8 +21,9 @@ struct forward_head {
     uint64_t sequence; /* the sender's, never used twice */
     uint64_t term;     /* of the leader that is meant: in another term it is refused */
     uint32_t remaining_ms;
-    uint32_t reserved_0;
+    uint32_t flags; /* FORWARD_BOTH_SITES */
 };
+#define FORWARD_BOTH_SITES 1u /* refuse it while degraded */
 _Static_assert(sizeof(struct forward_head) == 32, "format");
 
 /* MESSAGE_FORWARD_RESULT: this head, then the packed results (core/answer.h), padded with zeros to
@@ -35,12 +36,14 @@ struct forward_result_head {
     uint8_t status;  /* enum forward_status */
     uint8_t outcome; /* enum outcome */
     uint8_t repeated;
-    uint8_t has_results;
+    uint8_t flags; /* FORWARD_HAS_RESULTS, FORWARD_ON_BOTH */
     uint16_t operation;
     uint16_t encoding;
     uint32_t event_count;
     uint32_t packed_size;
 };
+#define FORWARD_HAS_RESULTS 1u
+#define FORWARD_ON_BOTH     2u /* the leader knew the answer's entry to be on both sites */
 _Static_assert(sizeof(struct forward_result_head) == 48, "format");
 
 /* Numbers on the wire. All but ANSWERED and UNKNOWN say for certain that nothing of it is, or will
@@ -51,7 +54,8 @@ enum forward_status {
     FORWARD_BUSY,
     FORWARD_READ_ONLY,
     FORWARD_INVALID,
-    FORWARD_UNKNOWN, /* it may be in the log */
+    FORWARD_UNKNOWN,  /* it may be in the log */
+    FORWARD_DEGRADED, /* both sites were asked for, and one is missing */
     FORWARD_STATUS_COUNT
 };
 
@@ -64,6 +68,9 @@ enum status forward_decode(const void *bytes, size_t size, struct forward_head *
 /* Returns the size; `out` holds FORWARD_RESULT_BYTES_MAX. `answer` is NULL unless ANSWERED. */
 size_t forward_result_encode(uint64_t sequence, enum forward_status status,
                              const struct answer *answer, uint8_t *out);
+/* Of an encoded, or decoded, answer. */
+void forward_result_set_on_both(uint8_t *bytes);
+bool forward_result_is_on_both(const void *bytes);
 /* STATUS_INVALID: not such a message. With FORWARD_ANSWERED *out_answer is filled in; its results
  * are NULL or point to `results`, which holds REQUEST_EVENTS_MAX. */
 enum status forward_result_decode(const void *bytes, size_t size, uint64_t *out_sequence,

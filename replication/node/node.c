@@ -165,6 +165,7 @@ void node_abandon(struct node *node)
     node_end_site(node, STATUS_STOPPING, "this node has failed; ask the leader");
     forward_abandon(&node->forward);
     proposer_abandon(&node->proposer);
+    durability_waits_end(&node->both_waits);
     linear_reads_abandon(&node->reads, STATUS_STOPPING);
 }
 
@@ -188,9 +189,13 @@ enum status node_propose(struct node *node, struct node_request *request)
         return STATUS_NOT_READY;
     if (node->may_propose && node_refuses_writes(node))
         return STATUS_READ_ONLY;
-    enum status status = STATUS_BUSY;
+    enum status status = node_judge_both(node, request);
+    if (status != STATUS_OK)
+        return status;
+    status = STATUS_BUSY;
     bool held = node->may_propose && (node_is_stuck(node) || proposer_is_holding(&node->proposer));
     request->served = false;
+    request->on_both = false;
     if (!held)
         status = proposer_add(&node->proposer, request);
     if (status == STATUS_BUSY)

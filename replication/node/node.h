@@ -169,7 +169,11 @@ struct node_request {
      * sent nor proposed waits PROPOSE_WAITING_MS_MAX at most. */
     uint64_t deadline_ns;
     node_request_cb cb;
+    /* Not to be done while a site is missing: STATUS_DEGRADED then, as long as nothing of it is in
+     * the log. Once it is, the answer comes at its commit, and node_wait_both() tells the rest. */
+    bool both_sites;
     /* ---- ours ---- */
+    bool on_both; /* with the answer: the leader knew its entry to be on both sites */
     struct node_request *next;
     uint64_t accepted_ns;
     uint64_t until_ns;
@@ -181,7 +185,8 @@ struct node_request {
 #define NODE_REQUEST_MS_MAX 60000
 /* On any data node: it is proposed here or sent to the leader, and again under its identity when
  * leadership or a connection is lost meanwhile; so it takes effect at most once.
- * Not STATUS_OK: refused at once, cb never fires: BUSY, READ_ONLY, STOPPING, NOT_READY, INVALID
+ * Not STATUS_OK: refused at once, cb never fires: BUSY, READ_ONLY, STOPPING, NOT_READY, DEGRADED,
+ * UNSUPPORTED (both sites asked of a cluster without two sites and a witness), INVALID
  * (command_check would refuse it). The header's principal, digest and encoding are filled in by the
  * caller (request_seal in propose.h). */
 enum status node_propose(struct node *node, struct node_request *request);
@@ -247,6 +252,30 @@ void node_status(const struct node *node, struct node_status *out);
 bool node_certificate(const struct node *node, struct certificate_view *out);
 /* The same as bytes: the content of file `certificate`. 0: none. */
 size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes);
+/* ---- on both sites ---- */
+
+enum node_durability {
+    NODE_BOTH_SITES, /* known to be on both */
+    NODE_DEGRADED,   /* not known to be */
+    NODE_MAJORITY,   /* the cluster has no two sites and a witness: there is no such thing */
+};
+/* Of a request whose callback said STATUS_OK, in it: entry `index` of the answer. */
+enum node_durability node_durability(const struct node *node, const struct node_request *request,
+                                     uint64_t index);
+
+struct node_both_wait;
+typedef void (*node_both_cb)(struct node_both_wait *wait, bool on_both);
+struct node_both_wait {
+    uint64_t index;
+    uint64_t deadline_ns; /* monotonic */
+    node_both_cb cb;
+    /* ---- ours ---- */
+    struct node_both_wait *next;
+};
+/* Waits until entry `index` is known to be on both sites, or the deadline, or the end of the node.
+ * Fires exactly once, on the loop, never inside. */
+void node_wait_both(struct node *node, struct node_both_wait *wait);
+
 /* ---- requests in doubt (in_doubt.h) ---- */
 
 /* The callback said STATUS_UNKNOWN_OUTCOME, and that is what the client was told. */

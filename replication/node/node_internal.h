@@ -10,6 +10,7 @@
 #include "replication/node/degraded_run.h"
 #include "replication/node/digests.h"
 #include "replication/node/disk_guard.h"
+#include "replication/node/durability_wait.h"
 #include "replication/node/epochs.h"
 #include "replication/node/forward.h"
 #include "replication/node/fsm.h"
@@ -90,6 +91,7 @@ struct node {
     struct certificates certificates;
     struct rpo rpo;
     struct in_doubt in_doubt;
+    struct durability_waits both_waits;
     struct worker workers[NODE_JOB_COUNT];
     uint32_t workers_ready; /* initialized */
 
@@ -185,6 +187,8 @@ void node_process_reinstall(struct node *node);
 void node_stop_jobs(struct node *node);
 /* Fail-stop: everybody who waits is called back. */
 void node_abandon(struct node *node);
+/* Whether it may be taken, as far as both sites go; STATUS_OK, _DEGRADED, _UNSUPPORTED. */
+enum status node_judge_both(const struct node *node, const struct node_request *request);
 /* Parts of a turn (node_watch.c); after the disk and the jobs the node may have failed. */
 void node_watch_pauses(struct node *node);
 void node_watch_disk(struct node *node);

@@ -178,6 +178,7 @@ enum status node_make_queues(struct node *node, struct node_error *error)
         .wake_job = certificate_wake_job,
     };
     certificates_load(&node->certificates);
+    durability_waits_init(&node->both_waits);
     if (rpo_init(&node->rpo) != STATUS_OK ||
         in_doubt_init(&node->in_doubt, node_wall_ns(node)) != STATUS_OK) {
         rpo_deinit(&node->rpo);

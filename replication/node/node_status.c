@@ -48,6 +48,37 @@ size_t node_certificate_bytes(const struct node *node, const uint8_t **out_bytes
     return node->certificates.size;
 }
 
+enum status node_judge_both(const struct node *node, const struct node_request *request)
+{
+    struct consensus_status consensus;
+    if (!request->both_sites)
+        return STATUS_OK;
+    consensus_status(node->consensus, &consensus);
+    if (!consensus.site_rule)
+        return STATUS_UNSUPPORTED;
+    return consensus.mode == DURABILITY_DEGRADED ? STATUS_DEGRADED : STATUS_OK;
+}
+
+enum node_durability node_durability(const struct node *node, const struct node_request *request,
+                                     uint64_t index)
+{
+    struct consensus_status consensus;
+    if (request->on_both)
+        return NODE_BOTH_SITES;
+    if (node->consensus == NULL)
+        return NODE_DEGRADED; /* nothing is known for a moment */
+    consensus_status(node->consensus, &consensus);
+    if (!consensus.site_rule)
+        return NODE_MAJORITY;
+    return index <= consensus.both_index ? NODE_BOTH_SITES : NODE_DEGRADED;
+}
+
+void node_wait_both(struct node *node, struct node_both_wait *wait)
+{
+    durability_waits_add(&node->both_waits, wait);
+    node_ask_wake(node);
+}
+
 const struct in_doubt *node_in_doubt(const struct node *node)
 {
     return &node->in_doubt;

@@ -126,6 +126,14 @@ static bool serves_writes(const struct node *node)
            !node_is_witness(node);
 }
 
+/* By the log, its uncommitted end included: what is proposed now would follow that. */
+static bool is_degraded(const struct node *node)
+{
+    struct consensus_status consensus;
+    consensus_status(node->consensus, &consensus);
+    return consensus.mode == DURABILITY_DEGRADED;
+}
+
 static void process_writes(struct node *node)
 {
     if (!serves_writes(node))
@@ -135,6 +143,8 @@ static void process_writes(struct node *node)
                          node->turned_ns, node->environment->wall_ns(node->environment->context));
     if (leads && node_refuses_writes(node))
         proposer_refuse_certain(&node->proposer, STATUS_READ_ONLY);
+    if (leads && is_degraded(node))
+        proposer_refuse_degraded(&node->proposer);
     forward_process(&node->forward);
     bool reachable = leads || forward_reaches_leader(&node->forward);
     proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
@@ -176,6 +186,19 @@ static void tell_rpo(struct node *node)
 static uint64_t node_stamp(const struct node *node)
 {
     return node->machine != NULL ? machine_stamp(node->machine) : 0;
+}
+
+static void process_both_waits(struct node *node)
+{
+    struct consensus_status consensus;
+    if (node->both_waits.first == NULL)
+        return;
+    consensus_status(node->consensus, &consensus);
+    if (node->phase == NODE_DRAINING)
+        durability_waits_end(&node->both_waits);
+    else
+        durability_waits_process(&node->both_waits, consensus.site_rule ? consensus.both_index : 0,
+                                 node_now_ns(node));
 }
 
 /* ---- the turn ---- */
@@ -229,6 +252,7 @@ static void turn(struct node *node)
     if (node->phase == NODE_FAILED)
         return;
     linear_reads_finish(&node->reads, node_applied_index(node));
+    process_both_waits(node);
     certificates_process(&node->certificates, node_stamp(node));
     tell_rpo(node);
     if (node->phase == NODE_FAILED)
@@ -313,6 +337,7 @@ uint64_t node_wait_ms(const struct node *node)
     wait = earlier(wait, until_ms(node->proposer.expiry_ns, now));
     if (node->may_propose)
         wait = earlier(wait, until_ms(node->rpo.next_tell_ns, now));
+    wait = earlier(wait, until_ms(node->both_waits.next_deadline_ns, now));
     wait = earlier(wait, until_ms(certificates_next_ns(&node->certificates), now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(site_operation_next_ns(&node->site_operation), now));

@@ -261,6 +261,18 @@ void proposer_refuse_waiting(struct proposer *proposer, enum status status)
     end_waiting(proposer, is_any, status);
 }
 
+static bool wants_both(const struct node_request *request, uint64_t now)
+{
+    (void)now;
+    return request->both_sites;
+}
+
+void proposer_refuse_degraded(struct proposer *proposer)
+{
+    if (proposer->waiting_first != NULL)
+        end_waiting(proposer, wants_both, STATUS_DEGRADED);
+}
+
 void proposer_refuse_certain(struct proposer *proposer, enum status status)
 {
     end_waiting(proposer, is_certain, status);

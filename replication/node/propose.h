@@ -95,6 +95,9 @@ void proposer_attach(struct proposer *proposer, struct machine *machine,
 /* We may propose in a new term; `stamp` is the highest in the log. Slots of earlier terms are free
  * again: what became of their entries is known, or they are gone. */
 void proposer_begin_term(struct proposer *proposer, uint64_t stamp);
+/* A site is missing: those that asked for both are called back, STATUS_DEGRADED, or
+ * STATUS_UNKNOWN_OUTCOME where an earlier attempt may be in the log. */
+void proposer_refuse_degraded(struct proposer *proposer);
 /* We do not lead any more, or in another term: requests in flight wait again, uncertain; those of
  * other nodes are given back to them (UNKNOWN_OUTCOME in flight, NOT_READY waiting). */
 void proposer_end_term(struct proposer *proposer);

@@ -52,6 +52,11 @@ uint64_t grpc_call_deadline_ns(const struct grpc_call *call)
     return call->deadline_ns;
 }
 
+bool grpc_call_wants_both_sites(const struct grpc_call *call)
+{
+    return call->wants_both_sites;
+}
+
 uint64_t grpc_call_max_age_ns(const struct grpc_call *call)
 {
     return call->max_age_ns;

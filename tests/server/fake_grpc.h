@@ -23,6 +23,7 @@ struct fake_message {
 struct grpc_call {
     const char *principal;
     uint64_t deadline_ns, max_age_ns;
+    bool wants_both_sites;
     bool gone, finished;
     enum grpc_code code;
     char text[512];

@@ -240,3 +240,18 @@ const struct in_doubt *node_in_doubt(const struct node *node)
 {
     return node->in_doubt;
 }
+
+/* ---- on both sites ---- */
+
+enum node_durability node_durability(const struct node *node, const struct node_request *request,
+                                     uint64_t index)
+{
+    (void)request, (void)index;
+    return node->durability;
+}
+
+void node_wait_both(struct node *node, struct node_both_wait *wait)
+{
+    cr_assert_null(node->both_wait);
+    node->both_wait = wait;
+}

@@ -31,6 +31,8 @@ struct node {
     uint32_t transfer_count;
     uint32_t unanswered_count, gone_count;
     const struct in_doubt *in_doubt;
+    enum node_durability durability; /* what node_durability() says */
+    struct node_both_wait *both_wait;
     struct node_cluster cluster; /* what node_cluster() gives */
     bool witness;                /* node_machine() is NULL */
     struct node_status shown;    /* what node_status() gives, but for phase and applied index */

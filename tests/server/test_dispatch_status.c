@@ -33,9 +33,9 @@ Test(dispatch_status, outcomes_are_told_as_the_contract_says)
 /* Not in the log: NOT_ACCEPTED and a hint. Perhaps in the log: UNKNOWN, never NOT_ACCEPTED. */
 Test(dispatch_status, only_what_is_not_in_the_log_is_called_not_accepted)
 {
-    static const enum status not_in_the_log[] = {STATUS_BUSY,      STATUS_READ_ONLY,
-                                                 STATUS_NOT_READY, STATUS_STOPPING,
-                                                 STATUS_NO_MEMORY, STATUS_DISK_FULL};
+    static const enum status not_in_the_log[] = {
+        STATUS_BUSY,      STATUS_READ_ONLY, STATUS_NOT_READY, STATUS_STOPPING,
+        STATUS_NO_MEMORY, STATUS_DISK_FULL, STATUS_DEGRADED};
     for (int status = 1; status < STATUS_COUNT; status++) {
         struct refusal refusal = refusal_of_status((enum status)status);
         bool expected = false;

@@ -120,6 +120,7 @@ struct side {
     uint64_t last_index;
     bool leads;
     uint64_t term;
+    uint64_t both_index; /* 0: no rule about sites */
 };
 
 static struct loopback net;
@@ -133,7 +134,15 @@ static enum status side_propose(struct consensus *consensus, struct consensus_pr
     return STATUS_OK;
 }
 
-static const struct consensus_operations side_operations = {.propose = side_propose};
+static void side_status(const struct consensus *consensus, struct consensus_status *out)
+{
+    const struct side *side = (const struct side *)consensus;
+    *out = (struct consensus_status){
+        .term = side->term, .site_rule = side->both_index != 0, .both_index = side->both_index};
+}
+
+static const struct consensus_operations side_operations = {.propose = side_propose,
+                                                            .status = side_status};
 
 static uint64_t side_now_ns(void *context)
 {
@@ -368,6 +377,30 @@ Test(forward, a_request_is_answered_as_at_the_leader)
     tear_down();
 }
 
+/* The wish for both sites reaches the leader; that the answer's entry is there comes back, and only
+ * when the leader knows it. */
+Test(forward, both_sites_are_asked_for_and_told)
+{
+    set_up();
+    for (uint64_t i = 1; i <= 4; i++) {
+        const bool wants = i % 2 == 0;
+        struct call call = {0};
+        call_add(&call, 1, 0);
+        call.node.both_sites = wants;
+        leader.both_index = i < 3 ? i : i - 1;
+        forward_process(&follower.forward);
+        carry();
+        cr_assert_eq(leader.proposer.waiting_first->both_sites, wants);
+        proposer_process(&leader.proposer, false);
+        leader_answers(i);
+        carry();
+        cr_assert_eq(call.count, 1);
+        cr_assert_eq(call.node.on_both, i < 3);
+        free(call.request);
+    }
+    tear_down();
+}
+
 /* The link is cut while the leader has the request: it waits again, uncertain, goes to the leader
  * once more when the link is back, and is answered once. */
 Test(forward, a_request_on_a_cut_link_is_sent_again)
@@ -409,6 +442,7 @@ Test(forward, a_refusal_is_told_only_while_nothing_can_be_in_a_log)
     } rows[] = {
         {STATUS_BUSY, STATUS_BUSY, STATUS_OK},
         {STATUS_READ_ONLY, STATUS_READ_ONLY, STATUS_OK},
+        {STATUS_DEGRADED, STATUS_DEGRADED, STATUS_UNKNOWN_OUTCOME},
         {STATUS_INVALID, STATUS_INVALID, STATUS_UNKNOWN_OUTCOME},
         {STATUS_NOT_READY, STATUS_OK, STATUS_OK},
         {STATUS_STOPPING, STATUS_OK, STATUS_OK},
