@@ -124,8 +124,9 @@ void plant_reply_before_commit(struct plant *plant, struct consensus *consensus)
 
 static void plant_status(const struct consensus *consensus, struct consensus_status *out)
 {
+    const struct consensus_raft *raft = (const struct consensus_raft *)(const void *)consensus;
     plant_of(consensus)->real->status(consensus, out);
-    if (!out->leads && out->mode == DURABILITY_SYNC)
+    if (!out->leads && raft->durability_log.committed.entry.mode == DURABILITY_SYNC)
         out->both_index = out->commit_index;
 }
 

@@ -22,6 +22,7 @@ struct rule_checks {
     const struct host *hosts;
     uint32_t host_count;
     struct holdings holdings;
+    bool ignores_witness; /* may be ahead: to see what other checkers find */
     /* ---- the committed log, as far as leaders showed it ---- */
     uint64_t commit_index;
     struct rule_note *notes; /* ascending */

@@ -157,6 +157,7 @@ static void make_cluster(struct sim *sim)
     }
     network_init(&sim->network, &sim->world, sim->host_count);
     rule_checks_init(&sim->rule_checks, &sim->world, sim->hosts, sim->host_count);
+    sim->rule_checks.ignores_witness = options->ignore_witness;
     set_network(sim);
     for (uint32_t i = 0; i < sim->host_count; i++) {
         host_init(&sim->hosts[i], options->seed);

@@ -36,9 +36,10 @@ struct sim_options {
     uint32_t ring_count; /* newest notes kept as text */
     bool no_faults;
     enum sim_plant plant;
-    uint64_t guard_off; /* bits of the guard\'s repairs that are switched off */
-    uint32_t without;   /* bits of enum nemesis_kind */
-    uint64_t think_ms;  /* of a client between operations, on average; 0: drawn */
+    uint64_t guard_off;  /* bits of the guard\'s repairs that are switched off */
+    bool ignore_witness; /* that is ahead is no violation */
+    uint32_t without;    /* bits of enum nemesis_kind */
+    uint64_t think_ms;   /* of a client between operations, on average; 0: drawn */
 };
 
 struct sim_result {
