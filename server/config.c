@@ -108,6 +108,7 @@ static const struct config_key keys[] = {
     NUMBER64("checkpoint", "map_size_bytes", AT(map_size_bytes), 64 * MIB, 64 * TIB, 1 * TIB),
 
     NUMBER64("journal", "segment_bytes", AT(segment_bytes), 2 * MIB, 1 * GIB, 64 * MIB),
+    NUMBER64("journal", "release_bytes", AT(release_bytes), 0, 16 * TIB, 32 * GIB),
     NUMBER64("disk", "watermark_bytes", AT(watermark_bytes), 0, 16 * TIB, 256 * MIB),
     {"log", "level", KEY_LEVEL, AT(log_level), false, 0, 0, LOG_LEVEL_INFO, NULL},
 };

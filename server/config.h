@@ -47,7 +47,7 @@ struct config {
     uint32_t checkpoint_transfers;
     uint64_t checkpoint_interval_ms, bloom_bytes, map_size_bytes;
     /* journal, disk, log */
-    uint64_t segment_bytes;
+    uint64_t segment_bytes, release_bytes;
     uint64_t watermark_bytes;
     enum log_level log_level;
 };

@@ -221,6 +221,7 @@ static enum status open_node(struct daemon *daemon)
         .in_flight_entries_max = config->entries_in_flight,
         .waiting_requests_max = config->requests_max,
         .waiting_bytes_max = config->request_bytes_max,
+        .release_bytes = config->release_bytes,
         .journal_keep_bytes = daemon->peers ? JOURNAL_KEEP_BYTES : 0,
         .transport = daemon->peers ? peers_transport(daemon->peers) : NULL,
         .signer = &daemon->signing.table,

@@ -128,12 +128,14 @@ struct consensus_durability {
     } sites[MEMBERS_MAX];
 };
 
-/* An operator's wish about the mode or the policy. Compare and set: `number` is that of the newest
- * entry that its author looked at. */
+/* An operator's wish about the mode or the policy, or the node's own that a lost site be released.
+ * Compare and set: `number` is that of the newest entry that its author looked at. */
 struct consensus_durability_change {
-    enum durability_kind kind; /* DEGRADE, RETURN or POLICY */
+    enum durability_kind kind;
+    bool automatic; /* RELEASE: by the node, not by a person */
     uint64_t number;
-    char site[MEMBER_SITE_SIZE_MAX + 1]; /* DEGRADE: the one to do without; otherwise "" */
+    char site[MEMBER_SITE_SIZE_MAX + 1]; /* DEGRADE: the one to do without; RELEASE: the one that is
+                                            done without already; otherwise "" */
     struct durability_policy policy;     /* POLICY */
     char who[DURABILITY_WHO_SIZE_MAX + 1];
     char why[DURABILITY_WHY_SIZE_MAX + 1];

@@ -16,7 +16,8 @@
  *
  * The watermark is what every site holds for certain: the least, over the sites, of the most that
  * one of the site's data nodes has acknowledged; never more than is committed. A witness's journal
- * keeps what is above it. The leader computes it and tells the others.
+ * keeps what is above it. A site that was lost and released does not count. The leader computes it
+ * and tells the others.
  */
 #include "core/invariant.h"
 #include "replication/consensus/consensus_raft_internal.h"
@@ -242,6 +243,13 @@ static struct site *site_of(struct site *sites, uint32_t *count, const char *nam
     return site;
 }
 
+/* A site that was given up, and released by an entry that is committed: nothing is kept for it. */
+static bool is_released(const struct consensus_raft *c, const char *site)
+{
+    const struct durability_entry *committed = &c->durability_log.committed.entry;
+    return committed->mode == DURABILITY_DEGRADED && strcmp(committed->released_site, site) == 0;
+}
+
 static uint64_t compute_watermark(const struct consensus_raft *c)
 {
     struct site sites[MEMBERS_MAX];
@@ -251,6 +259,8 @@ static uint64_t compute_watermark(const struct consensus_raft *c)
         struct member member;
         if (server->role != RAFT_VOTER || !consensus_member(c, i, &member) ||
             member.kind != MEMBER_DATA)
+            continue;
+        if (is_released(c, member.site))
             continue;
         const bool self = server->id == c->options.self.node_id;
         uint64_t match = self ? c->synced_index : match_of(c, server->id);

@@ -124,6 +124,24 @@ static enum status check_policy(const struct consensus_raft *c,
     return STATUS_OK;
 }
 
+/* The witness forgets what the lost site lacks, so that its disk lasts: from then on that site
+ * needs a copy of the store, and if the site that works on is lost as well, that copy is gone, too.
+ */
+static enum status check_release(const struct consensus_raft *c,
+                                 const struct consensus_durability_change *change, char *out_text)
+{
+    const struct durability_record *record = &c->durability_log.newest;
+    if (newest(c)->mode != DURABILITY_DEGRADED || strcmp(record->lost_site, change->site) != 0)
+        return refuse(out_text, STATUS_INVALID,
+                      "site %s is not done without: the witness keeps for it what it lacks",
+                      change->site);
+    if (!is_settled(c))
+        return refuse_unsettled(c, out_text);
+    if (strcmp(newest(c)->released_site, change->site) == 0)
+        return refuse(out_text, STATUS_INVALID, "site %s is released already", change->site);
+    return STATUS_OK;
+}
+
 static enum status check_kind(const struct consensus_raft *c,
                               const struct consensus_durability_change *change, char *out_text)
 {
@@ -137,6 +155,8 @@ static enum status check_kind(const struct consensus_raft *c,
         return check_return(c, out_text);
     case DURABILITY_POLICY:
         return check_policy(c, change, out_text);
+    case DURABILITY_RELEASE:
+        return check_release(c, change, out_text);
     default:
         return refuse(out_text, STATUS_INVALID, "no such change");
     }
@@ -175,11 +195,14 @@ enum status consensus_durability_change(struct consensus_raft *c,
     struct durability_entry entry = {
         .kind = change->kind,
         .policy = change->kind == DURABILITY_POLICY ? change->policy : newest(c)->policy,
+        .automatic = change->automatic,
     };
     /* Whom a return is about was said when the site was given up. */
     const char *site =
         change->kind == DURABILITY_RETURN ? c->durability_log.newest.lost_site : change->site;
     memcpy(entry.site, site, sizeof entry.site);
+    if (change->kind == DURABILITY_RELEASE)
+        memcpy(entry.released_site, site, sizeof entry.released_site);
     memcpy(entry.who, change->who, sizeof entry.who);
     memcpy(entry.why, change->why, sizeof entry.why);
     status = consensus_durability_append(c, &entry);

@@ -46,8 +46,11 @@ struct node_options {
     uint64_t store_map_size_bytes;
     uint64_t checkpoint_interval_ms; /* an epoch is closed at the latest after this */
     uint64_t disk_watermark_bytes;   /* free space below which writes are refused */
-    uint32_t in_flight_entries_max;  /* entries between proposal and commit; 4 */
-    uint32_t waiting_requests_max;   /* accepted, not yet in an entry */
+    /* A lost site that lacks more than this is released: the witness keeps nothing for it any more,
+     * and it has to be seeded anew. 0: never. */
+    uint64_t release_bytes;
+    uint32_t in_flight_entries_max; /* entries between proposal and commit; 4 */
+    uint32_t waiting_requests_max;  /* accepted, not yet in an entry */
     uint64_t waiting_bytes_max;
     /* Newest entries that stay in the journal although a checkpoint holds them; 0 = none. */
     uint64_t journal_keep_entries;

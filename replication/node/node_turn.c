@@ -157,6 +157,38 @@ static void process_writes(struct node *node)
     pacing_spend(&node->pacing, node->proposer.proposed_bytes_total - proposed);
 }
 
+/* The witness keeps what a lost site lacks, in case the site that works on is lost as well before
+ * the other one is back. Its disk has an end; if it were full nothing more would be committed. So
+ * above a bound the log says that the site has to be seeded anew, and the witness may forget. What
+ * is not measured (this node began to count later) is not known to be above it. */
+static void release_lost_site(struct node *node, const struct rpo_report *report)
+{
+    const uint64_t bound = node->options.release_bytes;
+    for (uint32_t i = 0; i < report->site_count && bound > 0; i++) {
+        const struct rpo_site *site = &report->sites[i];
+        if ((site->flags & RPO_AMOUNTS) == 0 || site->bytes <= bound)
+            continue;
+        struct consensus_durability now;
+        consensus_durability(node->consensus, &now);
+        if (!now.in_force || now.newest.mode != DURABILITY_DEGRADED ||
+            strcmp(now.newest.released_site, site->site) == 0)
+            continue;
+        struct consensus_durability_change change = {.kind = DURABILITY_RELEASE,
+                                                     .automatic = true,
+                                                     .number = now.newest.number,
+                                                     .who = "policy"};
+        memcpy(change.site, site->site, sizeof change.site - 1);
+        snprintf(change.why, sizeof change.why,
+                 "it lacks %" PRIu64 " MiB, the witness keeps %" PRIu64
+                 " MiB for a site at most (journal.release_bytes): it will be seeded anew",
+                 site->bytes >> 20, bound >> 20);
+        uint64_t number;
+        char text[CONSENSUS_DURABILITY_TEXT_SIZE];
+        /* Refused: it is not this site that is done without, or not now; looked at again soon. */
+        (void)consensus_durability_propose(node->consensus, &change, &number, text);
+    }
+}
+
 /* The leader tells the others what every site lacks. */
 static void tell_rpo(struct node *node)
 {
@@ -173,6 +205,7 @@ static void tell_rpo(struct node *node)
     }
     if (report.site_count > 0)
         rpo_forget(&node->rpo, least);
+    release_lost_site(node, &report);
     if (node->options.transport == NULL)
         return;
     const struct transport_part part = {&report, sizeof report};

@@ -225,6 +225,10 @@ Test(durability_cluster, under_policy_operator_a_person_decides)
     change = wish(DURABILITY_RETURN, 2);
     cr_assert_neq(ask(cluster, leader, &change, ""), STATUS_OK, "the site is away");
 
+    struct consensus_durability_change release = wish(DURABILITY_RELEASE, 2);
+    strcpy(release.site, leader == 1 ? "B" : "A");
+    cr_assert_eq(ask(cluster, leader, &release, "is not done without"), STATUS_INVALID);
+
     lose_site(cluster, other, false);
     cluster_run(cluster, 20000);
     cr_assert_eq(look(cluster, leader).newest.number, 2, "not by itself");

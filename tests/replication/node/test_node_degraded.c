@@ -130,3 +130,61 @@ Test(node_degraded, a_bound_on_time_is_told)
     cr_assert(cluster_until(&cluster, bound_is_reached, &told));
     cluster_deinit(&cluster);
 }
+
+static bool is_released(void *context)
+{
+    return strcmp(view_of(leader_node()).durability.committed.released_site, context) == 0;
+}
+
+static uint64_t watermark(uint64_t id)
+{
+    struct consensus_status status;
+    consensus_status(cluster_pump(&cluster, id)->node->consensus, &status);
+    return status.watermark_index;
+}
+
+static bool watermark_is_commit(void *context)
+{
+    const uint64_t *pair = context;
+    return watermark(pair[0]) >= pair[1];
+}
+
+/* The witness keeps for a lost site what it lacks, up to a bound on bytes. Above it the log says
+ * that the site is released: the witness may forget. When the site has caught up and is counted on
+ * again, the word is taken back. */
+Test(node_degraded, a_site_that_lacks_too_much_is_released)
+{
+    set_up(3);
+    transfer(1000, 10);
+    const uint64_t other = lose_the_other_site();
+    char site[] = "A";
+    site[0] = other == 1 ? 'A' : 'B';
+    struct consensus_status lost;
+    consensus_status(leader_node()->consensus, &lost);
+    leader_node()->options.release_bytes = 200000;
+    for (uint64_t i = 0; i < 10; i++)
+        transfer(2000 + 100 * i, 100); /* 12.8 kB each */
+    cluster_turn_ms(&cluster, 1000);
+    cr_assert_str_empty(view_of(leader_node()).durability.newest.released_site);
+    cr_assert_leq(watermark(3), lost.commit_index, "kept for the site that is away");
+    for (uint64_t i = 10; i < 20; i++)
+        transfer(2000 + 100 * i, 100);
+    cr_assert(cluster_until(&cluster, is_released, site));
+    struct consensus_durability now = view_of(leader_node()).durability;
+    cr_assert_eq(now.committed.kind, DURABILITY_RELEASE);
+    cr_assert(now.committed.automatic);
+    cr_assert(strstr(now.committed.why, "release_bytes") != NULL, "%s", now.committed.why);
+    const uint64_t number = now.committed.number;
+    uint64_t forgotten[] = {3, now.committed_index};
+    cr_assert(cluster_until(&cluster, watermark_is_commit, forgotten));
+
+    transfer(5000, 100);
+    cluster_turn_ms(&cluster, 1000);
+    cr_assert_eq(view_of(leader_node()).durability.newest.number, number, "said once");
+    cluster_start(&cluster, other);
+    char none[] = "";
+    cr_assert(cluster_until(&cluster, is_released, none));
+    cr_assert_eq(view_of(leader_node()).durability.committed.mode, DURABILITY_SYNC);
+    cluster_converge(&cluster);
+    cluster_deinit(&cluster);
+}
