@@ -116,7 +116,8 @@ static void check_entry(struct rule_checks *checks, const struct host *host,
             world_violate(checks->world, "return entry %" PRIu64 " follows mode sync",
                           entry->number);
         if (automatic &&
-            changes_in_hour(checks, checks->world->now_ns) + 2 > before.policy.changes_per_hour_max)
+            changes_since(checks, host->started_ns) + 2 >
+                before.policy.changes_per_hour_max) /* it knows of those in its own time */
             world_violate(checks->world,
                           "return entry %" PRIu64
                           ": automatic, and the %u changes of an hour are used up",
