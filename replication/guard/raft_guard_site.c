@@ -237,8 +237,7 @@ raft_index guard_site_try(const struct raft_guard *guard, raft_id acking, raft_i
 {
     struct site_votes votes;
     collect(guard, acking, acked, &votes);
-    raft_index quorum = site_quorum(&votes, cap_of(guard, &votes));
-    return quorum < votes.stored ? quorum : votes.stored;
+    return site_commit(&votes, cap_of(guard, &votes)); /* whose term that is: index_to_try() */
 }
 
 raft_index raft_guard_both(const struct raft_guard *guard)
