@@ -44,7 +44,7 @@ def known():
     for words in re.findall(r"^holds \d \S+ \S+ (.*)$", searched, re.M):
         for name in words.split():
             found.add("model:" + name)
-    for name in re.findall(r'^\s*\{"([a-z-]+)",', read("chaos/sim/planted.c"), re.M):
+    for name in re.findall(r'^\s*\{(?:\.name = )?"([a-z-]+)",', read("chaos/sim/planted.c"), re.M):
         found.add("sim:" + name)
     for path in glob.glob(os.path.join(ROOT, "scripts/*.sh")):
         found.add("run:scripts/" + os.path.basename(path))

@@ -204,7 +204,6 @@ uint64_t plant_guard_part(const char *name)
         {"REACHED", RAFT_GUARD_REACHED},
         {"RUN", RAFT_GUARD_RUN},
         {"AGAIN", RAFT_GUARD_AGAIN},
-        {"STEP", RAFT_GUARD_STEP},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (strcmp(parts[i].name, name) == 0)

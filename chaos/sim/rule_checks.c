@@ -15,7 +15,7 @@
  *    journal say.
  *  - numbers rise by one; a policy entry keeps the mode and changes only under SYNC; nobody
  *    degrades under a committed `never`, nor by himself but under `auto`; modes change no more
- *    often than the policy in force allows.
+ *    often than the policy in force allows, as far as the leader's process can have seen it.
  *
  * "In force" is decided by the members as the leader lists them. Only steps that are seen are
  * judged: a leader that dies within the very call that committed shows none, and what it committed
@@ -71,19 +71,20 @@ enum durability_mode rule_checks_mode_at(const struct rule_checks *checks, uint6
     return note == NULL ? DURABILITY_SYNC : note->entry.mode;
 }
 
-/* Changes of the mode within the hour before `now`, by whomever. */
-static uint32_t changes_in_hour(const struct rule_checks *checks, uint64_t now_ns)
+/* Changes of the mode since `since_ns`, within the last hour, by whomever. */
+static uint32_t changes_since(const struct rule_checks *checks, uint64_t since_ns)
 {
+    const uint64_t now_ns = checks->world->now_ns;
     uint32_t count = 0;
     for (uint32_t i = 0; i < checks->note_count; i++)
         count += (checks->notes[i].entry.kind == DURABILITY_DEGRADE ||
                   checks->notes[i].entry.kind == DURABILITY_RETURN) &&
-                 now_ns - checks->notes[i].seen_ns < HOUR_NS;
+                 checks->notes[i].seen_ns > since_ns && now_ns - checks->notes[i].seen_ns < HOUR_NS;
     return count;
 }
 
-static void check_entry(struct rule_checks *checks, const struct durability_entry *entry,
-                        uint64_t index)
+static void check_entry(struct rule_checks *checks, const struct host *host,
+                        const struct durability_entry *entry, uint64_t index)
 {
     struct durability_entry before;
     const struct rule_note *last = rule_checks_at(checks, index);
@@ -115,7 +116,8 @@ static void check_entry(struct rule_checks *checks, const struct durability_entr
             world_violate(checks->world, "return entry %" PRIu64 " follows mode sync",
                           entry->number);
         if (automatic &&
-            changes_in_hour(checks, checks->world->now_ns) + 2 > before.policy.changes_per_hour_max)
+            changes_since(checks, host->started_ns) + 2 >
+                before.policy.changes_per_hour_max) /* it knows of those in its own time */
             world_violate(checks->world,
                           "return entry %" PRIu64
                           ": automatic, and the %u changes of an hour are used up",
@@ -156,7 +158,7 @@ static bool take_entry(void *context, const struct journal_entry *entry)
                       entry->index);
         return false;
     }
-    check_entry(checks, &decoded, entry->index);
+    check_entry(checks, reading->host, &decoded, entry->index);
     if (checks->note_count == checks->note_capacity) {
         checks->note_capacity = 2 * checks->note_capacity + 16;
         checks->notes = sim_resize(checks->notes, checks->note_capacity * sizeof *checks->notes);

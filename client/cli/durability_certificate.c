@@ -190,7 +190,12 @@ int certificate_show_command(struct cli *cli, int argc, char **argv)
         NULL};
     struct certificate_options options = {.cli = cli};
     cli_parse(&argp, argc, argv, &options);
-    return options.data_count > 0 ? show_directory(cli, &options) : show_server(cli);
+    if (options.data_count > 1)
+        return cli_error(EXIT_USAGE, "--data: one directory at a time");
+    if (options.data_count == 0)
+        return show_server(cli);
+    int code = cli_resolve(cli);
+    return code == EXIT_OK ? show_directory(cli, &options) : code;
 }
 
 /* ---- verify ---- */

@@ -95,7 +95,8 @@ struct consensus_status {
     enum durability_mode mode;  /* of the log, its uncommitted end included */
     uint64_t durability_number; /* of the newest durability entry in the log, 0 = none */
     /* Committed, and certainly on both sites. A follower: what the leader told, 0 = nothing yet;
-     * never goes back. Not in force: the commit index. */
+     * never goes back while the rule is in force. Not in force: the commit index where two sites
+     * vote without a witness; 0 where data nodes of one site do: nothing is on a second one. */
     uint64_t both_index;
 };
 

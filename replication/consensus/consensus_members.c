@@ -307,7 +307,8 @@ static void tell_watermark(struct consensus_raft *c)
 static uint64_t watermark_next_ns(const struct consensus_raft *c)
 {
     const uint64_t look = c->watermark_ns + CONSENSUS_WATERMARK_MS * NS_PER_MS;
-    if (c->watermark_index < c->raft.commit_index || c->told_both_index < c->raft.commit_index)
+    if (c->watermark_index < c->raft.commit_index ||
+        (c->sites.data_site_count == 2 && c->told_both_index < c->raft.commit_index))
         return look; /* it may move */
     const uint64_t again = c->watermark_told_ns + CONSENSUS_WATERMARK_AGAIN_MS * NS_PER_MS;
     return again > look ? again : look;

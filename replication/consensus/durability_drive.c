@@ -41,7 +41,10 @@ static uint64_t wall_ns(const struct consensus_raft *c)
 
 uint64_t consensus_both_index(const struct consensus_raft *c)
 {
-    return c->sites.in_force ? c->durability_drive.both_index : c->raft.commit_index;
+    if (c->sites.in_force)
+        return c->durability_drive.both_index;
+    /* Two sites and no witness: neither is a majority alone. One site: there are no two. */
+    return c->sites.data_site_count == 2 ? c->raft.commit_index : 0;
 }
 
 static void settle_both(struct consensus_raft *c)

@@ -256,7 +256,6 @@ void guard_settle(struct raft_guard *guard)
         return;
     }
     guard_note_commit(guard);
-    guard_note_step(guard);
     site_modes_forget(&guard->modes, raft->commit_index);
     hand_over(guard);
     step_transfer(guard);

@@ -87,9 +87,8 @@
 #define RAFT_GUARD_REACHED   RAFT_GUARD_PART(37) /* 6: degraded counts once the quorum has reached that entry */
 #define RAFT_GUARD_RUN       RAFT_GUARD_PART(38) /* 10: the witness counts to the end of the degraded run */
 #define RAFT_GUARD_AGAIN     RAFT_GUARD_PART(39) /* 10: its answer is delivered again when gate or quorum rise */
-#define RAFT_GUARD_STEP      RAFT_GUARD_PART(40) /* 9: an answer has the mode of the commit's step */
 /* clang-format on */
-#define RAFT_GUARD_ALL (UINT64_C(0x7ff5ffff) | UINT64_C(0x1ff) << 32)
+#define RAFT_GUARD_ALL (UINT64_C(0x7ff5ffff) | UINT64_C(0xff) << 32)
 
 /* A witness that refused a data node its vote waits this long for another one to lead: longer than
  * what lies between the campaigns of the others. 150 ms for an election timeout of 250. */
@@ -149,13 +148,6 @@ struct guard_lane {
     raft_time sent_at;
 };
 
-/* Commits of ours: indexes above the step before, up to `end`, were committed in `mode`. */
-struct guard_step {
-    raft_index begin, end;
-    enum durability_mode mode;
-};
-#define RAFT_GUARD_STEPS_MAX 32
-
 /* Open, because it is embedded; everything below the line is the guard's. */
 struct raft_guard {
     struct raft_io io;   /* for raft_init() */
@@ -196,10 +188,6 @@ struct raft_guard {
     raft_term lanes_term;
     bool delivering;   /* libraft handles a result, its last_stored is not the real one */
     raft_index stored; /* which is this */
-    struct guard_step steps[RAFT_GUARD_STEPS_MAX];
-    unsigned step_count;
-    raft_term step_term;    /* the term that ... */
-    raft_index step_commit; /* ... what the steps end with is of */
 
     /* As a witness. */
     raft_time resort_at;  /* it may campaign from then on; 0: it has no reason to */
@@ -280,7 +268,7 @@ bool raft_guard_rule_in_force(const struct raft_guard *guard);
 /* Of the whole log, uncommitted entries included. */
 enum durability_mode raft_guard_mode(const struct raft_guard *guard);
 
-/* Leader, rule in force: what is committed and known to be on both sites; otherwise 0. */
+/* 9. Leader, rule in force: what is committed and known to be on both sites; otherwise 0. */
 raft_index raft_guard_both(const struct raft_guard *guard);
 
 /* Leader: what `id` verified in this term (2), of itself what it has synced; 0 for an unknown id.
@@ -290,10 +278,5 @@ raft_index raft_guard_verified(const struct raft_guard *guard, raft_id id);
 /* Leader: rule 7 allows a return now: degraded, and each site's best has reached the commit.
  * Advice: the guard refuses no entry, and an early return is a stall, no loss. */
 bool raft_guard_may_return(const struct raft_guard *guard);
-
-/* 9: the mode of the step by which we, leading, committed the entry `index`. False: we did not, or
- * it is forgotten. Forgets what is below `index`: to be asked in order. */
-bool raft_guard_step_mode(struct raft_guard *guard, raft_index index,
-                          enum durability_mode *out_mode);
 
 #endif

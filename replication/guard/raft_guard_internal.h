@@ -69,10 +69,9 @@ raft_index guard_stored(const struct raft_guard *guard);
 raft_index guard_witness_limit(const struct raft_guard *guard);
 /* ... counts as min(verified, this). */
 raft_index guard_witness_cap(const struct raft_guard *guard);
-/* The quorum's own index, the data node `acking` (0: nobody) having acknowledged `acked`. */
+/* What the rule lets commit, of any term, the data node `acking` (0: nobody) having acknowledged
+ * `acked`: the commit itself, or the quorum's own index. */
 raft_index guard_site_try(const struct raft_guard *guard, raft_id acking, raft_index acked);
-/* After each event. */
-void guard_note_step(struct raft_guard *guard);
 
 /* raft_guard_lane.c: what a witness is sent */
 /* The lane of that witness; NULL: libraft's own. */

@@ -237,8 +237,7 @@ raft_index guard_site_try(const struct raft_guard *guard, raft_id acking, raft_i
 {
     struct site_votes votes;
     collect(guard, acking, acked, &votes);
-    raft_index quorum = site_quorum(&votes, cap_of(guard, &votes));
-    return quorum < votes.stored ? quorum : votes.stored;
+    return site_commit(&votes, cap_of(guard, &votes)); /* whose term that is: index_to_try() */
 }
 
 raft_index raft_guard_both(const struct raft_guard *guard)
@@ -257,54 +256,6 @@ bool raft_guard_may_return(const struct raft_guard *guard)
     struct site_votes votes;
     collect(guard, 0, 0, &votes);
     return site_may_return(&guard->modes, &votes);
-}
-
-/* ----------------------------------------------------------------------------- steps */
-
-/* 9. After each event one step, although libraft may have taken several inside of it: the last
- * one's mode is true of all. If it is SYNC, both sites hold what is below it as well. */
-void guard_note_step(struct raft_guard *guard)
-{
-    const struct raft *raft = guard->options.raft;
-    const raft_index commit = raft->commit_index;
-    if (raft->state != RAFT_LEADER)
-        return;
-    const raft_index before = guard->step_commit;
-    guard->step_commit = commit;
-    if (guard->step_term != raft->current_term) {
-        guard->step_term = raft->current_term; /* what is committed by now was not by us */
-        return;
-    }
-    if (commit <= before)
-        return;
-    const raft_index of = guard_has(guard, RAFT_GUARD_STEP) ? commit : before + 1;
-    enum durability_mode mode = site_modes_at(&guard->modes, of);
-    struct guard_step *last = guard->step_count == 0 ? NULL : &guard->steps[guard->step_count - 1];
-    if (last != NULL && last->mode == mode && last->end == before) {
-        last->end = commit;
-        return;
-    }
-    if (guard->step_count == RAFT_GUARD_STEPS_MAX) {
-        /* Nobody takes them: less is claimed of the last two. */
-        last->end = commit;
-        last->mode = DURABILITY_DEGRADED;
-        return;
-    }
-    guard->steps[guard->step_count++] = (struct guard_step){before + 1, commit, mode};
-}
-
-bool raft_guard_step_mode(struct raft_guard *guard, raft_index index,
-                          enum durability_mode *out_mode)
-{
-    unsigned below = 0;
-    while (below < guard->step_count && guard->steps[below].end < index)
-        below++;
-    guard->step_count -= below;
-    memmove(guard->steps, guard->steps + below, guard->step_count * sizeof guard->steps[0]);
-    if (guard->step_count == 0 || guard->steps[0].begin > index)
-        return false;
-    *out_mode = guard->steps[0].mode;
-    return true;
 }
 
 void guard_forget_modes(struct raft_guard *guard)

@@ -199,9 +199,9 @@ uint64_t site_witness_cap(const struct site_modes *modes, const struct site_vote
     return site_gate(votes);
 }
 
-uint64_t site_commit(const struct site_modes *modes, const struct site_votes *votes)
+uint64_t site_commit(const struct site_votes *votes, uint64_t witness_cap)
 {
-    uint64_t quorum = smaller(site_quorum(votes, site_witness_cap(modes, votes)), votes->stored);
+    uint64_t quorum = smaller(site_quorum(votes, witness_cap), votes->stored);
     return quorum > votes->commit && quorum >= votes->first_own ? quorum : votes->commit;
 }
 

@@ -100,9 +100,10 @@ uint64_t site_quorum(const struct site_votes *votes, uint64_t witness_cap);
 uint64_t site_witness_limit(const struct site_modes *modes, const struct site_votes *votes);
 /* 10: a witness counts as min(verified, this). UINT64_MAX: in full. */
 uint64_t site_witness_cap(const struct site_modes *modes, const struct site_votes *votes);
-/* 5, 6, 10: what a leader may commit to now: `commit` itself, or an index above it of its own term.
- * Never more than rule 6 allows, and each step of it is the quorum's own index. */
-uint64_t site_commit(const struct site_modes *modes, const struct site_votes *votes);
+/* 5, 6, 10: what a leader may commit to now, `witness_cap` being the above: `commit` itself, or an
+ * index above it of its own term. Never more than rule 6 allows, and each step of it is the
+ * quorum's own index. */
+uint64_t site_commit(const struct site_votes *votes, uint64_t witness_cap);
 /* 7: a return may be appended: the last mode is DEGRADED, and each site's best reached commit. */
 bool site_may_return(const struct site_modes *modes, const struct site_votes *votes);
 

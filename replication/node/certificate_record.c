@@ -11,6 +11,7 @@
 #include "replication/node/certificate_record.h"
 
 #include "core/invariant.h"
+#include "core/text.h"
 
 #include <string.h>
 
@@ -60,20 +61,12 @@ size_t certificate_encode(const struct certificate_view *view,
     return size;
 }
 
-static bool is_zero(const void *bytes, size_t size)
-{
-    const uint8_t *at = bytes;
-    for (size_t i = 0; i < size; i++)
-        if (at[i] != 0)
-            return false;
-    return true;
-}
-
 static bool record_is_sound(const struct certificate_record *record)
 {
     return record->size == sizeof *record && record->mode <= DURABILITY_DEGRADED &&
            record->policy <= DURABILITY_OPERATOR && record->rule <= CERTIFICATE_SITE &&
-           record->reserved_0 == 0 && is_zero(record->reserved_1, sizeof record->reserved_1) &&
+           record->reserved_0 == 0 &&
+           bytes_are_zero(record->reserved_1, sizeof record->reserved_1) &&
            record->cluster_epoch != 0 && record->node_id != 0 && record->node_id <= INT64_MAX &&
            record->term != 0 && record->sequence != 0 && record->index != 0 &&
            record->index_term != 0 && record->index_term <= record->term &&
@@ -99,7 +92,7 @@ enum status certificate_decode(const void *bytes, size_t size, struct certificat
         sizes.chain > CERTIFICATE_CHAIN_SIZE_MAX)
         return STATUS_INVALID;
     const size_t used = CERTIFICATE_FIXED_SIZE + sizes.signature + sizes.chain;
-    if (padded(used) != size || !is_zero(at + used, size - used))
+    if (padded(used) != size || !bytes_are_zero(at + used, size - used))
         return STATUS_INVALID;
     view.signature = at + CERTIFICATE_FIXED_SIZE;
     view.signature_size = sizes.signature;

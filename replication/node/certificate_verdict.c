@@ -29,7 +29,8 @@
  * not even an operator's, by the *committed* policy; another policy commits under SYNC, so one of
  * this site's journals would have its entry. A data node that became a voter of this site behind
  * our back was a member before, by an entry committed under SYNC, and would be missing here. A
- * member change that leaves a site without a data voter is refused under `never`.
+ * member change that leaves a site without a data voter is refused under `never`; one that ends the
+ * rule by a data voter at a third site needs that member first, and then it is in our table.
  * With any other policy one site's journals alone prove nothing: the other site and the witness may
  * have degraded after the last contact, and gone on.
  *
@@ -209,23 +210,28 @@ static bool majority_is_here(const struct verdict_question *question,
     return here > voters / 2;
 }
 
-/* The rule about both sites can be in force: data voters at two sites, and a witness that votes. */
+/* The rule about both sites is in force, and no promotion of a member can have ended it: data
+ * voters at two sites, a witness that votes, and no data member anywhere else, not even one without
+ * a vote yet. */
 static bool rule_fits(const struct member_table *table)
 {
-    const char *site = NULL;
-    bool two = false, witness = false;
+    const char *sites[2] = {NULL, NULL};
+    bool votes[2] = {false, false}, witness = false;
     for (uint32_t i = 0; i < table->count; i++) {
         const struct member *member = &table->members[i];
-        if (!table->votes[i])
+        if (member->kind == MEMBER_WITNESS) {
+            witness |= table->votes[i];
             continue;
-        if (member->kind == MEMBER_WITNESS)
-            witness = true;
-        else if (site == NULL)
-            site = member->site;
-        else
-            two |= strcmp(site, member->site) != 0;
+        }
+        int place = 0;
+        while (place < 2 && sites[place] != NULL && strcmp(sites[place], member->site) != 0)
+            place++;
+        if (place == 2)
+            return false;
+        sites[place] = member->site;
+        votes[place] |= table->votes[i];
     }
-    return two && witness;
+    return votes[0] && votes[1] && witness;
 }
 
 static bool site_is_here(const struct verdict_question *question, const struct member_table *table,

@@ -415,3 +415,21 @@ Test(durability_cluster, a_drained_site_does_not_lead_unless_nobody_else_can)
     cr_assert(led, "nobody else can");
     cluster_destroy(cluster);
 }
+
+/* One node alone, two sites without a witness, the rule in force: what is said to be on both sites
+ * is on two of them. */
+Test(durability_cluster, where_there_is_one_site_nothing_is_on_both)
+{
+    struct cluster *cluster = started(1);
+    cr_assert_not(look(cluster, 0).in_force);
+    cr_assert_gt(cluster_status(cluster, 0).commit_index, 0);
+    cr_assert_eq(look(cluster, 0).both_index, 0);
+    cr_assert_eq(cluster_status(cluster, 0).both_index, 0);
+    cluster_destroy(cluster);
+
+    cluster = started(2);
+    const uint32_t leader = cluster_leader(cluster);
+    cr_assert_not(look(cluster, leader).in_force);
+    cr_assert_eq(look(cluster, leader).both_index, cluster_status(cluster, leader).commit_index);
+    cluster_destroy(cluster);
+}

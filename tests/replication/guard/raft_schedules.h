@@ -87,7 +87,7 @@ enum schedule_result schedule_witness_counts_up_to_the_gate(uint64_t parts);    
 enum schedule_result schedule_degrade_counts_when_reached(uint64_t parts);          /* REACHED */
 enum schedule_result schedule_answer_counts_again(uint64_t parts);                  /* AGAIN */
 enum schedule_result schedule_witness_counts_to_the_end_of_the_run(uint64_t parts); /* RUN */
-enum schedule_result schedule_answers_take_the_mode_of_the_step(uint64_t parts);    /* STEP */
+enum schedule_result schedule_both_is_what_both_verified(uint64_t parts);
 
 /* raft_schedules_lead.c: who leads */
 enum schedule_result schedule_longer_log_and_newer_term(uint64_t parts);     /* NEWER */

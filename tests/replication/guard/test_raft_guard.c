@@ -419,9 +419,9 @@ Test(raft_guard, site_witness_counts_to_the_end_of_a_degraded_run)
     expect_needed(schedule_witness_counts_to_the_end_of_the_run, RAFT_GUARD_RUN);
 }
 
-Test(raft_guard, site_answers_take_the_mode_of_the_commit_step)
+Test(raft_guard, site_both_is_what_both_verified)
 {
-    expect_needed(schedule_answers_take_the_mode_of_the_step, RAFT_GUARD_STEP);
+    cr_expect_eq(schedule_both_is_what_both_verified(RAFT_GUARD_ALL), SCHEDULE_HELD);
 }
 
 struct hand_over {

@@ -328,7 +328,7 @@ static struct outcome ask_module(const struct state *state, const struct site_mo
         .in_force = site_votes_in_force(votes),
         .gate = site_gate(votes),
         .limit = site_witness_limit(modes, votes),
-        .commit = site_commit(modes, votes),
+        .commit = site_commit(votes, site_witness_cap(modes, votes)),
         .both = site_both(votes),
         .may_return = site_may_return(modes, votes),
     };
@@ -418,7 +418,7 @@ Test(site_rule, commits_nothing_that_the_rule_forbids)
         const struct site_votes *votes = &state.votes;
         struct site_modes modes = {0};
         make_modes(&state, &modes);
-        const uint64_t c = site_commit(&modes, votes);
+        const uint64_t c = site_commit(votes, site_witness_cap(&modes, votes));
         site_modes_deinit(&modes);
         if (c == votes->commit || !site_votes_in_force(votes))
             continue;

@@ -142,7 +142,7 @@ Test(certificate_verdict, never_proves_only_with_all_its_conditions)
     const uint32_t site = MASK(B1) | MASK(B2);
     make_all();
     expect(site, 10, VERDICT_PROVEN_ZERO, VERDICT_BY_POLICY, "all of them");
-    for (int without = 0; without < 9; without++) {
+    for (int without = 0; without < 10; without++) {
         make_all();
         for (int i = 0; i < COUNT; i++) {
             struct survivor *at = &all[i];
@@ -166,6 +166,12 @@ Test(certificate_verdict, never_proves_only_with_all_its_conditions)
             }
             if (without == 7)
                 at->members.members[B2].incarnation[0] = 77; /* another node took its number */
+            if (without == 9) {
+                /* A data node at a third site: its vote would end the rule. */
+                at->members.members[at->members.count] = at->members.members[A1];
+                strcpy(at->members.members[at->members.count].site, "D");
+                at->members.members[at->members.count++].node_id = 9;
+            }
             if (without == 8)
                 at->members_known = false;
         }
