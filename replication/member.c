@@ -294,6 +294,25 @@ bool member_table_is_allowed(const struct member_table *table,
     return true;
 }
 
+static bool is_data_voter(const struct member_table *table, uint32_t i)
+{
+    return table->votes[i] && table->members[i].kind == MEMBER_DATA;
+}
+
+uint32_t member_table_data_sites(const struct member_table *table)
+{
+    invariant_values(table->count <= MEMBERS_MAX, table->count, MEMBERS_MAX);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < table->count; i++) {
+        bool is_first = is_data_voter(table, i);
+        for (uint32_t j = 0; j < i; j++)
+            is_first &= !is_data_voter(table, j) ||
+                        strcmp(table->members[j].site, table->members[i].site) != 0;
+        count += is_first ? 1 : 0;
+    }
+    return count;
+}
+
 bool member_table_survives_loss(const struct member_table *table, uint32_t up, const char *site)
 {
     invariant_values(table->count <= MEMBERS_MAX, table->count, MEMBERS_MAX);

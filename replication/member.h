@@ -67,6 +67,9 @@ enum status member_table_decode(const void *bytes, size_t size, struct member_ta
 bool member_table_is_allowed(const struct member_table *table,
                              char out_site[MEMBER_SITE_SIZE_MAX + 1]);
 
+/* At how many sites data nodes vote. */
+uint32_t member_table_data_sites(const struct member_table *table);
+
 /* Whether the voters outside of `site` that are up (bit i of `up` for members[i]) are a majority of
  * all voters: what survives_loss{site=} shows. */
 bool member_table_survives_loss(const struct member_table *table, uint32_t up, const char *site);

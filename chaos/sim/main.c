@@ -316,6 +316,9 @@ static void add(struct report *report, const struct plan *plan, const struct rec
     sum->steps += r->steps;
     sum->one_sided += r->one_sided;
     sum->certificates += r->certificates;
+    for (int i = 0; i < 3; i++)
+        sum->verdicts[i] += r->verdicts[i];
+    sum->losses += r->losses;
     sum->degrades += r->degrades;
     sum->returns += r->returns;
     sum->policies += r->policies;
@@ -360,6 +363,10 @@ static void print_summary(const struct report *report, const struct plan *plan, 
     printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
            "%.2f s, of the leader's %.2f s\n",
            (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);
+    printf("  aftermath: %" PRIu64 " times proven that nothing is lost, %" PRIu64
+           " bounded by time, %" PRIu64 " unknown; something was lost %" PRIu64 " times\n",
+           sum->verdicts[VERDICT_PROVEN_ZERO], sum->verdicts[VERDICT_BOUNDED_BY_TIME],
+           sum->verdicts[VERDICT_UNKNOWN], sum->losses);
     printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
            sum->turns, sum->messages);
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)

@@ -1,6 +1,7 @@
 /*
- * A change is asked of the leader's consensus directly, as the node does for an operator; whoever
- * leads when nobody is sure is asked, too. Nothing is retried but the restoring.
+ * A change is asked of the leader's consensus directly, as the node does for an operator; also of a
+ * leader that cannot serve, since under SYNC it may be the very change that lets it. Nothing is
+ * retried but the restoring.
  *
  * What a leader degraded by itself it returns from by itself: only where it may not (another policy
  * was made, the cap on changes, somebody degraded by hand) the operator does.
@@ -20,7 +21,8 @@ static struct host *leader_of(const struct operators *operators)
     for (uint32_t i = 0; i < operators->host_count; i++) {
         struct host *host = &operators->hosts[i];
         struct consensus_status status;
-        if (host->node == NULL || host->node->phase != NODE_SERVING ||
+        if (host->node == NULL || host->node->consensus == NULL ||
+            (host->node->phase != NODE_SERVING && host->node->phase != NODE_REPLAYING) ||
             host->busy_until_ns > operators->world->now_ns)
             continue;
         consensus_status(host->node->consensus, &status);

@@ -355,6 +355,7 @@ static void run(struct sim *sim)
     if (!world_run_until(&sim->world, sim->world.now_ns + sim->options.seconds * NS_PER_S))
         return;
     nemesis_end(&sim->nemesis);
+    sim->aftermath.calm_ns = sim->world.now_ns;
     if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS))
         return;
     if (!settle(sim))
@@ -368,6 +369,8 @@ static void run(struct sim *sim)
     }
     judge(sim);
     note_end(sim);
+    if (sim->host_count > 1 && !sim->world.violated)
+        aftermath_run(&sim->aftermath);
 }
 
 static void fill_result(const struct sim *sim, struct sim_result *out)
@@ -398,6 +401,9 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .pause_ns = sim->exam.pause_ns,
         .leader_lost = sim->exam.leader_lost,
     };
+    if (sim->aftermath.done)
+        out->verdicts[sim->aftermath.verdict] = 1;
+    out->losses = sim->aftermath.done && sim->aftermath.lost;
     memcpy(out->violation, sim->world.violation, sizeof out->violation);
     for (uint32_t i = 0; i < sim->host_count; i++) {
         out->turns += sim->hosts[i].turn_total;
@@ -424,6 +430,15 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .world = &sim->world, .hosts = sim->hosts, .host_count = sim->host_count};
     operators_start(&sim->operators);
     sim->exam = (struct exam){
+        .world = &sim->world,
+        .network = &sim->network,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .clients = &sim->clients,
+        .oracle = &sim->oracle,
+        .checks = &sim->rule_checks,
+    };
+    sim->aftermath = (struct aftermath){
         .world = &sim->world,
         .network = &sim->network,
         .hosts = sim->hosts,

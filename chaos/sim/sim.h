@@ -4,6 +4,7 @@
 #ifndef TALLY_CHAOS_SIM_SIM_H
 #define TALLY_CHAOS_SIM_SIM_H
 
+#include "chaos/sim/aftermath.h"
 #include "chaos/sim/certificate_checks.h"
 #include "chaos/sim/client.h"
 #include "chaos/sim/exam.h"
@@ -56,6 +57,7 @@ struct sim_result {
     uint64_t pause_ns; /* of the exam at the end */
     bool leader_lost;  /* in it */
     uint64_t certificates;
+    uint64_t verdicts[3], losses;                           /* of the aftermath, by enum verdict */
     uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
 };
@@ -71,6 +73,7 @@ struct sim {
     struct members members;
     struct operators operators;
     struct exam exam;
+    struct aftermath aftermath;
     struct nemesis nemesis;
     struct invariants invariants;
     struct rule_checks rule_checks;

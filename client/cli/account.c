@@ -208,7 +208,7 @@ int account_show_command(struct cli *cli, int argc, char **argv)
     int code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     if (tally_lookup_accounts(cli->client, &call, &options.id, 1, &account, &found) != TALLY_OK)
         return cli_fail(cli, &call, false);
     if (found == 0) {
@@ -314,7 +314,7 @@ int account_list_command(struct cli *cli, int argc, char **argv)
                          "there is no ledger %u: \"tally ledger list\" shows those that exist",
                          options.ledger);
     }
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     struct tally_account *rows = calloc(options.limit, sizeof *rows);
     if (rows == NULL) {
         code = cli_error(EXIT_LOCAL, "out of memory");

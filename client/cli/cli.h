@@ -34,6 +34,7 @@ struct cli {
     bool json;
     bool resolved; /* by cli_resolve() */
     uint32_t deadline_ms;
+    uint32_t max_age_ms; /* questions about the ledger: how old an answer may be; 0 = not at all */
     struct tally_client *client; /* after cli_connect() */
 };
 

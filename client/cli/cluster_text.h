@@ -14,9 +14,9 @@
 
 /* What one of the asked servers said. */
 struct cluster_answer {
-    const char *server; /* "host:port" as asked */
-    json_t *document;   /* NULL: none came, */
-    char error[TALLY_ERROR_SIZE];    /* and why */
+    const char *server;           /* "host:port" as asked */
+    json_t *document;             /* NULL: none came, */
+    char error[TALLY_ERROR_SIZE]; /* and why */
 };
 
 /* What is wrong first, then the nodes, then the sites. Errors of the stream stay in the stream. */

@@ -5,6 +5,7 @@
  * operators the second is refused and told of the first.
  */
 #include "client/cli/output.h"
+#include "client/cli/server_status.h"
 #include "client/cli/site_run.h"
 
 #include <inttypes.h>
@@ -23,26 +24,6 @@ enum { KEY_REASON = 0x2000, KEY_DRY_RUN, KEY_NUMBER };
 
 /* ---- the document ---- */
 
-/* The status of the first node that answers; NULL after a message, with the exit code. */
-static json_t *read_status(struct cli *cli, int *out_code)
-{
-    json_error_t error;
-    char *text;
-    *out_code = cli->client == NULL ? cli_connect(cli, 1) : EXIT_OK;
-    if (*out_code != EXIT_OK)
-        return NULL;
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
-    if (tally_get_status(cli->client, &call, &text) != TALLY_OK) {
-        *out_code = cli_fail(cli, &call, false);
-        return NULL;
-    }
-    json_t *document = json_loads(text, 0, &error);
-    tally_free(text);
-    if (document == NULL)
-        *out_code = cli_error(EXIT_LOCAL, "the node's status is no JSON: %s", error.text);
-    return document;
-}
-
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -52,6 +33,47 @@ static const char *text_of(const json_t *object, const char *key)
 static uint64_t number_of(const json_t *object, const char *key)
 {
     return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+/* For the answer of one node of several. */
+#define NODE_DEADLINE_MS 3000u
+
+/* The leader knows; without one whoever saw the newest entry. */
+static bool knows_more(const json_t *a, const json_t *b)
+{
+    const bool leads_a = strcmp(text_of(a, "role"), "leader") == 0;
+    const bool leads_b = strcmp(text_of(b, "role"), "leader") == 0;
+    if (leads_a != leads_b)
+        return leads_a;
+    if (leads_a)
+        return number_of(a, "term") > number_of(b, "term");
+    return number_of(a, "number") > number_of(b, "number");
+}
+
+/* The status of the node that knows most, all servers being asked in turn: one that was just
+ * started says what was true when it was stopped. NULL after a message, with the exit code. */
+static json_t *read_status(struct cli *cli, int *out_code)
+{
+    struct tally_error error = {.text = "no server is named"};
+    json_t *best = NULL;
+    *out_code = cli_resolve_all(cli);
+    if (*out_code != EXIT_OK)
+        return NULL;
+    const char *at = cli->server;
+    char server[SERVER_NAME_SIZE];
+    while (server_next(&at, server)) {
+        json_t *document = server_status(
+            cli, server, cli->deadline_ms != 0 ? cli->deadline_ms : NODE_DEADLINE_MS, &error);
+        if (document != NULL && (best == NULL || knows_more(document, best))) {
+            json_decref(best);
+            best = document;
+        } else {
+            json_decref(document);
+        }
+    }
+    if (best == NULL)
+        *out_code = cli_error(EXIT_UNREACHABLE, "no server answered; the last one: %s", error.text);
+    return best;
 }
 
 static void print_entry(const json_t *entry)
@@ -124,15 +146,16 @@ static void print_durability(const json_t *document)
 
 int durability_show_command(struct cli *cli, int argc, char **argv)
 {
-    static const struct argp argp = {NULL,
-                                     cli_parse_none,
-                                     NULL,
-                                     "The rule about both sites as the asked node sees it: mode, "
-                                     "policy, the newest entry, and which losses would be "
-                                     "survived. What each site lacks is known to the leader only.",
-                                     cli_children,
-                                     NULL,
-                                     NULL};
+    static const struct argp argp = {
+        NULL,
+        cli_parse_none,
+        NULL,
+        "The rule about both sites as the leader sees it, or, without one, "
+        "the server that saw the newest entry: mode, policy, newest entry, "
+        "and which losses would be survived.",
+        cli_children,
+        NULL,
+        NULL};
     static const char *const keys[] = {"rule",
                                        "mode",
                                        "mode_committed",

@@ -7,6 +7,7 @@
  */
 #include "client/cli/cli.h"
 #include "client/cli/output.h"
+#include "client/cli/server_status.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +18,16 @@
 
 #define PROFILE_SIZE_MAX 65536
 
-enum { KEY_SERVER = 0x1000, KEY_CA, KEY_CERT, KEY_KEY, KEY_PROFILE, KEY_JSON, KEY_DEADLINE };
+enum {
+    KEY_SERVER = 0x1000,
+    KEY_CA,
+    KEY_CERT,
+    KEY_KEY,
+    KEY_PROFILE,
+    KEY_JSON,
+    KEY_DEADLINE,
+    KEY_MAX_AGE
+};
 
 static const struct argp_option options[] = {
     {.doc = "Server and identity (flag, else --profile, else environment):", .group = 10},
@@ -28,6 +38,11 @@ static const struct argp_option options[] = {
     {"profile", KEY_PROFILE, "FILE", 0, "Lines key = value with the above (TALLY_PROFILE)", 10},
     {"deadline", KEY_DEADLINE, "SECONDS", 0, "Longest time for one request (default 10)", 10},
     {"json", KEY_JSON, NULL, 0, "Answer in JSON, for programs", 10},
+    {"max-age", KEY_MAX_AGE, "SECONDS", 0,
+     "Reading the ledger: an answer that was the newest at most so long ago will do; the node "
+     "asked "
+     "answers by itself, also without a leader (default: the newest)",
+     10},
     {0},
 };
 
@@ -89,6 +104,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_JSON:
         cli->json = true;
+        return 0;
+    case KEY_MAX_AGE:
+        cli->max_age_ms = parse_deadline(argument);
+        if (cli->max_age_ms == 0)
+            argp_error(state, "--max-age: \"%s\" is not a number of seconds (0.001 to 86400)",
+                       argument);
         return 0;
     case KEY_DEADLINE:
         cli->deadline_ms = parse_deadline(argument);
@@ -354,6 +375,8 @@ int cli_fail(const struct cli *cli, const struct tally_call *call, bool changes)
     if (changes)
         tally_identity_format(&call->identity, identity);
     cli_error(code, "%s: %s", tally_status_text(error->status), error->text);
+    if (code == EXIT_UNREACHABLE)
+        server_explain(cli);
     if (changes && error->status == TALLY_UNKNOWN)
         fprintf(stderr,
                 "tally: ask with   tally request show %s\n"
@@ -398,7 +421,7 @@ int cli_result(const struct cli *cli, const struct tally_call *call, uint8_t res
 
 int cli_ledgers(struct cli *cli, struct tally_ledger **out_ledgers, size_t *out_count)
 {
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     struct tally_ledger *ledgers = calloc(TALLY_LEDGERS_MAX, sizeof *ledgers);
     if (ledgers == NULL)
         return cli_error(EXIT_LOCAL, "out of memory");

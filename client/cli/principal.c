@@ -109,7 +109,7 @@ int principal_list_command(struct cli *cli, int argc, char **argv)
     int code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     if (tally_list_principals(cli->client, &call, &rows, &count) != TALLY_OK)
         return cli_fail(cli, &call, false);
     if (cli->json) {

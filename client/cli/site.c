@@ -121,8 +121,9 @@ int site_resume_command(struct cli *cli, int argc, char **argv)
         flags,
         parse,
         "SITE",
-        "A drained SITE serves again: waits until it is current (10 minutes unless --deadline), "
-        "returns to both sites, and ends the drain. Safe to repeat and to interrupt. Role "
+        "SITE, drained or lost, counts and serves again: waits until it is current (10 minutes "
+        "unless --deadline), returns to SYNC, and ends its drain. Safe to repeat and to interrupt. "
+        "Role "
         "site_operator." EXIT_CODES,
         cli_children,
         NULL,

@@ -110,7 +110,7 @@ static void print_wrong(FILE *out, const json_t *document)
 {
     const json_t *index = json_object_get(document, "index");
     const char *phase = text(document, "phase");
-    char line[400];
+    char line[640];
     char part[STATUS_TEXT_SIZE];
     bool any = false;
 
@@ -135,6 +135,19 @@ static void print_wrong(FILE *out, const json_t *document)
         snprintf(line, sizeof line, "READ-ONLY, writes are refused: %s",
                  text(document, "read_only_reason"));
         wrong(out, &any, line, "reads and repeats are answered; it ends by itself with its reason");
+    }
+    if (strcmp(text(document, "mode"), "degraded") == 0) {
+        const json_t *entry = json_object_get(document, "durability_entry");
+        snprintf(line, sizeof line, "DEGRADED, without site %s: %s, by %s", text(entry, "site"),
+                 text(entry, "why"), text(entry, "who"));
+        wrong(out, &any, line, "what is acknowledged is promised at one site only; bring it back");
+    }
+    const char *reasons[] = {text(document, "held_up"), text(document, "degraded_bound")};
+    for (int i = 0; i < 2; i++) {
+        if (*reasons[i] == '\0')
+            continue;
+        snprintf(line, sizeof line, "THE POLICY ABOUT THE SITES: %s", reasons[i]);
+        wrong(out, &any, line, "tally durability show; then bring the site back, or decide");
     }
     if (number(document, "clock_behind_ns") > CLOCK_BEHIND_NS) {
         snprintf(line, sizeof line, "ledger time is %s ahead of the node's clock",
@@ -205,6 +218,12 @@ static void print_members(FILE *out, const json_t *document)
             fprintf(out, ", %" PRIu64 " entries behind", number(member, "lag"));
         fputs("\n", out);
     }
+    if (strcmp(text(document, "rule"), "site") != 0)
+        return;
+    row(out, "durability");
+    fprintf(out, "mode %s, policy %s, entry %" PRIu64 ", both sites have %" PRIu64 "\n",
+            text(document, "mode"), text(json_object_get(document, "policy"), "decision"),
+            number(document, "number"), number(document, "both"));
 }
 
 static void print_log(FILE *out, const json_t *document)

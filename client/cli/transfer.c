@@ -263,7 +263,7 @@ int transfer_show_command(struct cli *cli, int argc, char **argv)
     int code = cli_connect(cli, 1);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     if (tally_lookup_transfers(cli->client, &call, &options.id, 1, &transfer, &found) != TALLY_OK)
         return cli_fail(cli, &call, false);
     if (found == 0) {
@@ -364,7 +364,7 @@ int transfer_list_command(struct cli *cli, int argc, char **argv)
         code = cli_ledgers(cli, &ledgers, &ledger_count);
     if (code != EXIT_OK)
         return code;
-    struct tally_call call = {.deadline_ms = cli->deadline_ms};
+    struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
     struct tally_transfer *rows = calloc(options.limit, sizeof *rows);
     if (rows == NULL) {
         code = cli_error(EXIT_LOCAL, "out of memory");
@@ -419,7 +419,7 @@ int transfer_export_command(struct cli *cli, int argc, char **argv)
         code = cli_error(EXIT_LOCAL, "out of memory");
     next = options.first;
     while (code == EXIT_OK) {
-        struct tally_call call = {.deadline_ms = cli->deadline_ms};
+        struct tally_call call = {.deadline_ms = cli->deadline_ms, .max_age_ms = cli->max_age_ms};
         size_t count;
         if (tally_list_transfers(cli->client, &call, options.ledger, next, TALLY_PAGE_MAX, rows,
                                  &count, &next) != TALLY_OK) {

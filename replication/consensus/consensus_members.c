@@ -376,15 +376,13 @@ static bool take_table(const struct consensus_raft *c, struct member_table *out)
     return true;
 }
 
-/* [safety] Under policy "never" the last data voter of a site stays, or a commit would be at one
- * site and no durability entry would say so. */
-static bool takes_a_site(const struct consensus_raft *c, const struct consensus_change *change)
+/* [safety] Under policy "never" the two sites stay two: with one, or with a third, a commit would
+ * not imply both, and no durability entry would say so. */
+static bool breaks_policy(const struct consensus_raft *c, const struct member_table *after)
 {
-    const struct site_member *member = consensus_site_member(c, change->member.node_id);
     const bool never = c->durability_log.newest.entry.policy.decision == DURABILITY_NEVER ||
                        c->durability_log.committed.entry.policy.decision == DURABILITY_NEVER;
-    return change->kind == CONSENSUS_REMOVE && never && member != NULL && member->votes &&
-           member->is_data && c->sites.sites[member->site].data_voters == 1;
+    return never && c->sites.data_site_count == 2 && member_table_data_sites(after) != 2;
 }
 
 static enum status judge_change(const struct consensus_raft *c,
@@ -431,7 +429,7 @@ static enum status judge_change(const struct consensus_raft *c,
     uint32_t voters = 0;
     for (uint32_t i = 0; i < table.count; i++)
         voters += table.votes[i];
-    if (takes_a_site(c, change))
+    if (breaks_policy(c, &table))
         return STATUS_INVALID;
     /* A table that is against the rule may be changed, or nobody could mend it. */
     return voters > 0 && (member_table_is_allowed(&table, site) || !was_allowed) ? STATUS_OK

@@ -49,8 +49,8 @@ void consensus_durability_log_cut(struct consensus_raft *c, uint64_t from);
 struct site_table {
     const void *servers; /* what it was made of */
     unsigned server_count;
-    uint64_t configuration, term;
-    uint32_t site_count; /* of voters */
+    uint64_t committed, uncommitted, term; /* indexes of configuration entries */
+    uint32_t site_count;                   /* of voters */
     struct {
         char name[MEMBER_SITE_SIZE_MAX + 1];
         uint32_t voters, data_voters;

@@ -7,7 +7,9 @@
  *
  * Entries are found where they are, in the log in memory, after each event; nothing is kept of them
  * that a truncation could leave behind. What is not committed is always in memory, so when the
- * newest one is cut off the one before it is either there as well or the committed record.
+ * newest one is cut off the one before it is either there as well or the committed record. (That
+ * one may lie beyond the end of this log: a copy of the ledger knows what is committed, and the
+ * journal that came with it may end earlier, or have an end that is cut off still.)
  *
  * While at it, the stamps: commands and durability entries carry them, and the next entry's has to
  * be later than all of them, uncommitted ones included. A truncation does not take the greatest one
@@ -143,7 +145,6 @@ void consensus_durability_log_cut(struct consensus_raft *c, uint64_t from)
         return;
     const uint64_t cut = log->newest.index;
     log->newest = log->committed;
-    invariant_values(log->committed.index < from, log->committed.index, from);
     for (uint64_t index = from - 1; index > log->committed.index; index--) {
         struct durability_record record;
         if (raft_layout_entry(&c->raft, index) == NULL)

@@ -25,12 +25,6 @@
 
 /* ---- the table ---- */
 
-static uint64_t configuration_key(const struct consensus_raft *c)
-{
-    return raft_layout_committed_configuration(&c->raft) +
-           raft_layout_uncommitted_configuration(&c->raft);
-}
-
 static uint32_t place_of(struct site_table *table, const char *name)
 {
     for (uint32_t i = 0; i < table->site_count; i++) {
@@ -48,7 +42,8 @@ static void make_table(struct consensus_raft *c)
     uint32_t witnesses = 0;
     *table = (struct site_table){.servers = c->raft.configuration.servers,
                                  .server_count = count,
-                                 .configuration = configuration_key(c),
+                                 .committed = raft_layout_committed_configuration(&c->raft),
+                                 .uncommitted = raft_layout_uncommitted_configuration(&c->raft),
                                  .term = c->raft.current_term};
     for (unsigned i = 0; i < count && table->member_count < MEMBERS_MAX; i++) {
         struct member member;
@@ -76,7 +71,9 @@ void consensus_sites_settle(struct consensus_raft *c)
     const struct site_table *table = &c->sites;
     if (table->servers != c->raft.configuration.servers ||
         table->server_count != c->raft.configuration.n ||
-        table->configuration != configuration_key(c) || table->term != c->raft.current_term)
+        table->committed != raft_layout_committed_configuration(&c->raft) ||
+        table->uncommitted != raft_layout_uncommitted_configuration(&c->raft) ||
+        table->term != c->raft.current_term)
         make_table(c);
 }
 

@@ -143,6 +143,7 @@ struct guard_lane {
     raft_index next;     /* is sent next */
     raft_index verified; /* by its answers of this term */
     bool probing, asked; /* we look for the place where its log parts from ours; and wait */
+    bool carried;        /* what we wait for had an entry */
     bool wants_snapshot; /* its next entry is not in memory: libraft's turn */
     bool clock;          /* libraft would have sent it something */
     raft_time sent_at;

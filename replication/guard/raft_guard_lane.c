@@ -11,7 +11,7 @@
  *  - It is sent what is new up to the limit, as soon as there is something, in messages of bounded
  *    size, as far as its connection has room; what has none goes with one of the next events.
  *  - A rejection means that its log is shorter or another one than we thought: then we probe, with
- *    one entry at a time, from the place that it names, until it accepts.
+ *    one entry at a time, from the place that it names, until it takes one.
  *  - With nothing to send, an empty message whenever libraft sends a heartbeat, or wants to say
  *    something (the commit index, perhaps). Only then: a leader whose clock stands still must not
  *    go on as one because messages still come in.
@@ -157,6 +157,7 @@ static void pump(struct raft_guard *guard, struct guard_lane *lane,
         say(guard, lane, server, lane->next - 1, count == 0 ? NULL : entries, count);
         if (lane->probing) {
             lane->asked = true;
+            lane->carried = count > 0;
             break;
         }
         lane->next += count;
@@ -224,11 +225,14 @@ void guard_lane_hear(struct raft_guard *guard, struct guard_lane *lane,
     } else {
         raft_index last = raft_last_index(raft);
         raft_index verified = result->last_log_index < last ? result->last_log_index : last;
+        /* Who has no room takes the heartbeat and leaves the entry: then one a heartbeat is enough.
+         */
+        if (verified > lane->verified || !lane->carried)
+            lane->probing = false;
         if (verified > lane->verified)
             lane->verified = verified;
         if (lane->next <= lane->verified)
             lane->next = lane->verified + 1;
-        lane->probing = false;
     }
     raft_index cap = guard_witness_cap(guard);
     result->last_log_index = lane->verified < cap ? lane->verified : cap;

@@ -14,6 +14,9 @@
  *     node with the one that answered our round; that node knew no later term when it answered,
  *     which was after T. So a leader that was stopped or cut off for a while makes no certificate:
  *     T would be what it believes the time of its round to be, and nobody answers the round.
+ * T itself is the leader's clock, or the earliest of the members' clocks where that is earlier: a
+ * clock that runs ahead would shorten the time that a verdict says nothing about. One that runs
+ * behind lengthens it, which is told (tally_certificate_time_seconds), and claims less.
  * Commit and not applied index: a follower that learns a commit from L applies it at once, perhaps
  * before L does, and answers a repeat of the request from its own state. All other answers leave
  * after L applied; reads say nothing that is not committed. Forwarded answers are L's.
@@ -184,6 +187,21 @@ static void fill_rule(struct certificates *c, struct certificate_record *record)
         durability.both_index < record->index ? durability.both_index : record->index;
 }
 
+/* How far our clock is ahead of the earliest that is known. Clocks are compared in each read round,
+ * and the one that ended just now was answered by one other member at least: so a clock of ours
+ * that was set a moment ago shows, whatever is still known of the others from before. */
+static uint64_t clock_ahead_ns(const struct certificates *c)
+{
+    struct consensus_peer peers[MEMBERS_MAX];
+    int64_t earliest = 0;
+    const uint32_t count = consensus_peers(c->consensus, peers, MEMBERS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        if (peers[i].member.node_id != c->identity->node_id && peers[i].clock_known &&
+            peers[i].clock_offset_ns < earliest)
+            earliest = peers[i].clock_offset_ns;
+    return (uint64_t)-earliest;
+}
+
 /* A majority has said, after asked_wall_ns, that our term stands. */
 static void draft(struct certificates *c)
 {
@@ -204,7 +222,8 @@ static void draft(struct certificates *c)
     memcpy(record->incarnation, c->identity->incarnation, sizeof record->incarnation);
     record->term = consensus.term;
     record->sequence = ++c->sequence;
-    record->wall_ns = c->asked_wall_ns;
+    const uint64_t ahead_ns = clock_ahead_ns(c);
+    record->wall_ns = c->asked_wall_ns > ahead_ns ? c->asked_wall_ns - ahead_ns : 0;
     record->index = consensus.commit_index;
     fill_rule(c, record);
     c->making = CERTIFICATE_WAITS;

@@ -15,9 +15,10 @@
  * "Survived" counts who is connected at this moment, so that a command is not refused for a loss
  * that would be the end already today.
  *
- * [safety] Under policy "never" the last data voter of a site stays, whatever is forced: without it
- * a commit is at one site, and no entry about durability would say so. What a certificate promised
- * under that policy would become untrue. Under the other policies a certificate promises less.
+ * [safety] Under policy "never" the two sites stay two, whatever is forced: with the last data
+ * voter of one gone, or one at a third site, a commit would not imply both, and no entry about
+ * durability would say so. What a certificate promised under that policy would become untrue. Under
+ * the other policies a certificate promises less.
  */
 #include "replication/node/membership_rules.h"
 
@@ -166,30 +167,17 @@ static enum status check_voters_left(const struct membership_view *after, struct
                        "no data node that votes would be left: add another one first");
 }
 
-static uint32_t data_voters_at(const struct membership_view *view, const char *site)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < view->table.count; i++)
-        count += view->table.votes[i] && view->table.members[i].kind == MEMBER_DATA &&
-                         strcmp(view->table.members[i].site, site) == 0
-                     ? 1
-                     : 0;
-    return count;
-}
-
 static enum status check_policy(const struct membership_view *before,
                                 const struct membership_view *after, struct node_error *error)
 {
-    for (uint32_t i = 0; before->never && i < before->table.count; i++) {
-        const char *site = before->table.members[i].site;
-        if (data_voters_at(before, site) > 0 && data_voters_at(after, site) == 0)
-            return node_refuse(error, STATUS_INVALID,
-                               "no data node of site %s would vote any more, and the policy is "
-                               "\"never\": what is acknowledged is at both sites. Change the "
-                               "policy first: tally durability policy operator",
-                               site);
-    }
-    return STATUS_OK;
+    const uint32_t sites = member_table_data_sites(&after->table);
+    if (!before->never || member_table_data_sites(&before->table) != 2 || sites == 2)
+        return STATUS_OK;
+    return node_refuse(error, STATUS_INVALID,
+                       "data nodes would vote at %" PRIu32 " sites instead of two, and the policy "
+                       "is \"never\": what is acknowledged is at both. Change the policy first: "
+                       "tally durability policy operator",
+                       sites);
 }
 
 /* Sites that have no voter yet cannot be lost. */

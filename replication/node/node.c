@@ -189,6 +189,8 @@ enum status node_propose(struct node *node, struct node_request *request)
         return STATUS_NOT_READY;
     if (node->may_propose && node_refuses_writes(node))
         return STATUS_READ_ONLY;
+    if (node_is_leaderless(node))
+        return STATUS_NOT_READY;
     enum status status = node_judge_both(node, request);
     if (status != STATUS_OK)
         return status;

@@ -7,7 +7,9 @@
  *
  * Serving begins once, when the state here is known to be recent: as a leader with the barrier of
  * its term applied, as a follower with an index applied that a leader confirmed after our start.
- * Losing the leader does not end it: requests and reads then wait, within their time.
+ * Losing the leader does not end it: requests and reads then wait, within their time. Requests that
+ * are in nobody's log do so for as long as an election takes only, and are refused after it: who
+ * asks at the side of a cut link that has no majority had better ask at the other side.
  */
 #include "replication/node/node_cluster.h"
 
@@ -22,6 +24,10 @@
 
 #define NS_PER_MS 1000000ull
 
+/* After a leader was silent for an election timeout another one is elected within this time, unless
+ * a majority is out of reach: this much longer requests wait for one. Together it is below a
+ * second. */
+#define LEADERLESS_MS 600
 /* News come with every entry, changes of the members hardly ever: looked at this often. */
 #define MEMBERS_MS 50
 
@@ -271,6 +277,20 @@ static void begin_serving(struct node *node, const struct consensus_status *cons
     node->opening_read_waits = linear_reads_add(&node->reads, &node->opening_read) == STATUS_OK;
 }
 
+static void follow_leaderless(struct node *node, const struct consensus_status *consensus)
+{
+    if (consensus->leader_id != 0)
+        node->leaderless_ns = 0;
+    else if (node->leaderless_ns == 0)
+        node->leaderless_ns = node->turned_ns;
+}
+
+bool node_is_leaderless(const struct node *node)
+{
+    return node->leaderless_ns != 0 &&
+           node->turned_ns - node->leaderless_ns >= LEADERLESS_MS * NS_PER_MS;
+}
+
 void node_process_role(struct node *node)
 {
     struct consensus_status consensus;
@@ -278,6 +298,7 @@ void node_process_role(struct node *node)
     count_changes(node, &consensus);
     in_doubt_follow(&node->in_doubt, consensus.term, consensus.leader_id != 0, node->turned_ns);
     follow_lead(node, &consensus);
+    follow_leaderless(node, &consensus);
     begin_serving(node, &consensus);
     if (node->news && node->turned_ns >= node->members_ns) {
         node->news = false;

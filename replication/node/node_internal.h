@@ -119,8 +119,9 @@ struct node {
     uint64_t resumed_ns;                /* turning without a pause since then */
     uint64_t replay_first, replay_last; /* what the journal held behind the checkpoint at open */
     uint64_t replay_started_ns;
-    uint64_t led_term; /* the term in which we lead, or 0 */
-    bool may_propose;  /* its barrier is applied */
+    uint64_t led_term;      /* the term in which we lead, or 0 */
+    uint64_t leaderless_ns; /* no leader is known since then; 0: one is */
+    bool may_propose;       /* its barrier is applied */
     bool transport_started;
     uint64_t member_ids[MEMBERS_MAX]; /* as the transport was told last */
     uint32_t member_count;
@@ -199,6 +200,8 @@ bool node_is_stuck(const struct node *node);
 /* Writes are refused for a reason that time or an operator ends: no room, or a bound of the policy
  * about running without a site. */
 bool node_refuses_writes(const struct node *node);
+/* No leader was known for longer than an election takes: who asks is told, instead of waiting. */
+bool node_is_leaderless(const struct node *node);
 /* Entries up to here took effect here; a witness only takes note of them. */
 uint64_t node_applied_index(const struct node *node);
 enum status node_start_transport(struct node *node);

@@ -157,13 +157,18 @@ static enum status read_identity(struct node *node, struct node_error *error)
     case STATUS_CORRUPT:
         return node_refuse(error, status,
                            "%s/" DIRECTORY_IDENTITY ": damaged (its checksum or a line is wrong); "
-                           "restore this file from the backup of this node",
+                           "restore this file from the backup of this node, or replace the node",
                            path);
     default:
         return node_refuse(error, status, "%s/" DIRECTORY_IDENTITY ": cannot be read: %s", path,
                            status_text(status));
     }
 }
+
+/* What is damaged here is whole at the peers. */
+#define REPAIR_WORDS                                                                               \
+    "; a member of a cluster is rebuilt from its peers, under a new number, with `tally node "     \
+    "repair`"
 
 /* A replica that drifted stays down until somebody has looked at it. */
 static enum status check_quarantine(struct node *node, struct node_error *error)
@@ -312,8 +317,9 @@ static enum status open_journal(struct node *node, struct node_error *error)
                            path, damage.text[0] != 0 ? damage.text : "put the right one back");
     default:
         return node_refuse(
-            error, status, "%s/" DIRECTORY_JOURNAL ": %s; %s", path, status_text(status),
-            damage.text[0] != 0 ? damage.text : "run `tally journal verify` on it for details");
+            error, status, "%s/" DIRECTORY_JOURNAL ": %s; %s%s", path, status_text(status),
+            damage.text[0] != 0 ? damage.text : "run `tally journal verify` on it for details",
+            status == STATUS_CORRUPT ? REPAIR_WORDS : "");
     }
 }
 
@@ -375,8 +381,9 @@ static enum status open_store(struct node *node, struct node_error *error)
     status = node->environment->open_store(node->environment->context, &options, &node->store,
                                            &store_error);
     if (status != STATUS_OK)
-        return node_refuse(error, status, "%s: %s%s%s", path, status_text(status),
-                           store_error.text[0] != 0 ? ": " : "", store_error.text);
+        return node_refuse(error, status, "%s: %s%s%s%s", path, status_text(status),
+                           store_error.text[0] != 0 ? ": " : "", store_error.text,
+                           status == STATUS_CORRUPT ? REPAIR_WORDS : "");
     node->opened = OPENED_STORE;
     return STATUS_OK;
 }
@@ -405,7 +412,7 @@ static enum status check_together(struct node *node, uint64_t *out_durable,
             error, STATUS_STORE_AHEAD,
             "%s: the store has applied entry %" PRIu64 " but the journal ends at %" PRIu64
             ": the journal is an older copy or lost its end; put the right journal back, "
-            "or rebuild this node from a peer",
+            "or rebuild this node from its peers with `tally node repair`",
             path, meta.index, position.last_index);
     if (meta.index < position.anchor_index)
         return node_refuse(

@@ -132,7 +132,7 @@ static enum status make_consensus(struct node *node, struct node_error *error)
             error, status,
             "%s/hard_state: %s: the record of term and vote is damaged, missing or older "
             "than the journal; restore it from this node's backup or rebuild the node "
-            "from a peer",
+            "from its peers with `tally node repair`",
             node->options.directory, status_text(status));
     node->opened = OPENED_CONSENSUS;
     return STATUS_OK;

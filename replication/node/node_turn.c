@@ -146,6 +146,8 @@ static void process_writes(struct node *node)
     if (leads && is_degraded(node))
         proposer_refuse_degraded(&node->proposer);
     forward_process(&node->forward);
+    if (node_is_leaderless(node))
+        proposer_refuse_certain(&node->proposer, STATUS_NOT_READY);
     bool reachable = leads || forward_reaches_leader(&node->forward);
     proposer_expire(&node->proposer, reachable ? STATUS_BUSY : STATUS_NOT_READY);
     node_pace(node);

@@ -289,6 +289,10 @@ static bool is_over_at_once(struct site_operation *operation, const struct site_
         site_walk_end(operation, STATUS_INVALID);
         return true;
     }
+    /* A site that is to be resumed has to be there, too, not only in the log. */
+    if (request->kind == SITE_RESUME &&
+        strcmp(site_rules_site_of(view, operation->node_id), request->site) != 0)
+        return false;
     if (wanted || view->durability.newest_index != view->durability.committed_index)
         return false;
     operation->report.done_before = true;

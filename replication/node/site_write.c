@@ -81,8 +81,11 @@ enum status site_walk_next_entry(struct site_operation *operation, const struct 
                       (request->power_off && wants_degrade(newest, request->site, out));
         return STATUS_OK;
     case SITE_RESUME:
-        /* A site that is not drained is nobody's to resume: the mode has its own command. */
-        if (is_drained(newest, request->site) && wants_return(newest, out)) {
+        /* Also a site that was lost and not drained: what counts is that it counts again. The
+         * leader's own does. */
+        if ((is_drained(newest, request->site) ||
+             strcmp(site_rules_site_of(view, operation->node_id), request->site) != 0) &&
+            wants_return(newest, out)) {
             *out_wanted = true;
             return STATUS_OK;
         }
@@ -183,9 +186,14 @@ void site_walk_writing(struct site_operation *operation, const struct site_view 
         return;
     }
     if (settled && !wanted) {
-        site_walk_note(operation, "committed: mode %s, number %" PRIu64,
-                       durability_mode_text(view->durability.newest.mode),
-                       view->durability.newest.number);
+        const struct durability_entry *newest = &view->durability.newest;
+        operation->report.done_before = operation->written == 0;
+        if (operation->written == 0)
+            site_walk_note(operation, "nothing to write: it is so already, since entry %" PRIu64,
+                           newest->number);
+        else
+            site_walk_note(operation, "committed: mode %s, number %" PRIu64,
+                           durability_mode_text(newest->mode), newest->number);
         site_walk_end(operation, STATUS_OK);
         return;
     }
@@ -194,8 +202,9 @@ void site_walk_writing(struct site_operation *operation, const struct site_view 
         refuse_late(operation, view);
         return;
     }
-    /* A degrade is what makes other things commit: it waits for nothing. */
-    if (wanted && (settled || change.kind == DURABILITY_DEGRADE))
+    /* A degrade makes other things commit, so it waits for nothing. Not that of a drain: the policy
+     * before it is to be committed by both sites. */
+    if (wanted && (settled || operation->request.kind == SITE_DEGRADE))
         write_entry(operation, &change);
 }
 

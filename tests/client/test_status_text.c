@@ -87,6 +87,12 @@ Test(status_text, what_is_wrong_comes_first)
         const char *json;
         const char *first, *words;
     } rows[] = {
+        {"{\"phase\": \"serving\", \"ready\": true, \"node\": 1, \"mode\": \"degraded\","
+         " \"durability_entry\": {\"site\": \"B\", \"why\": \"silence\", \"who\": \"policy\"}}",
+         "node 1 is serving and takes requests", "DEGRADED, without site B: silence, by policy"},
+        {"{\"phase\": \"serving\", \"ready\": true, \"node\": 1, \"mode\": \"sync\","
+         " \"held_up\": \"site B is silent\"}",
+         "node 1 is serving and takes requests", "THE POLICY ABOUT THE SITES: site B is silent"},
         {"{\"phase\": \"serving\", \"ready\": true, \"node\": 1, \"read_only\": true,"
          " \"read_only_reason\": \"free disk space\"}",
          "node 1 is serving and takes reads only\n",

@@ -276,6 +276,19 @@ Test(member, tables_that_survive_the_loss_of_a_site)
     }
 }
 
+/* Sites where data nodes vote: neither spares nor witnesses count. */
+Test(member, data_sites_are_counted_by_their_voters)
+{
+    static const struct {
+        const char *words;
+        uint32_t sites;
+    } rows[] = {{"A+", 1}, {"A+ B+ W+", 2}, {"A+ A+ B+ B+ W+", 2}, {"A+ B W+", 1}, {"A+ B+ C+", 3}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct member_table table = table_of(rows[i].words);
+        cr_assert_eq(member_table_data_sites(&table), rows[i].sites, "%s", rows[i].words);
+    }
+}
+
 /* ------------------------------------------------------------------ encoding */
 
 /* The table of an entry is what libraft writes for the same servers, and is read back by both. */

@@ -255,6 +255,12 @@ Test(durability_cluster, under_policy_never_nobody_degrades)
     lose_site(cluster, other, false);
     cluster_run(cluster, 2000);
     cluster_commit(cluster, 100);
+    /* Nor does somebody take the site away. */
+    const uint32_t now = cluster_leader(cluster);
+    const struct consensus_change removal = {.kind = CONSENSUS_REMOVE,
+                                             .member = {.node_id = 2 - now}};
+    cr_assert_eq(consensus_change(cluster->nodes[now].consensus, &removal, NULL, NULL),
+                 STATUS_INVALID);
     cluster_destroy(cluster);
 }
 
@@ -399,7 +405,11 @@ Test(durability_cluster, a_drained_site_does_not_lead_unless_nobody_else_can)
     cr_assert_neq(next % 2, leader % 2, "it left");
     for (int i = 0; i < 5; i++) {
         cluster_crash(cluster, next);
-        cluster_run(cluster, 3000);
+        for (int ms = 0; ms < 3000; ms += 20) {
+            cluster_run(cluster, 20);
+            for (uint32_t k = leader % 2; k < 4; k += 2)
+                cr_assert_not(cluster_status(cluster, k).leads, "not for a moment");
+        }
         const uint32_t heir = cluster_leader(cluster);
         cr_assert_neq(heir % 2, leader % 2, "the other node of the site leads");
         cluster_start(cluster, next);

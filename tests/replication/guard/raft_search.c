@@ -107,8 +107,8 @@ static void change_membership(struct world_node *node, void *context)
 static void decide(struct world *world, struct run *run, unsigned number)
 {
     const struct world_node *node = &world->nodes[number];
-    if (!raft_guard_rule_in_force(&node->guard))
-        return;
+    if (!raft_guard_rule_in_force(&node->guard) || node->guard.options.witness)
+        return; /* a witness that leads appends nothing (8) */
     if (run->commit[number] != node->raft.commit_index ||
         raft_last_index(&world->nodes[number].raft) == node->raft.commit_index) {
         run->commit[number] = node->raft.commit_index;

@@ -4,6 +4,7 @@
  * without its part would prove nothing.
  */
 #include "raft_schedules.h"
+#include "replication/guard/raft_layout_drive.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
@@ -422,6 +423,36 @@ Test(raft_guard, site_witness_counts_to_the_end_of_a_degraded_run)
 Test(raft_guard, site_both_is_what_both_verified)
 {
     cr_expect_eq(schedule_both_is_what_both_verified(RAFT_GUARD_ALL), SCHEDULE_HELD);
+}
+
+/* B is lost, it is degraded, and W takes heartbeats and no entries, as a node does whose disk is
+ * behind: it is asked once a heartbeat, not as fast as it answers; and when it has room again all
+ * of it goes there at once. */
+Test(raft_guard, site_a_witness_without_room_is_not_flooded)
+{
+    struct world_options options = {.nodes = 3,
+                                    .witnesses = 1u << 2,
+                                    .second_site = 1u << 1,
+                                    .parts = RAFT_GUARD_ALL,
+                                    .exact = true};
+    struct world *world = schedule_lead(&options, 5);
+    world_isolate(world, 1);
+    cr_assert(world_propose_mode(world, 0, DURABILITY_DEGRADED));
+    world_run(world, 300);
+    world->nodes[2].strip_entries = true;
+    for (int i = 0; i < 60; i++)
+        cr_assert(world_propose_batch(world, 0, 10));
+    world_run(world, 300);
+    const raft_index commit = world->nodes[0].raft.commit_index;
+    cr_assert_lt(commit + 500, raft_layout_last_index(&world->nodes[0].raft));
+    const uint64_t events = world->events;
+    world_run(world, 2000);
+    cr_expect_lt(world->events - events, 20 * 20, "%lu", world->events - events);
+    world->nodes[2].strip_entries = false;
+    world_run(world, 300);
+    cr_expect_eq(world->nodes[0].raft.commit_index, raft_layout_last_index(&world->nodes[0].raft));
+    cr_expect_eq(world->checkers.violation_count, 0, "%s", world->checkers.first);
+    world_destroy(world);
 }
 
 struct hand_over {

@@ -148,6 +148,31 @@ Test(certificate, a_leader_that_stood_still_claims_nothing_for_the_time_between)
     cluster_deinit(&cluster);
 }
 
+/* The leader's clock is set ten seconds ahead: its certificates go on naming the time that the
+ * others' clocks show. Set back it names its own, which is earlier and claims less. */
+Test(certificate, a_clock_that_is_ahead_does_not_make_it_later)
+{
+    set_up(3);
+    const int64_t ten_s = 10000 * (int64_t)NS_PER_MS;
+    for (int turn = 0; turn < 2; turn++) {
+        uint64_t leader = cluster_settle(&cluster);
+        const uint64_t term = newest(leader).term;
+        cluster_turn_ms(&cluster, 2 * CERTIFICATE_MS);
+        const uint64_t made = of_node(leader)->made_total;
+        cluster_pump(&cluster, leader)->wall_shift_ns = turn == 0 ? ten_s : -ten_s;
+        uint64_t other = leader % 3 + 1;
+        for (int ms = 0; ms < 3000; ms++) {
+            cluster_turn(&cluster);
+            const struct certificate_record record = newest(leader);
+            cr_assert_leq(record.wall_ns, wall(other) + 100 * NS_PER_MS, "%d ms", ms);
+        }
+        cr_assert(of_node(leader)->made_total > made || newest(leader).term > term);
+        cluster_pump(&cluster, leader)->wall_shift_ns = 0;
+        cluster_turn_ms(&cluster, 1000);
+    }
+    cluster_deinit(&cluster);
+}
+
 /* A commit that the leader's own disk has not got yet: N counts it, and the certificate waits. */
 Test(certificate, waits_for_an_entry_that_only_others_have_synced)
 {

@@ -422,8 +422,9 @@ Test(membership, members_do_not_collide)
     cr_expect_eq(run(&straw, &membership, request).status, STATUS_OK);
 }
 
-/* What the policy promises of both sites is not taken back by taking a site away, forced or not. */
-Test(membership, under_policy_never_a_site_keeps_its_last_data_voter)
+/* What the policy promises of both sites is not taken back by a change of members, forced or not.
+ */
+Test(membership, under_policy_never_the_two_sites_stay_two)
 {
     struct straw straw = straw_with("A B W");
     struct membership_view view;
@@ -437,6 +438,11 @@ Test(membership, under_policy_never_a_site_keeps_its_last_data_voter)
     membership_view(&membership, &view);
     cr_assert_eq(membership_check(&view, &request, &error), STATUS_INVALID);
     cr_assert(strstr(error.text, "never") != NULL, "%s", error.text);
+    struct membership_request third = {
+        .kind = MEMBERSHIP_ADD, .member = member_of(4, 'C'), .force = true};
+    cr_assert_eq(membership_check(&view, &third, &error), STATUS_INVALID, "a third site");
+    third.member = member_of(4, 'B');
+    cr_assert_eq(membership_check(&view, &third, &error), STATUS_OK, "another node of a site");
     request.old_id = 3;
     cr_assert_eq(membership_check(&view, &request, &error), STATUS_OK,
                  "two data nodes are both sites");

@@ -74,6 +74,22 @@ Test(site_write, a_drain_writes_what_is_missing_and_given_again_nothing)
     cr_assert_eq(straw.proposals, 2);
 }
 
+/* The policy of a drain is committed by both sites before anything is given up. */
+Test(site_write, a_drain_degrades_only_when_its_policy_is_committed)
+{
+    straw_set_up("ABW");
+    straw.commits = false;
+    struct site_operation_request drain = request(SITE_DRAIN, "B");
+    drain.power_off = true;
+    run(&drain, 500);
+    cr_assert_eq(straw.proposals, 1);
+    cr_assert_eq(newest()->mode, DURABILITY_SYNC);
+    straw_commit();
+    straw_turn(1);
+    cr_assert_eq(straw.proposals, 2);
+    cr_assert_eq(newest()->mode, DURABILITY_DEGRADED);
+}
+
 /* Of the leader's own site: leadership goes first, and the new leader is to go on. */
 Test(site_write, a_drain_of_the_leaders_site_moves_leadership_and_says_again)
 {
@@ -148,6 +164,21 @@ Test(site_write, a_resume_waits_for_the_site_then_returns_and_ends_the_drain)
     cr_assert_eq(newest()->mode, DURABILITY_SYNC);
     cr_assert_str_empty(newest()->policy.drained_site);
     cr_assert_eq(straw.proposals, 4);
+    assert_done(&resume, true);
+}
+
+/* A site that was lost, and not drained: only the return is written. */
+Test(site_write, a_resume_of_a_site_that_was_lost_returns)
+{
+    straw_set_up("ABW");
+    const struct site_operation_request degrade = request(SITE_DEGRADE, "B");
+    assert_done(&degrade, false);
+    const struct site_operation_request own = request(SITE_RESUME, "A");
+    assert_done(&own, true);
+    const struct site_operation_request resume = request(SITE_RESUME, "B");
+    assert_done(&resume, false);
+    cr_assert_eq(newest()->mode, DURABILITY_SYNC);
+    cr_assert_eq(straw.proposals, 2);
     assert_done(&resume, true);
 }
 
