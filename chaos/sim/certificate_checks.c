@@ -31,8 +31,9 @@ static void check_acknowledged(struct certificate_checks *checks, const struct h
     if (moved != 0 && host->world->now_ns - moved < JUMP_NS)
         return;
     const int64_t at_ns = (int64_t)(record->wall_ns - WORLD_WALL_NS) - host->wall_offset_ns;
-    if (at_ns <= 0)
-        return;
+    const int64_t age_ns = (int64_t)host->world->now_ns - at_ns;
+    if (at_ns <= 0 || age_ns < 0 || age_ns > (int64_t)JUMP_NS)
+        return; /* made by a clock that jumped since, while it waited for a disk */
     checks->acknowledged_total++;
     const uint64_t index = oracle_index_before(checks->oracle, (uint64_t)at_ns);
     if (index > record->index)

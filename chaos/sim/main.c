@@ -52,7 +52,7 @@ static void usage(FILE *out)
                  "                 [--seconds N] [--jobs N] [--hashes] [--no-faults]\n"
                  "                 [--plant reply-before-commit|request-window-off|sync-off|\n"
                  "                  followers-own-mode|early-return|certificate-too-high]\n"
-                 "                 [--planted all|NAME]\n"
+                 "                 [--planted all|early|NAME]\n"
                  "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
                  "Runs simulated clusters, one per seed, with a job for each core unless told\n"

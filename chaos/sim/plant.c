@@ -126,7 +126,8 @@ static void plant_status(const struct consensus *consensus, struct consensus_sta
 {
     const struct consensus_raft *raft = (const struct consensus_raft *)(const void *)consensus;
     plant_of(consensus)->real->status(consensus, out);
-    if (!out->leads && raft->durability_log.committed.entry.mode == DURABILITY_SYNC)
+    if (!out->leads && (out->mode == DURABILITY_SYNC ||
+                        raft->durability_log.committed.entry.mode == DURABILITY_SYNC))
         out->both_index = out->commit_index;
 }
 

@@ -5,7 +5,8 @@
  * itself in two ways.
  *
  * The rows of the durability rule are the errors that its model knows as well
- * (docs/guarantees.md); those of the guard's other repairs have directed schedules
+ * (docs/guarantees.md). A witness that counts past a return (RAFT_GUARD_RUN) is not among them:
+ * 1000 seeds do not find it; that one, like the guard's other repairs, has directed tests
  * (tests/replication/guard), which random faults do not replace.
  */
 #include "chaos/sim/planted.h"
@@ -29,10 +30,11 @@ static const struct row {
     uint64_t guard_off;
     enum sim_plant plant;
     const char *finder, *other; /* words of the violation; `other` may be NULL */
+    bool rare;                  /* takes tens of seeds */
     bool ignore_witness;        /* which is ahead because of the error, long before it does harm */
 } rows[] = {
     {.name = "gate-open", .guard_off = RAFT_GUARD_GATE, .finder = WITNESS},
-    {.name = "clamp-off", .guard_off = RAFT_GUARD_CLAMP, .finder = COMMIT},
+    {.name = "clamp-off", .guard_off = RAFT_GUARD_CLAMP, .finder = COMMIT, .rare = true},
     {.name = "gate-and-clamp-off",
      .guard_off = RAFT_GUARD_GATE | RAFT_GUARD_CLAMP,
      .finder = COMMIT,
@@ -45,16 +47,16 @@ static const struct row {
     {.name = "committed-mode",
      .guard_off = RAFT_GUARD_MODE,
      .finder = "nothing was acknowledged within",
-     .other = "stuck"},
-    {.name = "degrade-early", .guard_off = RAFT_GUARD_REACHED, .finder = COMMIT},
-    {.name = "past-the-return",
-     .guard_off = RAFT_GUARD_RUN | RAFT_GUARD_GATE,
-     .finder = COMMIT,
-     .ignore_witness = true},
+     .other = WITNESS},
+    {.name = "degrade-early", .guard_off = RAFT_GUARD_REACHED, .finder = COMMIT, .rare = true},
     {.name = "followers-own-mode",
      .plant = PLANT_FOLLOWERS_MODE,
-     .finder = "is on both sites, and nobody"},
-    {.name = "early-return", .plant = PLANT_EARLY_RETURN, .finder = "before it has caught up"},
+     .finder = "is on both sites, and nobody",
+     .rare = true},
+    {.name = "early-return",
+     .plant = PLANT_EARLY_RETURN,
+     .finder = "before it has caught up",
+     .rare = true},
     {.name = "certificate-too-high",
      .plant = PLANT_CERTIFICATE_HIGH,
      .finder = "the certificate claims"},
@@ -173,7 +175,8 @@ bool planted_search(const struct planted_budget *budget, const struct sim_option
     int pipes[ROW_COUNT];
     size_t order[ROW_COUNT], count = 0, right = 0;
     for (size_t i = 0; i < ROW_COUNT; i++)
-        if (budget->only == NULL || strcmp(budget->only, rows[i].name) == 0)
+        if (budget->only == NULL || strcmp(budget->only, rows[i].name) == 0 ||
+            (strcmp(budget->only, "early") == 0 && !rows[i].rare))
             order[count++] = i;
     if (count == 0) {
         fprintf(stderr, "tally-sim: there is no planted error \"%s\"\n", budget->only);

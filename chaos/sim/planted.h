@@ -9,7 +9,7 @@ struct planted_budget {
     uint64_t seed_count;  /* per error, at most */
     uint64_t seconds;     /* of faults per seed */
     uint32_t jobs;        /* errors that are looked for at a time */
-    const char *only;     /* name of an error; NULL: all */
+    const char *only;     /* name of an error, "early": those found in few seeds; NULL: all */
     const char *topology; /* told with what replays a find */
 };
 
