@@ -15,6 +15,11 @@
  * Only a stage in which entries are read counts: while a store is copied the gap cannot shrink,
  * however little is admitted.
  *
+ * The speed of reading goes down by a third when clients are held up and up by little when they are
+ * not, as senders on a network do that do not know what they share. Held up: less goes through than
+ * before, although there is something in flight nearly all of the time. (A load that just got
+ * smaller leaves gaps.) While less is admitted it is measured by that.
+ *
  * The budget is a bucket that holds a tenth of a second: what is not used is not saved up.
  */
 #include "replication/catch_up/pacing.h"
@@ -25,6 +30,7 @@
 /* Nearer: by one part in so many of the gap. */
 #define NEARER_PART 50
 #define BUCKET_PART 10
+#define READ_STEP   (8ull << 20)
 
 static uint64_t share(uint64_t value, uint64_t percent)
 {
@@ -49,6 +55,40 @@ uint64_t pacing_floor(const struct pacing *pacing)
 void pacing_forget(struct pacing *pacing)
 {
     *pacing = (struct pacing){0};
+}
+
+/* ---- the speed of reading ---- */
+
+void pacing_note(struct pacing *pacing, uint64_t now_ns, bool in_flight)
+{
+    if (pacing->busy)
+        pacing->busy_ns += now_ns - pacing->noted_ns;
+    pacing->noted_ns = now_ns;
+    pacing->busy = in_flight;
+}
+
+uint64_t pacing_read_rate(const struct pacing *pacing)
+{
+    return pacing->read_rate == 0 ? PACING_READ_MAX : pacing->read_rate;
+}
+
+/* Of the second that ended at this look, which took `ns`. */
+static void steer_reading(struct pacing *pacing, bool feeds, uint64_t rate, uint64_t ns)
+{
+    const bool busy = pacing->busy_ns >= share(ns, PACING_BUSY_PERCENT);
+    uint64_t expected = pacing->usual;
+    if (pacing->limited && pacing->limit < expected)
+        expected = pacing->limit;
+    uint64_t least = PACING_READ_MIN;
+    if (feeds)
+        least = greater(least, share(rate, PACING_READ_MIN_PERCENT));
+    uint64_t read_rate = pacing_read_rate(pacing);
+    if (busy && rate < share(expected, PACING_HARM_PERCENT))
+        read_rate -= read_rate / 3;
+    else
+        read_rate += READ_STEP;
+    read_rate = greater(read_rate, least);
+    pacing->read_rate = read_rate < PACING_READ_MAX ? read_rate : PACING_READ_MAX;
 }
 
 /* ---- once a second ---- */
@@ -143,11 +183,19 @@ enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *i
 {
     if (!pacing->begun) {
         pacing->begun = true;
-        pacing->looked_ns = input->now_ns;
+        pacing->looked_ns = pacing->noted_ns = input->now_ns;
         pacing->proposed_bytes = input->proposed_bytes;
+        pacing->busy_ns = 0;
         return PACING_NOTHING;
     }
+    const uint64_t ns = input->now_ns - pacing->looked_ns;
     const uint64_t rate = take_rate(pacing, input);
+    pacing_note(pacing, input->now_ns, pacing->busy);
+    if (input->serves)
+        steer_reading(pacing, input->feeds, rate, ns);
+    else
+        pacing->read_rate = PACING_READ_MAX;
+    pacing->busy_ns = 0;
     if (!input->feeds)
         pacing->gap_count = 0;
     if (!input->serves) {
