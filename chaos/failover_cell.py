@@ -23,6 +23,9 @@ SYNC_SECONDS = 60           # until a degraded cluster has returned
 END_SECONDS = 60            # of load and observer
 BEFORE_SECONDS = (0.7, 1.2) # of load before the event
 AFTER_SECONDS = 0.3
+# As libtally's with several servers. Longer than any refusal may take: a server answers shortly
+# before an attempt's own deadline, and that is no refusal of its own accord.
+ATTEMPT_MS = 3000
 # Load and canaries wait this long for anything, so that outcomes are settled within the run.
 DEADLINE_SECONDS = 10
 
@@ -41,9 +44,9 @@ class Observer:
         command = [made.programs.tally, "observe", "--quiet", "--ca",
                    made.security.authority.certificate, "--cert", channel.certificate, "--key",
                    channel.key, "--ledger", canaries.ledger, "--debit", canaries.debit, "--credit",
-                   canaries.credit, "--deadline", DEADLINE_SECONDS, "--resolve", 20, "--json",
-                   self.path, "--html", os.path.join(directory, "observe.html"), "--marks",
-                   self.fifo]
+                   canaries.credit, "--deadline", DEADLINE_SECONDS, "--resolve", 20,
+                   "--attempt-ms", ATTEMPT_MS, "--json", self.path, "--html",
+                   os.path.join(directory, "observe.html"), "--marks", self.fifo]
         for site in ("A", "B"):
             command += ["--site", "%s=%s" % (site, ",".join(
                 "%s:%d" % (m.host, m.grpc_port()) for m in made.data(site)))]
