@@ -31,6 +31,8 @@
 #define NEARER_PART 50
 #define BUCKET_PART 10
 #define READ_STEP   (8ull << 20)
+/* Nobody was brought up to date for so long: what goes through is the usual again. */
+#define PACING_OVER_S 60
 
 static uint64_t share(uint64_t value, uint64_t percent)
 {
@@ -166,7 +168,8 @@ static enum pacing_news less(struct pacing *pacing, uint64_t now_ns)
     const uint64_t step = share(pacing->reference, PACING_STEP_PERCENT);
     if (pacing->limit > floor + step) {
         pacing->limit -= step;
-        pacing->best_ns = now_ns; /* the time at the floor counts */
+        pacing->best_ns = now_ns; /* the time at the floor counts, and what is done in it */
+        pacing->best_gap = pacing->gaps[0];
         return PACING_NOTHING;
     }
     pacing->limit = floor;
@@ -198,7 +201,11 @@ enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *i
     pacing->busy_ns = 0;
     if (!input->feeds)
         pacing->gap_count = 0;
-    if (!input->serves) {
+    if (input->serves)
+        pacing->served_ns = input->now_ns;
+    /* A cut, or a change over to a new store, is no end. */
+    const bool over = input->now_ns - pacing->served_ns >= PACING_OVER_S * NS_PER_S;
+    if (over || pacing->served_ns == 0) {
         pacing->gave_up = false;
         if (!pacing->limited)
             pacing->usual =

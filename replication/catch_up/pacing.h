@@ -69,6 +69,7 @@ struct pacing {
     /* ---- ours ---- */
     bool begun, gave_up;
     uint64_t looked_ns, proposed_bytes;
+    uint64_t served_ns;         /* when somebody was being brought up to date last; 0 = never */
     uint64_t noted_ns, busy_ns; /* since the last look something was in flight for so long */
     bool busy;
     uint64_t gaps[PACING_GAPS]; /* at the last looks, the newest first */

@@ -154,15 +154,37 @@ Test(pacing, never_below_the_floor_and_not_for_ever)
     cr_assert_eq(world.gave_up, 1, "once");
     cr_assert_eq(world.began, 1, "and not tried again with this one");
     cr_assert_geq(world.lowest, 49 * MIB);
+    /* Nor after a cut. */
+    world.serves = world.feeds = false;
+    pass(3);
+    world.serves = world.feeds = true;
+    pass(100);
+    cr_assert_eq(world.began, 1);
     /* The next one is another matter. */
     world.serves = world.feeds = false;
-    pass(5);
+    pass(65);
     world.taken = world.proposed - 100 * MIB;
     world.speed = 45 * MIB;
     world.serves = world.feeds = true;
     pass(120);
     cr_assert_eq(world.began, 2);
     cr_assert_leq(gap(), PACING_CLOSED_BYTES);
+}
+
+/* The member stands still while the limit goes down, so the gap is larger at the floor than it was
+ * before; from then on it gets smaller, slowly. That is nearer, and not given up. */
+Test(pacing, slowly_nearer_at_the_floor_is_not_given_up)
+{
+    begin(50 * MIB, 0);
+    fall_behind(1000 * MIB);
+    pass(12);
+    cr_assert_eq(world.pacing.limit, pacing_floor(&world.pacing));
+    cr_assert_gt(gap(), 1400 * MIB);
+    world.speed = 40 * MIB; /* the floor is 36 */
+    pass(180);
+    cr_assert_gt(gap(), 500 * MIB, "no test of anything");
+    cr_assert_eq(world.gave_up, 0);
+    cr_assert(world.pacing.limited);
 }
 
 /* While a store is copied the gap cannot close: nobody is held back for that. */
