@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -193,11 +194,12 @@ class Ground:
 
 
 class Cell:
-    def __init__(self, arguments, ground, event, directory):
+    def __init__(self, arguments, ground, event, result, directory):
         self.arguments, self.ground, self.event = arguments, ground, event
         self.made, self.generator = ground.made, ground.generator
         self.load_ledger, self.directory = ground.load_ledger, directory
         self.draw = random.Random("%d/%s/%s" % (arguments.seed, ground.topology, event.name))
+        self.result, self.worst = result, None
         self.observer = self.load = None
 
     def open(self):
@@ -250,7 +252,18 @@ class Cell:
             run["certificate"] = evidence
             run["wrong"] += failover_certificate.judge(evidence, document)
         self.event.measure(self, run, document)
+        self.keep_worst(run, directory)
         return run
+
+    def keep_worst(self, run, directory):
+        """The timeline of the cell's worst run stays, beside the report."""
+        badness = (bool(run["wrong"]), run.get("refusal_ms", 0), run["pause_ms"])
+        if self.worst is None or badness > self.worst:
+            self.worst = badness
+            path = "%s-%s-%s.html" % (self.arguments.report, self.ground.topology, self.event.name)
+            shutil.copyfile(os.path.join(directory, "observe.html"), path)
+            self.result["worst"] = {"run": run["number"], "page": os.path.basename(path)}
+        shutil.rmtree(directory, ignore_errors=True)
 
     def mark(self, text):
         self.observer.mark(text)

@@ -190,9 +190,11 @@ class Link(Event):
     def verdict(self, runs):
         said = [run for run in runs if re.search(r"site|link|leader|majority", run["words"][8:])]
         slowest = max(run["refusal_ms"] for run in runs)
+        # Never as long as an attempt: an answer at the attempt's own end is no refusal.
+        limit = min(1000 * self.slack, 2500)
         return self.limit(runs, most=2000) + [
-            ("the other side refuses within %d ms" % (1000 * self.slack), "max %.0f ms" % slowest,
-             slowest <= 1000 * self.slack),
+            ("the other side refuses within %d ms" % limit, "max %.0f ms" % slowest,
+             slowest <= limit),
             ("and says why", "%d of %d, e.g. \"%s\"" % (len(said), len(runs), runs[0]["words"]),
              len(said) == len(runs))]
 

@@ -228,6 +228,10 @@ def page(document):
                        "above the target, or something wrong &nbsp; dotted: p50</div>" % "".join(
                            "<span class=dot style='background:%s'></span>%s" % (
                                COLOURS.get(way, "#5f6b7a"), WAYS.get(way, way)) for way in ways))
+            out.append("<p>%s</p>" % ", ".join(
+                "<a href='%s'>timeline of the worst run on %s</a> (run %d)" % (
+                    html.escape(cell["worst"]["page"]), cell["topology"], cell["worst"]["run"] + 1)
+                for cell in cells if cell.get("worst")))
             out.append("<details><summary>every run</summary>%s</details>" % runs_table(cells))
         for cell in cells:
             for key in ("skipped", "broken"):

@@ -98,7 +98,8 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
 
 /* ---- from statuses ---- */
 
-/* "rule site, sync, policy auto, number 3": what a status says of the rule, in its own words. */
+/* "degraded, number 3, rule site, policy auto": what a status says of the rule, in its own words.
+ */
 static void describe_rule(const json_t *status, char out[OBSERVE_TEXT_SIZE])
 {
     const char *rule = json_string_value(json_object_get(status, "rule"));
@@ -106,14 +107,16 @@ static void describe_rule(const json_t *status, char out[OBSERVE_TEXT_SIZE])
     const char *decision =
         json_string_value(json_object_get(json_object_get(status, "policy"), "decision"));
     const json_t *number = json_object_get(status, "number");
-    size_t size = (size_t)snprintf(out, OBSERVE_TEXT_SIZE, "rule %.40s", rule != NULL ? rule : "-");
+    size_t size = 0;
     if (mode != NULL)
-        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", %.40s", mode);
+        size = (size_t)snprintf(out, OBSERVE_TEXT_SIZE, "%.30s, ", mode);
+    if (json_is_integer(number))
+        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size,
+                                 "number %" JSON_INTEGER_FORMAT ", ", json_integer_value(number));
+    size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, "rule %.30s",
+                             rule != NULL ? rule : "-");
     if (decision != NULL)
-        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.40s", decision);
-    if (json_is_integer(number) && json_integer_value(number) > 0)
-        (void)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", number %" JSON_INTEGER_FORMAT,
-                       json_integer_value(number));
+        (void)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.30s", decision);
 }
 
 static void view_take(struct observe_view *view, const struct http2_call *call)
@@ -135,7 +138,7 @@ static void view_take(struct observe_view *view, const struct http2_call *call)
         return;
     /* What holds at the begin is no change. */
     if (view->rule[0] != '\0')
-        observe_event(run, OBSERVE_EVENT_RULE, "%s: %s", name, rule);
+        observe_event(run, OBSERVE_EVENT_RULE, "%.110s (%.80s)", rule, name);
     memcpy(view->rule, rule, sizeof view->rule);
 }
 
