@@ -4,8 +4,8 @@
  *   leader   the trailer tally-leader of answers, per site, so to the canary exactly
  *   refusal  the words with which a site's servers turn canaries away, when they change (numbers in
  *            them do not count), and at most once a second
- *   rule     what each node's status says of the durability rule, and what answers promise
- *            (tally-durability), when it changes
+ *   rule     what each node's status says of the durability rule, when it changes; and what answers
+ *            promise (tally-durability), at most once a second
  *   server   a server that does not tell its status any more, or does again
  *   mark     lines that anybody writes to a fifo (--marks): "cut the link", "site A powered off"
  *
@@ -29,7 +29,7 @@
 
 #define WATCH_PACE_NS    500000000ull
 #define WATCH_TIMEOUT_NS 1000000000ull
-#define REFUSAL_PACE_NS  1000000000ull
+#define ANSWERS_PACE_NS  1000000000ull
 #define SILENT_AFTER     2 /* failures in a row */
 
 /* ---- from answers ---- */
@@ -58,7 +58,7 @@ static void note_refusal(struct observe_engine *engine, uint8_t site, const stru
         record->refused_ns = now;
     (void)snprintf(words, sizeof words, "%.*s", OBSERVE_TEXT_SIZE - 1, call->grpc_message);
     if (!is_news(words, engine->refusal[site]) ||
-        (engine->refusal_ns[site] != 0 && now - engine->refusal_ns[site] < REFUSAL_PACE_NS))
+        (engine->refusal_ns[site] != 0 && now - engine->refusal_ns[site] < ANSWERS_PACE_NS))
         return;
     memcpy(engine->refusal[site], words, sizeof words);
     engine->refusal_ns[site] = now;
@@ -90,6 +90,11 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
                                                            : OBSERVE_DEGRADED;
     if (text == NULL || record->durability == engine->durability[site])
         return;
+    /* On the way back answers say now one thing, now the other, a hundred times a second. */
+    uint64_t now = observe_now(run);
+    if (engine->durability_ns[site] != 0 && now - engine->durability_ns[site] < ANSWERS_PACE_NS)
+        return;
+    engine->durability_ns[site] = now;
     if (engine->durability[site] != OBSERVE_DURABILITY_UNSAID ||
         record->durability == OBSERVE_DEGRADED)
         observe_event(run, OBSERVE_EVENT_RULE, "site %s: answers say %s", name, text);
