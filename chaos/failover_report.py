@@ -65,7 +65,8 @@ def ms(value):
 def line(cell, run):
     more = ""
     if "refusal_ms" in run:
-        more = ", other side refused after %s ms" % ms(run["refusal_ms"])
+        more = ", other side refused after %s ms (%d in doubt told later)" % (
+            ms(run["refusal_ms"]), run["told_late"])
     if "mended_pause_ms" in run:
         more = ", %s ms when mended" % ms(run["mended_pause_ms"])
     if "terms" in run:
