@@ -14,6 +14,7 @@ copy takes from them counts here as a loss of throughput; with --rate the load i
 transfers per second, which shows whether the cluster keeps up.
 """
 import argparse
+import os
 import sys
 import threading
 import time
@@ -25,11 +26,30 @@ PROGRESS_SECONDS = 5
 BATCH = 1000
 
 
-class Watch:
-    """Samples the leader ten times a second: transfers held, memory."""
+def cpu_ticks(process):
+    """User and system time of a process so far; 0 when it is gone."""
+    try:
+        with open("/proc/%d/stat" % process) as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, IndexError):
+        return 0
 
-    def __init__(self, member):
+
+def machine_ticks():
+    """What all processors of the machine did so far."""
+    with open("/proc/stat") as file:
+        fields = [int(field) for field in file.readline().split()[1:]]
+    return sum(fields[:3]) + sum(fields[5:8])    # all but idle and waiting for the disk
+
+
+class Watch:
+    """Samples the leader ten times a second: transfers held, memory; of all that run, processor
+    time."""
+
+    def __init__(self, member, running):
         self.member, self.samples = member, []
+        self.running, self.work_done = running, []    # running(): {name: process id}
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
@@ -40,6 +60,8 @@ class Watch:
             if status:
                 self.samples.append((time.monotonic(), status["count"]["transfers"])
                                     + measure.resident_bytes(self.member.process.pid))
+                used = {name: cpu_ticks(process) for name, process in self.running().items()}
+                self.work_done.append((time.monotonic(), dict(used, machine=machine_ticks())))
 
     def rate(self, begin, end):
         """Transfers per second between two moments."""
@@ -47,6 +69,18 @@ class Watch:
         if len(inside) < 2:
             raise measure.cluster.Failure("no samples between two moments")
         return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+    def processors(self, begin, end):
+        """Processors that each was using, on average, between two moments."""
+        inside = [s for s in self.work_done if begin <= s[0] <= end]
+        if len(inside) < 2:
+            return {}
+        seconds = inside[-1][0] - inside[0][0]
+        used = {name: (ticks - inside[0][1].get(name, 0)) / measure.TICK / seconds
+                for name, ticks in inside[-1][1].items() if ticks >= inside[0][1].get(name, 0)}
+        used["others"] = max(0.0, 2 * used["machine"] - sum(used.values()))
+        del used["machine"]
+        return used
 
     def slowest_second(self, begin, end):
         whole = int(end - begin)
@@ -117,7 +151,18 @@ def rejoin(made, generator, arguments):
     print("%d transfers are held; load begins" % arguments.transfers, flush=True)
     held = leader.status()["count"]["transfers"]
     lost = next(m for m in made.data() if m is not leader)
-    watch = Watch(leader)
+    new = load = None
+
+    def running():
+        found = {"leader": leader.process.pid, "witness": made.witness.process.pid}
+        follower = new or lost
+        if follower.process is not None:
+            found["follower" if new is None else "new node"] = follower.process.pid
+        if load is not None:
+            found["generator"] = load.pid
+        return found
+
+    watch = Watch(leader, running)
     rate = ("--rate", arguments.rate) if arguments.rate else ()
     load = generator.start("run", [leader], "--batch", BATCH, "--connections", 2, "--in-flight", 2,
                            "--duration", 86400, "--deadline", 60000, *rate)
@@ -164,6 +209,12 @@ def rejoin(made, generator, arguments):
     return watch, moments, progress.phases, held, leader
 
 
+def say_processors(watch, name, begin, end):
+    used = watch.processors(begin, end)
+    print("  processors used, %-22s %s" % (name, ", ".join(
+        "%s %.2f" % item for item in sorted(used.items()) if item[1] >= 0.005)))
+
+
 def report(watch, moments, phases, held, leader):
     """Prints the figures; False when a bound of the design is missed."""
     everybody = watch.rate(moments["all"], moments["killed"])
@@ -191,8 +242,15 @@ def report(watch, moments, phases, held, leader):
         print("memory of the leader (node %d), %-9s  %12.0f MiB before, peak %.0f, growth %.0f" % (
             leader.node_id, name, before / 2 ** 20, peak / 2 ** 20, growths[-1]))
     print("(resident counts pages of the store that are mapped and can be dropped at any time)")
-    good = during >= 0.7 * without and growths[0] < 300
-    print("throughput above 70 %% and anonymous growth below 300 MiB: %s" % ("yes" if good else "NO"))
+    print("(of %d processors; what others use is taken from all of these, too)" % os.cpu_count())
+    say_processors(watch, "with all nodes", moments["all"], moments["killed"])
+    say_processors(watch, "without the node", moments["without"], moments["rejoin"])
+    for (name, begin), end in zip(phases, ends):
+        if end - begin >= 2:
+            say_processors(watch, name, begin, end)
+    good = during >= 0.7 * everybody and growths[0] < 300
+    print("throughput above 70 %% of what it was before the node was lost, and growth of anonymous\n"
+          "memory below 300 MiB: %s" % ("yes" if good else "NO"))
     return good
 
 

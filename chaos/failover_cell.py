@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,9 @@ SYNC_SECONDS = 60           # until a degraded cluster has returned
 END_SECONDS = 60            # of load and observer
 BEFORE_SECONDS = (0.7, 1.2) # of load before the event
 AFTER_SECONDS = 0.3
+# As libtally's with several servers. Longer than any refusal may take: a server answers shortly
+# before an attempt's own deadline, and that is no refusal of its own accord.
+ATTEMPT_MS = 3000
 # Load and canaries wait this long for anything, so that outcomes are settled within the run.
 DEADLINE_SECONDS = 10
 
@@ -41,9 +45,9 @@ class Observer:
         command = [made.programs.tally, "observe", "--quiet", "--ca",
                    made.security.authority.certificate, "--cert", channel.certificate, "--key",
                    channel.key, "--ledger", canaries.ledger, "--debit", canaries.debit, "--credit",
-                   canaries.credit, "--deadline", DEADLINE_SECONDS, "--resolve", 20, "--json",
-                   self.path, "--html", os.path.join(directory, "observe.html"), "--marks",
-                   self.fifo]
+                   canaries.credit, "--deadline", DEADLINE_SECONDS, "--resolve", 20,
+                   "--attempt-ms", ATTEMPT_MS, "--json", self.path, "--html",
+                   os.path.join(directory, "observe.html"), "--marks", self.fifo]
         for site in ("A", "B"):
             command += ["--site", "%s=%s" % (site, ",".join(
                 "%s:%d" % (m.host, m.grpc_port()) for m in made.data(site)))]
@@ -190,11 +194,12 @@ class Ground:
 
 
 class Cell:
-    def __init__(self, arguments, ground, event, directory):
+    def __init__(self, arguments, ground, event, result, directory):
         self.arguments, self.ground, self.event = arguments, ground, event
         self.made, self.generator = ground.made, ground.generator
         self.load_ledger, self.directory = ground.load_ledger, directory
         self.draw = random.Random("%d/%s/%s" % (arguments.seed, ground.topology, event.name))
+        self.result, self.worst = result, None
         self.observer = self.load = None
 
     def open(self):
@@ -247,7 +252,18 @@ class Cell:
             run["certificate"] = evidence
             run["wrong"] += failover_certificate.judge(evidence, document)
         self.event.measure(self, run, document)
+        self.keep_worst(run, directory)
         return run
+
+    def keep_worst(self, run, directory):
+        """The timeline of the cell's worst run stays, beside the report."""
+        badness = (bool(run["wrong"]), run.get("refusal_ms", 0), run["pause_ms"])
+        if self.worst is None or badness > self.worst:
+            self.worst = badness
+            path = "%s-%s-%s.html" % (self.arguments.report, self.ground.topology, self.event.name)
+            shutil.copyfile(os.path.join(directory, "observe.html"), path)
+            self.result["worst"] = {"run": run["number"], "page": os.path.basename(path)}
+        shutil.rmtree(directory, ignore_errors=True)
 
     def mark(self, text):
         self.observer.mark(text)

@@ -129,7 +129,7 @@ def clock(seconds):
 
 
 def run_cell(arguments, ground, result, directory, keep, began):
-    cell = Cell(arguments, ground, EVENTS[result["event"]], directory)
+    cell = Cell(arguments, ground, EVENTS[result["event"]], result, directory)
     try:
         cell.open()
         result.update(capacity=ground.capacity, rate=ground.rate)

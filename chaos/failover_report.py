@@ -65,7 +65,8 @@ def ms(value):
 def line(cell, run):
     more = ""
     if "refusal_ms" in run:
-        more = ", other side refused after %s ms" % ms(run["refusal_ms"])
+        more = ", other side refused after %s ms (%d in doubt told later)" % (
+            ms(run["refusal_ms"]), run["told_late"])
     if "mended_pause_ms" in run:
         more = ", %s ms when mended" % ms(run["mended_pause_ms"])
     if "terms" in run:
@@ -228,6 +229,10 @@ def page(document):
                        "above the target, or something wrong &nbsp; dotted: p50</div>" % "".join(
                            "<span class=dot style='background:%s'></span>%s" % (
                                COLOURS.get(way, "#5f6b7a"), WAYS.get(way, way)) for way in ways))
+            out.append("<p>%s</p>" % ", ".join(
+                "<a href='%s'>timeline of the worst run on %s</a> (run %d)" % (
+                    html.escape(cell["worst"]["page"]), cell["topology"], cell["worst"]["run"] + 1)
+                for cell in cells if cell.get("worst")))
             out.append("<details><summary>every run</summary>%s</details>" % runs_table(cells))
         for cell in cells:
             for key in ("skipped", "broken"):

@@ -70,7 +70,7 @@ planted() { rows+=("planted $1 $2 $3 PLANT_$4 ${*:5}"); }
 
 holds 0 1+1+1 2x3
 holds 0 1+1+1 3x2
-holds 0 1+1+1 2x3 RETURN_LAGS
+holds 0 1+1+1 2x2 RETURN_LAGS
 holds 0 1+1+1 1x4
 holds 0 2+2+1 1x3
 holds 0 2+1+1 2x1
@@ -80,6 +80,7 @@ holds 0 1+1+1 3x2 NO_DEGRADE VERDICTS
 holds 0 2+2+1 1x2 VERDICTS
 holds 0 1+1+1 2x2 LIBRAFT
 holds 0 1+1+1 1x4 LIBRAFT RETURN_LAGS
+holds 0 1+1+1 2x2 VOTES
 holds 0 1+1+1 2x2 EPOCH
 holds 0 2+1+1 2x1 EPOCH
 refused 0 2+1+0
@@ -90,11 +91,14 @@ holds 1 1+1+1 3x3 NO_DEGRADE
 holds 1 1+1+1 3x2 EPOCH
 holds 1 2+1+1 2x2
 holds 1 2+2+0 2x2
+holds 1 1+1+1 2x3 RETURN_LAGS
 holds 1 1+1+1 3x2 RETURN_LAGS
 holds 1 1+1+1 1x4 LIBRAFT
 holds 1 2+2+1 2x2
 holds 1 2+2+1 2x2 NO_DEGRADE VERDICTS
 holds 1 2+2+1 1x3 LIBRAFT
+holds 1 1+1+1 3x2 VOTES
+holds 1 2+2+1 3x1 VOTES
 holds 2 1+1+1 2x4
 holds 2 1+1+1 2x3 LIBRAFT
 holds 2 1+1+1 4x2

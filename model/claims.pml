@@ -84,13 +84,17 @@ inline commit_up_to(t, upto)
         x = LENGTH(acknowledged);
         if :: c < x -> x = c :: else fi;
         committed_logs_agree = SAME(reign[t].log, acknowledged, x); assert(committed_logs_agree);
+#ifdef VOTES
+        x = LENGTH(acknowledged);
+        do :: x < c -> acknowledged_in[x] = t; x++ :: else -> break od;
+#endif
         if :: c > LENGTH(acknowledged) -> acknowledged = PREFIX(reign[t].log, c) :: else fi;
         /* Leaders of later terms that are there already have to have it, too. */
         y = t + 1;
         do
         :: y <= TERMS ->
             if
-            :: reign[y].state != NONE && reign[y].epoch == reign[t].epoch ->
+            :: (reign[y].state == LEADING || reign[y].state == GONE) && reign[y].epoch == reign[t].epoch ->
                 leader_has_all_committed = SAME(reign[y].log, reign[t].log, c); assert(leader_has_all_committed)
             :: else
             fi;
@@ -108,7 +112,11 @@ inline elected_has_all_committed(t)
 #else
     if :: true ->
 #endif
-        leader_has_all_committed = SAME(reign[t].log, acknowledged, LENGTH(acknowledged));
+        x = LENGTH(acknowledged);
+#ifdef VOTES
+        do :: x > 0 && acknowledged_in[x - 1] >= t -> x-- :: else -> break od;
+#endif
+        leader_has_all_committed = SAME(reign[t].log, acknowledged, x);
         assert(leader_has_all_committed)
     :: else
     fi

@@ -37,6 +37,19 @@ inline first_entry(t)
     fi
 }
 
+/* It knows of anything between nothing and all that was committed before. */
+inline begin_reign(t)
+{
+    if
+    :: HAS_LEADER(t) ->
+        first_entry(t);
+        select(k : 0 .. LENGTH(acknowledged));
+        skip;
+        d_step { if :: IS_DATA(reign[t].leader) && KNOWS_COMMIT(t, k) -> reign[t].commit = k :: else fi }
+    :: else
+    fi
+}
+
 active proctype world()
 {
     byte t, f, k, voters;
@@ -63,6 +76,28 @@ active proctype world()
 
 end:
     do
+#ifdef VOTES
+    :: newest_term < TERMS -> atomic {
+        t = newest_term + 1;
+        select(f : 0 .. NODES - 1);
+        skip;
+        d_step { if :: MAY_CAMPAIGN(f) -> campaign(t, f) :: else fi; t = 0; f = 0 }
+    }
+    :: atomic {
+        select(t : 2 .. TERMS);
+        select(f : 0 .. NODES - 1);
+        if
+        :: reign[t].state == CAMPAIGNS && node_term[f] < t && RANK(reign[t].log) >= RANK(node_log[f]) ->
+            d_step {
+                vote(t, f);
+                if :: HAS_LEADER(t) -> elected_has_all_committed(t) :: else fi
+            };
+            begin_reign(t)
+        :: else
+        fi;
+        d_step { t = 0; f = 0; k = 0 }
+    }
+#else
     /* Somebody is elected. One step, with all its votes: see README.md why that loses nothing. */
     :: newest_term < TERMS -> atomic {
         t = newest_term + 1;
@@ -73,17 +108,10 @@ end:
             find_electable(f, voters);
             if :: allowed -> elect(t, f, voters); elected_has_all_committed(t) :: else fi
         };
-        if
-        :: HAS_LEADER(t) ->
-            first_entry(t);
-            /* It knows of anything between nothing and all that was committed before. */
-            select(k : 0 .. LENGTH(acknowledged));
-            skip;
-            d_step { if :: IS_DATA(f) && KNOWS_COMMIT(t, k) -> reign[t].commit = k :: else fi }
-        :: else
-        fi;
+        begin_reign(t);
         d_step { t = 0; f = 0; k = 0; voters = 0 }
     }
+#endif
 
     /* A leader appends. */
     :: atomic {

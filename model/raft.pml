@@ -20,6 +20,9 @@ typedef Reign {                 /* the leader of a term */
     byte witness_limit;         /* once gone: what may be on its way to the witness */
     byte epoch;
     int log;                    /* in memory */
+#ifdef VOTES
+    byte votes;                 /* a set of bits, while it campaigns */
+#endif
     byte verified[NODES];
 #ifdef LIBRAFT
     byte unheard[NODES];        /* verified, and the answer may still be on its way */
@@ -29,12 +32,16 @@ typedef Reign {                 /* the leader of a term */
 #define NONE    0
 #define LEADING 1
 #define GONE    2
+#define CAMPAIGNS 3             /* in the variant VOTES only */
 
 Reign reign[TERMS + 1];         /* from 1 */
 byte newest_term;
 byte node_term[NODES];
 int node_log[NODES];            /* on disk */
 int acknowledged;               /* for the claims only: all that was ever committed by anybody */
+#ifdef VOTES
+byte acknowledged_in[ENTRIES];  /* likewise: the term whose leader committed it */
+#endif
 #ifdef EPOCH
 byte node_epoch[NODES];
 bool recovered;                 /* the operator's command was given: the cluster epoch is 1 */
@@ -112,6 +119,13 @@ inline retire_old_terms()
     od
 }
 
+#ifdef VOTES
+inline give_up(t)
+{
+    reign[t].state = NONE; reign[t].leader = 0; reign[t].votes = 0; reign[t].log = 0
+}
+#endif
+
 inline enter_term(f, t)
 {
     if
@@ -120,6 +134,9 @@ inline enter_term(f, t)
         node_term[f] = t;
         if
         :: reign[y].state == LEADING && reign[y].leader == f -> depose(y)
+#ifdef VOTES
+        :: reign[y].state == CAMPAIGNS && reign[y].leader == f -> give_up(y)
+#endif
         :: else
         fi;
         retire_old_terms()
@@ -138,7 +155,7 @@ inline enter_term(f, t)
 #endif
 
 #define HAS_LEADER(t)   (reign[t].state == LEADING)
-#define ACCEPTS(f, t)   (reign[t].state != NONE && node_term[f] <= (t) && SAME_EPOCH(t, f))
+#define ACCEPTS(f, t)   ((reign[t].state == LEADING || reign[t].state == GONE) && node_term[f] <= (t) && SAME_EPOCH(t, f))
 #define COUNTS(t)       (HAS_LEADER(t) && MAY_APPEND(reign[t].leader)) /* a leading witness counts nothing */
 
 /* Whether that changes anything: the search needs no step that does not. */
@@ -151,7 +168,11 @@ inline enter_term(f, t)
     (!SAME(node_log[f], reign[t].log, k) || node_term[f] < (t) || (COUNTS(t) && ANSWERED(t, f) < (k)))
 
 /* A new leader knows the first k entries to be committed. */
+#ifdef VOTES
+#define KNOWS_COMMIT(t, k) ((k) == 0 || (SAME(reign[t].log, acknowledged, k) && acknowledged_in[(k) - 1] < (t)))
+#else
 #define KNOWS_COMMIT(t, k) (SAME(reign[t].log, acknowledged, k))
+#endif
 
 /* Entries 1..k of the leader of t reach f. The witness is sent no more than its limit, but may turn out to
  * have more: the answer to a probe. */
@@ -246,6 +267,30 @@ inline elect(t, f, voters)
 #endif
     STORY_ELECTED
 }
+
+#ifdef VOTES
+/* An election in its single steps, for which a term may also be won after a later one has begun. */
+inline campaign(t, f)
+{
+    newest_term = t;
+    enter_term(f, t);
+    reign[t].state = CAMPAIGNS; reign[t].leader = f; reign[t].votes = 1 << f; reign[t].log = node_log[f];
+    printf("@ term %d: node:%d campaigns\n", t, f)
+}
+
+inline vote(t, v)
+{
+    printf("@ term %d: node:%d votes for node:%d\n", t, v, reign[t].leader);
+    enter_term(v, t);
+    reign[t].votes = reign[t].votes | (1 << v);
+    if
+    :: COUNT(reign[t].votes) >= MAJORITY ->
+        reign[t].votes = 0; reign[t].state = LEADING;
+        printf("@ term %d: node:%d is elected, with %d entries on its disk\n", t, reign[t].leader, LENGTH(reign[t].log))
+    :: else
+    fi
+}
+#endif
 
 #ifdef LIBRAFT
 /* The rule by way of libraft (10), which counts one number per voter and knows neither sites nor modes. The

@@ -13,7 +13,7 @@ for argument in "$@"; do
 done
 if ! $given; then
     . scripts/packages.sh
-    install_packages "${packages_build[@]}" "${packages_test[@]}"
+    install_packages "${packages_build[@]}" "${packages_test[@]}" iproute2
     configure_build build-bench -Dtests=disabled -Dbuildtype=release
     ninja -C build-bench server/tallyd client/cli/tally bench/tally-bench >build-bench/ninja.log ||
         { tail -n 30 build-bench/ninja.log; exit 1; }

@@ -83,6 +83,7 @@ static json_t *pacing(const struct node_pacing *from)
     json_object_set_new(object, "limit_bytes_per_second", number(from->limit));
     json_object_set_new(object, "floor_bytes_per_second", number(from->floor));
     json_object_set_new(object, "usual_bytes_per_second", number(from->usual));
+    json_object_set_new(object, "read_bytes_per_second", number(from->read_rate));
     return object;
 }
 

@@ -80,6 +80,7 @@ struct observe_engine {
     size_t slot_count, busy_count;
     uint64_t leader[OBSERVE_SITES_MAX]; /* as the last answer at this site said */
     uint8_t durability[OBSERVE_SITES_MAX];
+    uint64_t durability_ns[OBSERVE_SITES_MAX];          /* when a change of it was noted */
     char refusal[OBSERVE_SITES_MAX][OBSERVE_TEXT_SIZE]; /* the last words that turned one away */
     uint64_t refusal_ns[OBSERVE_SITES_MAX];             /* when that was noted */
 

@@ -4,8 +4,8 @@
  *   leader   the trailer tally-leader of answers, per site, so to the canary exactly
  *   refusal  the words with which a site's servers turn canaries away, when they change (numbers in
  *            them do not count), and at most once a second
- *   rule     what each node's status says of the durability rule, and what answers promise
- *            (tally-durability), when it changes
+ *   rule     what each node's status says of the durability rule, when it changes; and what answers
+ *            promise (tally-durability), at most once a second
  *   server   a server that does not tell its status any more, or does again
  *   mark     lines that anybody writes to a fifo (--marks): "cut the link", "site A powered off"
  *
@@ -29,7 +29,7 @@
 
 #define WATCH_PACE_NS    500000000ull
 #define WATCH_TIMEOUT_NS 1000000000ull
-#define REFUSAL_PACE_NS  1000000000ull
+#define ANSWERS_PACE_NS  1000000000ull
 #define SILENT_AFTER     2 /* failures in a row */
 
 /* ---- from answers ---- */
@@ -58,7 +58,7 @@ static void note_refusal(struct observe_engine *engine, uint8_t site, const stru
         record->refused_ns = now;
     (void)snprintf(words, sizeof words, "%.*s", OBSERVE_TEXT_SIZE - 1, call->grpc_message);
     if (!is_news(words, engine->refusal[site]) ||
-        (engine->refusal_ns[site] != 0 && now - engine->refusal_ns[site] < REFUSAL_PACE_NS))
+        (engine->refusal_ns[site] != 0 && now - engine->refusal_ns[site] < ANSWERS_PACE_NS))
         return;
     memcpy(engine->refusal[site], words, sizeof words);
     engine->refusal_ns[site] = now;
@@ -90,6 +90,11 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
                                                            : OBSERVE_DEGRADED;
     if (text == NULL || record->durability == engine->durability[site])
         return;
+    /* On the way back answers say now one thing, now the other, a hundred times a second. */
+    uint64_t now = observe_now(run);
+    if (engine->durability_ns[site] != 0 && now - engine->durability_ns[site] < ANSWERS_PACE_NS)
+        return;
+    engine->durability_ns[site] = now;
     if (engine->durability[site] != OBSERVE_DURABILITY_UNSAID ||
         record->durability == OBSERVE_DEGRADED)
         observe_event(run, OBSERVE_EVENT_RULE, "site %s: answers say %s", name, text);
@@ -98,7 +103,8 @@ void observe_watch_answer(struct observe_engine *engine, uint8_t site,
 
 /* ---- from statuses ---- */
 
-/* "rule site, sync, policy auto, number 3": what a status says of the rule, in its own words. */
+/* "degraded, number 3, rule site, policy auto": what a status says of the rule, in its own words.
+ */
 static void describe_rule(const json_t *status, char out[OBSERVE_TEXT_SIZE])
 {
     const char *rule = json_string_value(json_object_get(status, "rule"));
@@ -106,14 +112,16 @@ static void describe_rule(const json_t *status, char out[OBSERVE_TEXT_SIZE])
     const char *decision =
         json_string_value(json_object_get(json_object_get(status, "policy"), "decision"));
     const json_t *number = json_object_get(status, "number");
-    size_t size = (size_t)snprintf(out, OBSERVE_TEXT_SIZE, "rule %.40s", rule != NULL ? rule : "-");
+    size_t size = 0;
     if (mode != NULL)
-        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", %.40s", mode);
+        size = (size_t)snprintf(out, OBSERVE_TEXT_SIZE, "%.30s, ", mode);
+    if (json_is_integer(number))
+        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size,
+                                 "number %" JSON_INTEGER_FORMAT ", ", json_integer_value(number));
+    size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, "rule %.30s",
+                             rule != NULL ? rule : "-");
     if (decision != NULL)
-        size += (size_t)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.40s", decision);
-    if (json_is_integer(number) && json_integer_value(number) > 0)
-        (void)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", number %" JSON_INTEGER_FORMAT,
-                       json_integer_value(number));
+        (void)snprintf(out + size, OBSERVE_TEXT_SIZE - size, ", policy %.30s", decision);
 }
 
 static void view_take(struct observe_view *view, const struct http2_call *call)
@@ -135,7 +143,7 @@ static void view_take(struct observe_view *view, const struct http2_call *call)
         return;
     /* What holds at the begin is no change. */
     if (view->rule[0] != '\0')
-        observe_event(run, OBSERVE_EVENT_RULE, "%s: %s", name, rule);
+        observe_event(run, OBSERVE_EVENT_RULE, "%.110s (%.80s)", rule, name);
     memcpy(view->rule, rule, sizeof view->rule);
 }
 

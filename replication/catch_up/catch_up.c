@@ -10,6 +10,9 @@
  *   catch_up_message.c                        bytes
  */
 #include "replication/catch_up/catch_up_internal.h"
+#include "replication/catch_up/pacing.h"
+
+#include "core/invariant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +60,7 @@ enum status catch_up_create(const struct catch_up_options *options, struct catch
         free(c);
         return status;
     }
+    c->serve_rate = PACING_READ_MAX;
     serve_init(c);
     fetch_init(c);
     *out = c;
@@ -243,6 +247,12 @@ uint64_t catch_up_hold_index(const struct catch_up *c)
             hold = session->hold_index;
     }
     return hold;
+}
+
+void catch_up_read_rate(struct catch_up *c, uint64_t bytes_per_second)
+{
+    invariant(bytes_per_second > 0);
+    c->serve_rate = bytes_per_second;
 }
 
 /* ---- changing over ---- */

@@ -122,6 +122,10 @@ void catch_up_stop(struct catch_up *catch_up);
 /* The journal must keep its entries above this index; UINT64_MAX: no matter. */
 uint64_t catch_up_hold_index(const struct catch_up *catch_up);
 
+/* What all members together are read from now on, bytes per second, not 0: a leader has other
+ * things to do. PACING_READ_MAX until it is said. */
+void catch_up_read_rate(struct catch_up *catch_up, uint64_t bytes_per_second);
+
 /* ---- changing over ---- */
 
 bool catch_up_is_ready(const struct catch_up *catch_up);

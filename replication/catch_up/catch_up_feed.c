@@ -111,6 +111,7 @@ static void fed(struct catch_up *c, struct fetch_piece *piece)
     fetch->at_end = data->at_end != 0;
     if (fetch->at_end)
         fetch->poll_ns = catch_up_now_ns(c) + FETCH_POLL_NS;
+    fetch_report_progress(c);
     piece->used = false;
     fetch->feed_first = (fetch->feed_first + 1) % FETCH_WINDOW;
     fetch->feed_count--;

@@ -293,7 +293,7 @@ void fetch_receive_close(struct catch_up *c, uint64_t from, const struct catch_u
 
 /* ---- going on ---- */
 
-static void report_progress(struct catch_up *c)
+void fetch_report_progress(struct catch_up *c)
 {
     struct fetch *fetch = &c->fetch;
     const uint64_t now = catch_up_now_ns(c);
@@ -361,7 +361,7 @@ static void piece_done(struct catch_up_task *task)
         if (fetch->at_end)
             fetch->poll_ns = catch_up_now_ns(c) + FETCH_POLL_NS;
     }
-    report_progress(c);
+    fetch_report_progress(c);
     fetch_go_on(c);
 }
 

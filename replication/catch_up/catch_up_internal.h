@@ -18,8 +18,6 @@
 #define SERVE_READS_MAX 8
 /* Places in the store where the peer may resume: more than can be on their way. */
 #define SERVE_MARKS_MAX 16
-/* What all sessions together may read: a leader has other things to do. */
-#define SERVE_BYTES_PER_SECOND (96ull << 20)
 /* Entries above what its own state reaches that a data node gets without a new store, ... */
 #define SERVE_TAIL_BYTES_MAX (1ull << 30)
 /* ... and this part of it when it has no state; ... */
@@ -195,6 +193,7 @@ struct catch_up {
     struct serve_session sessions[CATCH_UP_SERVED_MAX];
     struct catch_up_offered offered[MEMBERS_MAX];
     uint64_t serve_next_ns; /* nothing is read before */
+    uint64_t serve_rate;    /* bytes per second, over all sessions */
     struct fetch fetch;
     struct catch_up_install installed; /* leader 0: nothing to tell */
 };
@@ -239,6 +238,7 @@ void fetch_fail(struct catch_up *c, enum status status, const char *text);
 /* The next step, with nothing of ours in the job but pieces. */
 void fetch_go_on(struct catch_up *c);
 void fetch_ask(struct catch_up *c);
+void fetch_report_progress(struct catch_up *c);
 void fetch_begin_discard(struct catch_up *c);
 void fetch_send_close(struct catch_up *c, enum status status);
 /* From here on a cut is mended by going on behind the journal's last entry. */

@@ -2,8 +2,8 @@
  * The leader's half of catch-up on the loop: sessions, what they are asked, how fast they answer.
  *
  * The peer pulls: nothing is sent that was not asked for, one piece at a time is in memory per
- * session, and all sessions together read no faster than SERVE_BYTES_PER_SECOND, because the same
- * loop encrypts what leaves and serves the clients. A session outlives its connection by
+ * session, and all sessions together read no faster than catch_up_read_rate() says, because the
+ * same loop encrypts what leaves and serves the clients. A session outlives its connection by
  * CATCH_UP_SILENCE_NS, so that a cut costs only what was on its way: the peer comes back with the
  * place and the chain that it verified, and we look for both among the places passed lately.
  *
@@ -416,7 +416,7 @@ static void piece_read(struct serve_session *session)
     const uint64_t now = catch_up_now_ns(c);
     if (c->serve_next_ns < now)
         c->serve_next_ns = now;
-    c->serve_next_ns += session->data.size * 1000000000ull / SERVE_BYTES_PER_SECOND;
+    c->serve_next_ns += session->data.size * 1000000000ull / c->serve_rate;
     if (session->data.what == CATCH_UP_STORE)
         session->bytes_done = session->position;
     else

@@ -15,6 +15,11 @@
  * Only a stage in which entries are read counts: while a store is copied the gap cannot shrink,
  * however little is admitted.
  *
+ * The speed of reading goes down by a third when clients are held up and up by little when they are
+ * not, as senders on a network do that do not know what they share. Held up: less goes through than
+ * before, although there is something in flight nearly all of the time. (A load that just got
+ * smaller leaves gaps.) While less is admitted it is measured by that.
+ *
  * The budget is a bucket that holds a tenth of a second: what is not used is not saved up.
  */
 #include "replication/catch_up/pacing.h"
@@ -25,6 +30,9 @@
 /* Nearer: by one part in so many of the gap. */
 #define NEARER_PART 50
 #define BUCKET_PART 10
+#define READ_STEP   (8ull << 20)
+/* Nobody was brought up to date for so long: what goes through is the usual again. */
+#define PACING_OVER_S 60
 
 static uint64_t share(uint64_t value, uint64_t percent)
 {
@@ -49,6 +57,40 @@ uint64_t pacing_floor(const struct pacing *pacing)
 void pacing_forget(struct pacing *pacing)
 {
     *pacing = (struct pacing){0};
+}
+
+/* ---- the speed of reading ---- */
+
+void pacing_note(struct pacing *pacing, uint64_t now_ns, bool in_flight)
+{
+    if (pacing->busy)
+        pacing->busy_ns += now_ns - pacing->noted_ns;
+    pacing->noted_ns = now_ns;
+    pacing->busy = in_flight;
+}
+
+uint64_t pacing_read_rate(const struct pacing *pacing)
+{
+    return pacing->read_rate == 0 ? PACING_READ_MAX : pacing->read_rate;
+}
+
+/* Of the second that ended at this look, which took `ns`. */
+static void steer_reading(struct pacing *pacing, bool feeds, uint64_t rate, uint64_t ns)
+{
+    const bool busy = pacing->busy_ns >= share(ns, PACING_BUSY_PERCENT);
+    uint64_t expected = pacing->usual;
+    if (pacing->limited && pacing->limit < expected)
+        expected = pacing->limit;
+    uint64_t least = PACING_READ_MIN;
+    if (feeds)
+        least = greater(least, share(rate, PACING_READ_MIN_PERCENT));
+    uint64_t read_rate = pacing_read_rate(pacing);
+    if (busy && rate < share(expected, PACING_HARM_PERCENT))
+        read_rate -= read_rate / 3;
+    else
+        read_rate += READ_STEP;
+    read_rate = greater(read_rate, least);
+    pacing->read_rate = read_rate < PACING_READ_MAX ? read_rate : PACING_READ_MAX;
 }
 
 /* ---- once a second ---- */
@@ -126,7 +168,8 @@ static enum pacing_news less(struct pacing *pacing, uint64_t now_ns)
     const uint64_t step = share(pacing->reference, PACING_STEP_PERCENT);
     if (pacing->limit > floor + step) {
         pacing->limit -= step;
-        pacing->best_ns = now_ns; /* the time at the floor counts */
+        pacing->best_ns = now_ns; /* the time at the floor counts, and what is done in it */
+        pacing->best_gap = pacing->gaps[0];
         return PACING_NOTHING;
     }
     pacing->limit = floor;
@@ -143,14 +186,26 @@ enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *i
 {
     if (!pacing->begun) {
         pacing->begun = true;
-        pacing->looked_ns = input->now_ns;
+        pacing->looked_ns = pacing->noted_ns = input->now_ns;
         pacing->proposed_bytes = input->proposed_bytes;
+        pacing->busy_ns = 0;
         return PACING_NOTHING;
     }
+    const uint64_t ns = input->now_ns - pacing->looked_ns;
     const uint64_t rate = take_rate(pacing, input);
+    pacing_note(pacing, input->now_ns, pacing->busy);
+    if (input->serves)
+        steer_reading(pacing, input->feeds, rate, ns);
+    else
+        pacing->read_rate = PACING_READ_MAX;
+    pacing->busy_ns = 0;
     if (!input->feeds)
         pacing->gap_count = 0;
-    if (!input->serves) {
+    if (input->serves)
+        pacing->served_ns = input->now_ns;
+    /* A cut, or a change over to a new store, is no end. */
+    const bool over = input->now_ns - pacing->served_ns >= PACING_OVER_S * NS_PER_S;
+    if (over || pacing->served_ns == 0) {
         pacing->gave_up = false;
         if (!pacing->limited)
             pacing->usual =

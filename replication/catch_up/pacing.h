@@ -1,7 +1,10 @@
 /*
- * How much a leader admits while a member catches up: as much as ever as long as the member comes
- * nearer, less when it does not, never less than PACING_FLOOR_PERCENT of what went through before,
- * and for a bounded time. Pure: time and figures come in, a budget comes out.
+ * A leader and a member that catches up share what there is: both ways of giving way, in one place.
+ *
+ * How much the leader admits: as much as ever as long as the member comes nearer, less when it does
+ * not, never less than PACING_FLOOR_PERCENT of what went through before, and for a bounded time.
+ * How fast it reads to the member: as fast as it may, and slower when clients are held up by that.
+ * Pure: time and figures come in, a budget and a speed come out.
  *
  *   OFF ──the gap does not close──► ON ──it closes fast enough──► ON, as it is
  *    ▲                              │ └─it does not──► ON, a step less, down to the floor
@@ -23,11 +26,22 @@
 /* One step down, or back up, each second. */
 #define PACING_STEP_PERCENT 4
 /* The gap closes fast enough when it will be gone in this time. */
-#define PACING_HORIZON_S 30
+#define PACING_HORIZON_S 60
 /* So little is no gap: it is on its way. */
 #define PACING_CLOSED_BYTES (2ull << 20)
 /* At the floor for so long without getting nearer: less would not help, this does not either. */
 #define PACING_GIVE_UP_S 60
+
+/* What members are read, bytes per second over all of them: at most, ... */
+#define PACING_READ_MAX (96ull << 20)
+/* ... at least, while a store is copied, ... */
+#define PACING_READ_MIN (32ull << 20)
+/* ... and at least, of what the leader proposes, while entries are read: or it would never end. */
+#define PACING_READ_MIN_PERCENT 150
+/* Clients are held up when less than this goes through of what did before, ... */
+#define PACING_HARM_PERCENT 80
+/* ... though something was in flight for this part of the time. */
+#define PACING_BUSY_PERCENT 80
 
 struct pacing_input {
     uint64_t now_ns;         /* monotonic */
@@ -51,9 +65,13 @@ struct pacing {
     uint64_t limit;     /* bytes per second, while limited */
     uint64_t reference; /* what the floor is measured by, while limited */
     uint64_t usual;     /* bytes per second when nobody catches up, smoothed */
+    uint64_t read_rate; /* bytes per second that members are read; 0: not looked yet */
     /* ---- ours ---- */
     bool begun, gave_up;
     uint64_t looked_ns, proposed_bytes;
+    uint64_t served_ns;         /* when somebody was being brought up to date last; 0 = never */
+    uint64_t noted_ns, busy_ns; /* since the last look something was in flight for so long */
+    bool busy;
     uint64_t gaps[PACING_GAPS]; /* at the last looks, the newest first */
     uint32_t gap_count;
     uint64_t best_gap, best_ns;
@@ -66,6 +84,11 @@ bool pacing_is_due(const struct pacing *pacing, uint64_t now_ns);
 enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *input);
 /* We do not lead any more: what was measured is of another time. */
 void pacing_forget(struct pacing *pacing);
+
+/* Each turn: whether something is in flight from now on. */
+void pacing_note(struct pacing *pacing, uint64_t now_ns, bool in_flight);
+/* Bytes per second. */
+uint64_t pacing_read_rate(const struct pacing *pacing);
 
 /* Bytes that may be proposed now; UINT64_MAX = without a limit. An entry is let through when it is
  * not 0, and what it is more than that is held against the next ones. */

@@ -29,8 +29,9 @@ struct node_cluster {
      */
     struct node_pacing {
         bool limited;
-        uint64_t limit, floor, usual; /* bytes of entries per second; 0 when not limited, but usual:
-                                         what goes through when nobody catches up */
+        uint64_t limit, floor; /* bytes of entries per second; 0 when not limited */
+        uint64_t usual;        /* the same, what goes through when nobody catches up */
+        uint64_t read_rate;    /* bytes per second that members may be read */
     } pacing;
     /* Digest of the state at the newest multiple of DIGEST_INTERVAL that was applied here; 0: none
      * since the start. */

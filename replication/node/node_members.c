@@ -125,6 +125,7 @@ static void fill_catch_up(const struct node *node, struct node_cluster *out)
         return;
     out->pacing.limited = node->pacing.limited;
     out->pacing.usual = node->pacing.usual;
+    out->pacing.read_rate = pacing_read_rate(&node->pacing);
     if (node->pacing.limited) {
         out->pacing.limit = node->pacing.limit;
         out->pacing.floor = pacing_floor(&node->pacing);

@@ -1,7 +1,8 @@
 /*
- * A leader admits less while a member that it brings up to date does not come nearer
- * (replication/catch_up/pacing.h): once a second the gap is looked at, and each turn gets its
- * budget of bytes to propose. What is over it waits in the proposer's list, bounded as always.
+ * A leader admits less while a member that it brings up to date does not come nearer, and reads to
+ * it slower while clients are held up by that (replication/catch_up/pacing.h): once a second it is
+ * looked at, and each turn gets its budget of bytes to propose. What is over it waits in the
+ * proposer's list, bounded as always.
  */
 #include "replication/node/node_internal.h"
 
@@ -71,11 +72,15 @@ void node_pace(struct node *node)
     if (node->catch_up == NULL || !node->may_propose) {
         pacing_forget(&node->pacing);
         node->proposer.budget_bytes = UINT64_MAX;
+        if (node->catch_up != NULL)
+            catch_up_read_rate(node->catch_up, PACING_READ_MAX);
         return;
     }
+    pacing_note(&node->pacing, node->turned_ns, node->proposer.in_flight_entries > 0);
     if (pacing_is_due(&node->pacing, node->turned_ns)) {
         const struct pacing_input input = look_around(node);
         tell(node, pacing_look(&node->pacing, &input), input.gap_bytes);
+        catch_up_read_rate(node->catch_up, pacing_read_rate(&node->pacing));
     }
     node->proposer.budget_bytes = pacing_budget(&node->pacing, node->turned_ns);
 }

@@ -88,12 +88,19 @@ class Links(unittest.TestCase):
         run = self.measured(30)
         self.assertEqual((run["serving"], run["wrong"]), (["A"], []))
         self.assertEqual(run["pause_ms"], 2.0)
-        self.assertAlmostEqual(run["refusal_ms"], 30)
+        self.assertAlmostEqual(run["refusal_ms"], 50)    # the first one, from 20 ms before the mark
         self.assertTrue(all(good for _, _, good in EVENTS["link"].verdict([run])))
 
     def test_silence_is_no_refusal(self):
         run = self.measured(None)
         self.assertGreater(run["refusal_ms"], 3000)
+        self.assertFalse(all(good for _, _, good in EVENTS["link"].verdict([run])))
+
+    # Each is told only after 1.2 s: those of the first second are counted, the later ones measured.
+    def test_refusals_that_come_late_do_not_do(self):
+        run = self.measured(1200)
+        self.assertAlmostEqual(run["refusal_ms"], 1220)
+        self.assertGreater(run["told_late"], 90)
         self.assertFalse(all(good for _, _, good in EVENTS["link"].verdict([run])))
 
     def test_a_refusal_that_names_nothing_does_not_do(self):

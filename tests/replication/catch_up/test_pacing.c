@@ -19,6 +19,9 @@ struct world {
     uint64_t speed;                   /* bytes a second that the member takes */
     uint64_t owed;                    /* of the load, not yet proposed */
     uint64_t lowest;                  /* bytes in the slowest whole second */
+    uint64_t read;                    /* bytes read to the member, ever */
+    uint32_t cost; /* percent of what goes through that is lost when it is read at full speed */
+    bool not_busy; /* clients leave gaps */
     uint32_t began, ended, gave_up;
     bool serves, feeds;
 };
@@ -52,8 +55,15 @@ static void turn(void)
         world.ended += news == PACING_ENDED;
         world.gave_up += news == PACING_GAVE_UP;
     }
+    pacing_note(&world.pacing, world.now_ns, !world.not_busy);
+    uint64_t load = world.load;
+    if (world.serves) {
+        const uint64_t read_rate = pacing_read_rate(&world.pacing);
+        world.read += read_rate / (NS_PER_S / TURN_NS);
+        load -= load / 100 * world.cost * (read_rate / MIB) / (PACING_READ_MAX / MIB);
+    }
     /* A closed loop: what is held back is asked for later, and not twice. */
-    world.owed += world.load / (NS_PER_S / TURN_NS);
+    world.owed += load / (NS_PER_S / TURN_NS);
     if (world.owed > world.load / 10)
         world.owed = world.load / 10;
     uint64_t budget = pacing_budget(&world.pacing, world.now_ns);
@@ -144,15 +154,37 @@ Test(pacing, never_below_the_floor_and_not_for_ever)
     cr_assert_eq(world.gave_up, 1, "once");
     cr_assert_eq(world.began, 1, "and not tried again with this one");
     cr_assert_geq(world.lowest, 49 * MIB);
+    /* Nor after a cut. */
+    world.serves = world.feeds = false;
+    pass(3);
+    world.serves = world.feeds = true;
+    pass(100);
+    cr_assert_eq(world.began, 1);
     /* The next one is another matter. */
     world.serves = world.feeds = false;
-    pass(5);
+    pass(65);
     world.taken = world.proposed - 100 * MIB;
     world.speed = 45 * MIB;
     world.serves = world.feeds = true;
     pass(120);
     cr_assert_eq(world.began, 2);
     cr_assert_leq(gap(), PACING_CLOSED_BYTES);
+}
+
+/* The member stands still while the limit goes down, so the gap is larger at the floor than it was
+ * before; from then on it gets smaller, slowly. That is nearer, and not given up. */
+Test(pacing, slowly_nearer_at_the_floor_is_not_given_up)
+{
+    begin(50 * MIB, 0);
+    fall_behind(1000 * MIB);
+    pass(12);
+    cr_assert_eq(world.pacing.limit, pacing_floor(&world.pacing));
+    cr_assert_gt(gap(), 1400 * MIB);
+    world.speed = 40 * MIB; /* the floor is 36 */
+    pass(180);
+    cr_assert_gt(gap(), 500 * MIB, "no test of anything");
+    cr_assert_eq(world.gave_up, 0);
+    cr_assert(world.pacing.limited);
 }
 
 /* While a store is copied the gap cannot close: nobody is held back for that. */
@@ -249,4 +281,54 @@ Test(pacing, who_leads_no_more_forgets)
     pacing_forget(&world.pacing);
     cr_assert_eq(pacing_budget(&world.pacing, world.now_ns), UINT64_MAX);
     cr_assert_eq(world.pacing.usual, 0);
+}
+
+/* Reading at full speed takes half of what goes through: it becomes slower, until clients have
+ * about what they had, and then as fast as ever for the next one. */
+Test(pacing, reading_gives_way_to_clients)
+{
+    begin(50 * MIB, 0);
+    pass(60);
+    cr_assert_eq(pacing_read_rate(&world.pacing), PACING_READ_MAX);
+    world.serves = true;
+    world.cost = 50;
+    pass(10);
+    const uint64_t proposed = world.proposed, read = world.read;
+    pass(100);
+    cr_assert_geq(world.proposed - proposed, 100 * (50 * MIB) * 78 / 100);
+    cr_assert_geq(world.read - read, 100 * PACING_READ_MAX / 4, "it goes on");
+    cr_assert_eq(world.began, 0);
+    world.cost = 0;
+    pass(15);
+    cr_assert_eq(pacing_read_rate(&world.pacing), PACING_READ_MAX);
+}
+
+/* However much clients are held up: a store gets its least, and entries more than the leader adds.
+ */
+Test(pacing, reading_never_stops)
+{
+    begin(50 * MIB, 0);
+    pass(60);
+    world.serves = true;
+    world.load = 10 * MIB; /* something else takes the machine */
+    pass(30);
+    cr_assert_eq(pacing_read_rate(&world.pacing), PACING_READ_MIN);
+    world.load = 30 * MIB;
+    world.taken = world.proposed - 500 * MIB;
+    world.feeds = true;
+    pass(30);
+    cr_assert_geq(pacing_read_rate(&world.pacing), 30 * MIB * 145 / 100);
+    cr_assert_leq(pacing_read_rate(&world.pacing), 30 * MIB * 155 / 100);
+}
+
+/* Less comes, because clients want less: nobody is held up. */
+Test(pacing, a_load_that_gets_smaller_slows_nothing)
+{
+    begin(50 * MIB, 0);
+    pass(60);
+    world.serves = true;
+    world.load = 10 * MIB;
+    world.not_busy = true;
+    pass(60);
+    cr_assert_eq(pacing_read_rate(&world.pacing), PACING_READ_MAX);
 }

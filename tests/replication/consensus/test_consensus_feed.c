@@ -247,3 +247,29 @@ Test(consensus_feed, a_tail_that_nobody_committed_is_replaced)
     cluster_expect_pulled(cluster, last);
     cluster_destroy(cluster);
 }
+
+/* The node ends, from one moment to the next or in an orderly way, while what it was fed is on its
+ * way to the disk: nothing of it is left in memory, and what was not acknowledged comes again. */
+Test(consensus_feed, an_end_in_the_middle_of_it_leaves_nothing_behind)
+{
+    for (int orderly = 0; orderly < 2; orderly++) {
+        leave_behind();
+        struct reading reading;
+        for (int i = 0; i < 3; i++) {
+            const uint64_t first = had + 1 + 16 * (uint64_t)i;
+            const struct consensus_feed feed =
+                read_for(cluster, leader, first, first + 15, &reading);
+            (void)feed_to(cluster, away, &feed);
+            forget(&reading);
+        }
+        if (orderly != 0)
+            cluster_stop(cluster, away);
+        else
+            cluster_crash(cluster, away);
+        cluster_start(cluster, away);
+        cluster_run(cluster, 500);
+        feed_all(cluster, leader, away, had + 1, last);
+        cluster_expect_pulled(cluster, last);
+        cluster_destroy(cluster);
+    }
+}

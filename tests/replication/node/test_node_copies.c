@@ -71,7 +71,7 @@ static void copy_to_one_left_behind(uint64_t id)
         if (ms % 50 != 0)
             continue;
         struct test_request *request = request_transfers((1ull << 40) + (uint64_t)ms, 1);
-        run_well_at(cluster_settle_majority(&cluster), request);
+        run_at(cluster_settle_majority(&cluster), request); /* a slow machine may elect anew */
         request_destroy(request);
     }
     cr_assert(has_reopened(&reopening), "phase %d: %s", pump_status(reopening.pump).phase,
@@ -143,7 +143,7 @@ static void feed_one_left_behind(uint64_t id)
         if (ms % 50 != 0)
             continue;
         struct test_request *request = request_transfers((1ull << 40) + (uint64_t)ms, 1);
-        run_well_at(cluster_settle_majority(&cluster), request);
+        run_at(cluster_settle_majority(&cluster), request); /* a slow machine may elect anew */
         request_destroy(request);
     }
     cr_assert_geq(pump_event_count(pump, "catch_up_done"), 1);
