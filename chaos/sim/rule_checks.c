@@ -450,11 +450,17 @@ static void look_at_mode(struct rule_checks *checks, const struct host *host,
                          const struct consensus_status *status)
 {
     struct journal_position position;
+    struct consensus_durability durability;
     struct last_entry last = {0};
     journal_position(host->node->journal, &position);
     if (position.synced_index != position.last_index ||
         position.last_index < status->commit_index ||
         !read_last(checks, host, status, position.last_index, &last.entry))
+        return;
+    /* A copy says what is committed, and may end before that entry: it is one of the log to come.
+     */
+    consensus_durability(host->node->consensus, &durability);
+    if (durability.newest_index > position.last_index)
         return;
     checks->mode_total++;
     if (status->mode != last.entry.mode || status->durability_number != last.entry.number)
