@@ -43,8 +43,11 @@ uint64_t consensus_both_index(const struct consensus_raft *c)
 {
     if (c->sites.in_force)
         return c->durability_drive.both_index;
-    /* Two sites and no witness: neither is a majority alone. One site: there are no two. */
-    return c->sites.data_site_count == 2 ? c->raft.commit_index : 0;
+    if (c->sites.data_site_count != 2)
+        return 0; /* there are no two */
+    /* Two sites and no witness: neither is a majority alone. But as long as these members are only
+     * appended, the ones before committed, degraded perhaps, or at one site. */
+    return c->sites.uncommitted == 0 ? c->raft.commit_index : c->durability_drive.both_index;
 }
 
 static void settle_both(struct consensus_raft *c)

@@ -484,3 +484,34 @@ Test(durability_cluster, where_there_is_one_site_nothing_is_on_both)
     cr_assert_eq(look(cluster, leader).both_index, cluster_status(cluster, leader).commit_index);
     cluster_destroy(cluster);
 }
+
+/* Degraded, an entry is committed with the witness alone while the other site is a moment behind;
+ * in that moment the witness is taken out of the members. Two sites without a witness have what is
+ * committed, but not what was committed before they were that. */
+Test(durability_cluster, members_that_are_only_appended_have_committed_nothing)
+{
+    struct cluster *cluster = started(3);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    lose_site(cluster, other, true);
+    wait_for(cluster, DURABILITY_DEGRADE, 0, other, 3000);
+    lose_site(cluster, other, false);
+    cluster_commit(cluster, 100);
+    cluster_run(cluster, 300);
+    cr_assert_eq(look(cluster, leader).newest.mode, DURABILITY_DEGRADED);
+    cluster_isolate(cluster, other, true);
+    uint64_t index = 0;
+    cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
+    cluster_run(cluster, 20);
+    cr_assert_geq(cluster_status(cluster, leader).commit_index, index);
+    cr_assert_lt(look(cluster, leader).both_index, index);
+    const struct consensus_change removal = {.kind = CONSENSUS_REMOVE, .member = {.node_id = 3}};
+    cr_assert_eq(consensus_change(cluster->nodes[leader].consensus, &removal, NULL, NULL),
+                 STATUS_OK);
+    cr_assert_not(look(cluster, leader).in_force);
+    cr_assert_lt(look(cluster, leader).both_index, index, "the other site lacks it");
+    cluster_isolate(cluster, other, false);
+    cluster_run(cluster, 3000);
+    const uint32_t now = cluster_leader(cluster);
+    cr_assert_geq(look(cluster, now).both_index, index, "now it has it");
+    cluster_destroy(cluster);
+}
