@@ -31,10 +31,13 @@ TABLE = {
     "ReplaceMember": ("site",),
     "RemoveMember": ("site",),
     "TransferLeadership": ("site",),
+    "OperateSite": ("site",),
+    "ListInDoubt": ("site", "auditor"),
 }
 # A node alone has nobody to add, remove or hand over to: who may ask is refused for that.
 REFUSED_ALONE = {"AddMember": "INVALID_ARGUMENT", "ReplaceMember": "INVALID_ARGUMENT",
-                 "RemoveMember": "INVALID_ARGUMENT", "TransferLeadership": "NOT_FOUND"}
+                 "RemoveMember": "INVALID_ARGUMENT", "TransferLeadership": "NOT_FOUND",
+                 "OperateSite": "INVALID_ARGUMENT"}
 
 
 def prepare(node):

@@ -244,6 +244,9 @@ def test_degraded_bound_refuses(t):
         t.true(status != 0 and "degraded" in output, "no policy while degraded: %s" % output)
         lost.start()
         wait_mode(t, sites, "sync", RETURN_SECONDS)
+        # The mode is the log's, the bound goes by what is applied: that is a moment later.
+        t.eventually(lambda: not sites.wait_leader().status()["degraded_bound"], COMMIT_SECONDS,
+                     "the end of the bound")
         t.equal(sites.wait_leader().api("channel").create_transfers(
             [transfer(DEBIT, CREDIT, 1)]), [0], "with both sites")
         api.close()
