@@ -380,9 +380,8 @@ static bool take_table(const struct consensus_raft *c, struct member_table *out)
  * not imply both, and no durability entry would say so. */
 static bool breaks_policy(const struct consensus_raft *c, const struct member_table *after)
 {
-    const bool never = c->durability_log.newest.entry.policy.decision == DURABILITY_NEVER ||
-                       c->durability_log.committed.entry.policy.decision == DURABILITY_NEVER;
-    return never && c->sites.data_site_count == 2 && member_table_data_sites(after) != 2;
+    return consensus_durability_may_decide(c, DURABILITY_NEVER) && c->sites.data_site_count == 2 &&
+           member_table_data_sites(after) != 2;
 }
 
 static enum status judge_change(const struct consensus_raft *c,

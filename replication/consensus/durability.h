@@ -48,8 +48,8 @@ struct durability_inputs {
     bool settled;     /* its newest durability entry is committed */
     bool by_operator; /* who degraded: what an operator degraded an operator returns */
     struct durability_policy policy;
-    /* The newest *committed* policy. A change of policy that is on its way lets nobody decide by
-     * himself who may not under both. */
+    /* The newest *committed* policy; where that is not known, the strictest that it may be. A
+     * change of policy that is on its way lets nobody decide by himself who may not under both. */
     enum durability_decision committed_decision;
 };
 

@@ -71,8 +71,7 @@ static enum status check_degrade(const struct consensus_raft *c,
                       "the leader is at site %s: move it to the other site first (tally site "
                       "switchover)",
                       change->site);
-    if (c->durability_log.committed.entry.policy.decision == DURABILITY_NEVER ||
-        newest(c)->policy.decision == DURABILITY_NEVER)
+    if (consensus_durability_may_decide(c, DURABILITY_NEVER))
         return refuse(out_text, STATUS_INVALID,
                       "the policy is \"never\": nothing is acknowledged that is not at both sites. "
                       "Another policy has to be committed first, and for that both sites must be "

@@ -43,8 +43,11 @@ uint64_t consensus_both_index(const struct consensus_raft *c)
 {
     if (c->sites.in_force)
         return c->durability_drive.both_index;
-    /* Two sites and no witness: neither is a majority alone. One site: there are no two. */
-    return c->sites.data_site_count == 2 ? c->raft.commit_index : 0;
+    if (c->sites.data_site_count != 2)
+        return 0; /* there are no two */
+    /* Two sites and no witness: neither is a majority alone. But as long as these members are only
+     * appended, the ones before committed, degraded perhaps, or at one site. */
+    return c->sites.uncommitted == 0 ? c->raft.commit_index : c->durability_drive.both_index;
 }
 
 static void settle_both(struct consensus_raft *c)
@@ -243,6 +246,15 @@ static uint64_t unverified_since(const struct consensus_raft *c, uint64_t verifi
     return 0;
 }
 
+/* The strictest that may be in force by what is committed. */
+static enum durability_decision committed_decision(const struct consensus_raft *c)
+{
+    if (consensus_durability_may_decide(c, DURABILITY_NEVER))
+        return DURABILITY_NEVER;
+    return consensus_durability_may_decide(c, DURABILITY_OPERATOR) ? DURABILITY_OPERATOR
+                                                                   : DURABILITY_AUTO;
+}
+
 static void look(const struct consensus_raft *c, struct durability_inputs *out)
 {
     const struct durability_drive *drive = &c->durability_drive;
@@ -258,7 +270,7 @@ static void look(const struct consensus_raft *c, struct durability_inputs *out)
         .settled = log->newest.index <= c->raft.commit_index,
         .by_operator = log->newest.by_operator,
         .policy = log->newest.entry.policy,
-        .committed_decision = log->committed.entry.policy.decision,
+        .committed_decision = committed_decision(c),
     };
     uint32_t count = 0;
     for (uint32_t i = 0; i < c->sites.site_count && out->in_force; i++) {

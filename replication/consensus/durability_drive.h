@@ -23,6 +23,9 @@ struct durability_record {
     /* Degraded: which site is done without, and whether a person said so. */
     char lost_site[MEMBER_SITE_SIZE_MAX + 1];
     bool by_operator;
+    /* Who decides, by the newest committed entry: one of these, a bit each. That entry may be this
+     * one, or any before it down to the newest one that is *known* to be committed. */
+    uint32_t decisions;
 };
 
 struct durability_log {
@@ -40,6 +43,10 @@ void consensus_durability_log_begin(struct consensus_raft *c, uint64_t index,
                                     const struct durability_entry *entry);
 /* After each event: what is new in the log, and newly committed. */
 void consensus_durability_log_settle(struct consensus_raft *c);
+/* By the newest entry that is committed, known to be or not, `decision` may be in force; or it is
+ * by the newest entry of the log. */
+bool consensus_durability_may_decide(const struct consensus_raft *c,
+                                     enum durability_decision decision);
 /* The log ends before `from` now. */
 void consensus_durability_log_cut(struct consensus_raft *c, uint64_t from);
 

@@ -11,6 +11,11 @@
  * one may lie beyond the end of this log: a copy of the ledger knows what is committed, and the
  * journal that came with it may end earlier, or have an end that is cut off still.)
  *
+ * [safety] "Known to be committed" lags behind what is: a node that starts again knows what its
+ * store noted, and it leads, and has to be able to degrade, before anything of its own is
+ * committed. So between the two records each entry of the log may be the one that was agreed, and a
+ * policy among them that forbids something forbids it: consensus_durability_may_decide().
+ *
  * While at it, the stamps: commands and durability entries carry them, and the next entry's has to
  * be later than all of them, uncommitted ones included. A truncation does not take the greatest one
  * back. That is on the safe side, and the clock catches up with it soon.
@@ -40,6 +45,11 @@ static void note_degrade(struct durability_record *record, const struct durabili
     record->by_operator = is_new ? !entry->automatic : before->by_operator;
 }
 
+static uint32_t bit_of(const struct durability_record *record)
+{
+    return 1u << record->entry.policy.decision;
+}
+
 void consensus_durability_log_begin(struct consensus_raft *c, uint64_t index,
                                     const struct durability_entry *entry)
 {
@@ -53,6 +63,7 @@ void consensus_durability_log_begin(struct consensus_raft *c, uint64_t index,
     } else {
         durability_entry_default(&log->committed.entry);
     }
+    log->committed.decisions = bit_of(&log->committed);
     log->newest = log->committed;
     note_stamp(log, c->options.stamp);
 }
@@ -77,6 +88,7 @@ static bool read_record(const struct consensus_raft *c, uint64_t index,
             record.entry.mode = mode;
     }
     note_degrade(&record, before);
+    record.decisions = before->decisions | bit_of(&record);
     *out = record;
     return true;
 }
@@ -116,14 +128,18 @@ static void scan_committed(struct consensus_raft *c)
 {
     struct durability_log *log = &c->durability_log;
     const uint64_t commit = c->raft.commit_index;
-    if (log->newest.index <= commit)
+    if (log->newest.index <= commit) {
+        log->newest.decisions = bit_of(&log->newest);
         log->committed = log->newest;
+    }
     struct durability_record record;
     /* A later one is not committed: what was committed just now may hold an earlier one. */
     for (uint64_t index = log->committed_scan + 1; log->newest.index > commit && index <= commit;
          index++) {
-        if (index > log->committed.index && read_record(c, index, &log->committed, &record))
-            log->committed = record;
+        if (index <= log->committed.index || !read_record(c, index, &log->committed, &record))
+            continue;
+        record.decisions = bit_of(&record);
+        log->committed = record;
     }
     log->committed_scan = commit;
 }
@@ -144,15 +160,24 @@ void consensus_durability_log_cut(struct consensus_raft *c, uint64_t from)
     if (log->newest.index < from)
         return;
     const uint64_t cut = log->newest.index;
+    uint32_t decisions = log->committed.decisions;
     log->newest = log->committed;
     for (uint64_t index = from - 1; index > log->committed.index; index--) {
         struct durability_record record;
         if (raft_layout_entry(&c->raft, index) == NULL)
-            return;
-        if (read_record(c, index, &log->committed, &record)) {
-            invariant_values(index < cut, index, cut);
+            break;
+        if (!read_record(c, index, &log->committed, &record))
+            continue;
+        invariant_values(index < cut, index, cut);
+        decisions |= record.decisions;
+        if (log->newest.index < index)
             log->newest = record;
-            return;
-        }
     }
+    log->newest.decisions = decisions;
+}
+
+bool consensus_durability_may_decide(const struct consensus_raft *c,
+                                     enum durability_decision decision)
+{
+    return (c->durability_log.newest.decisions & 1u << decision) != 0;
 }

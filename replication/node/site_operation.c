@@ -73,10 +73,16 @@ static const char *step_name(enum site_operation_state state)
 
 /* ---- notes for the report ---- */
 
+/* A resume beside a site that comes and goes writes as many entries as the log is given against it
+ * meanwhile; how it began and how it ended are what is told then. */
 void site_walk_note(struct site_operation *operation, const char *format, ...)
 {
     struct site_report *report = &operation->report;
-    invariant_values(report->step_count < SITE_STEPS_MAX, report->step_count, SITE_STEPS_MAX);
+    if (report->step_count == SITE_STEPS_MAX) {
+        memmove(&report->steps[1], &report->steps[2],
+                (SITE_STEPS_MAX - 2) * sizeof report->steps[0]);
+        report->step_count--;
+    }
     struct site_step *step = &report->steps[report->step_count++];
     step->at_ns = operation->now_ns - operation->began_ns;
     va_list list;

@@ -61,7 +61,7 @@ enum site_operation_kind {
 #define SITE_SETTINGS_SIZE 256
 
 #define SITE_CHECKS_MAX 16
-#define SITE_STEPS_MAX  16
+#define SITE_STEPS_MAX  16 /* of more the first one and the newest are kept */
 
 /* How it went; what is not set did not happen. */
 struct site_report {

@@ -264,6 +264,47 @@ Test(durability_cluster, under_policy_never_nobody_degrades)
     cluster_destroy(cluster);
 }
 
+/* `never` is agreed, and the leader appends another policy, which only the other site gets. All of
+ * them start again, but for that leader: the one that leads then knows neither of `never` that it
+ * is committed, nor of the other policy that it is not. A certificate says that nobody degrades. */
+Test(durability_cluster, a_policy_that_may_be_committed_forbids_what_it_forbids)
+{
+    struct cluster *cluster = started(3);
+    set_decision(cluster, DURABILITY_NEVER);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    cluster_run(cluster, 200);
+    struct consensus_durability_change change = wish(DURABILITY_POLICY, 1);
+    change.policy = look(cluster, leader).newest.policy;
+    change.policy.decision = DURABILITY_AUTO;
+    cluster_cut(cluster, other, leader, true);
+    cluster_cut(cluster, 2, leader, true);
+    cr_assert_eq(ask(cluster, leader, &change, ""), STATUS_OK);
+    cluster_run(cluster, 20);
+    cr_assert_eq(look(cluster, leader).committed.number, 1, "not committed");
+    cr_assert_eq(look(cluster, other).newest.number, 2, "arrived");
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_crash(cluster, i);
+    cluster_start(cluster, other);
+    cluster_start(cluster, 2);
+    cluster_run(cluster, 5000);
+    const struct consensus_durability view = look(cluster, other);
+    cr_assert(cluster_status(cluster, other).leads);
+    cr_assert_eq(view.newest.number, 2);
+    cr_assert_eq(view.newest.mode, DURABILITY_SYNC);
+    cr_assert(view.degrade_wanted);
+    struct consensus_durability_change degrade = wish(DURABILITY_DEGRADE, 2);
+    strcpy(degrade.site, leader == 1 ? "B" : "A");
+    cr_assert_eq(ask(cluster, other, &degrade, "never"), STATUS_INVALID);
+    /* With both sites it is committed, and counts. */
+    cluster_cut(cluster, other, leader, false);
+    cluster_cut(cluster, 2, leader, false);
+    cluster_start(cluster, leader);
+    cluster_commit(cluster, 100);
+    lose_site(cluster, cluster_leader(cluster) + 1, true);
+    wait_for(cluster, DURABILITY_DEGRADE, 2, NOWHERE, 5000);
+    cluster_destroy(cluster);
+}
+
 /* A policy changes at both sites, so not while the cluster is degraded. */
 Test(durability_cluster, no_policy_changes_while_degraded)
 {
@@ -441,5 +482,36 @@ Test(durability_cluster, where_there_is_one_site_nothing_is_on_both)
     const uint32_t leader = cluster_leader(cluster);
     cr_assert_not(look(cluster, leader).in_force);
     cr_assert_eq(look(cluster, leader).both_index, cluster_status(cluster, leader).commit_index);
+    cluster_destroy(cluster);
+}
+
+/* Degraded, an entry is committed with the witness alone while the other site is a moment behind;
+ * in that moment the witness is taken out of the members. Two sites without a witness have what is
+ * committed, but not what was committed before they were that. */
+Test(durability_cluster, members_that_are_only_appended_have_committed_nothing)
+{
+    struct cluster *cluster = started(3);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    lose_site(cluster, other, true);
+    wait_for(cluster, DURABILITY_DEGRADE, 0, other, 3000);
+    lose_site(cluster, other, false);
+    cluster_commit(cluster, 100);
+    cluster_run(cluster, 300);
+    cr_assert_eq(look(cluster, leader).newest.mode, DURABILITY_DEGRADED);
+    cluster_isolate(cluster, other, true);
+    uint64_t index = 0;
+    cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
+    cluster_run(cluster, 20);
+    cr_assert_geq(cluster_status(cluster, leader).commit_index, index);
+    cr_assert_lt(look(cluster, leader).both_index, index);
+    const struct consensus_change removal = {.kind = CONSENSUS_REMOVE, .member = {.node_id = 3}};
+    cr_assert_eq(consensus_change(cluster->nodes[leader].consensus, &removal, NULL, NULL),
+                 STATUS_OK);
+    cr_assert_not(look(cluster, leader).in_force);
+    cr_assert_lt(look(cluster, leader).both_index, index, "the other site lacks it");
+    cluster_isolate(cluster, other, false);
+    cluster_run(cluster, 3000);
+    const uint32_t now = cluster_leader(cluster);
+    cr_assert_geq(look(cluster, now).both_index, index, "now it has it");
     cluster_destroy(cluster);
 }

@@ -196,6 +196,32 @@ Test(site_write, a_resume_that_takes_too_long_says_what_it_waits_for)
     cr_assert_str_eq(newest()->policy.drained_site, "B");
 }
 
+/* The leader gives the site up each time that it is returned to. That goes on for as long as the
+ * caller likes, and is no reason for the leader to stop. */
+Test(site_write, a_resume_beside_a_site_that_comes_and_goes_ends_when_the_caller_has_enough)
+{
+    straw_set_up("ABW");
+    const struct site_operation_request degrade = request(SITE_DEGRADE, "B");
+    assert_done(&degrade, false);
+    struct site_operation_request resume = request(SITE_RESUME, "B");
+    resume.deadline_ns = straw.now_ns + 3 * SITE_STEPS_MAX * MS;
+    straw.ends = 0;
+    cr_assert_eq(straw_begin(&resume), STATUS_OK);
+    straw_turn(0);
+    while (straw.ends == 0) {
+        straw.durability.newest.mode = DURABILITY_DEGRADED;
+        straw.durability.newest.number++;
+        straw.durability.newest_index++;
+        straw_commit();
+        straw_turn(1);
+    }
+    cr_assert_eq(straw.status, STATUS_DEADLINE, "%s", straw.text);
+    cr_assert_gt(straw.proposals, SITE_STEPS_MAX);
+    cr_assert_eq(straw.report.step_count, SITE_STEPS_MAX);
+    cr_assert_str_eq(straw.report.steps[0].text, "checked");
+    cr_assert(strstr(straw.report.steps[SITE_STEPS_MAX - 1].text, "gave up"));
+}
+
 /* ---- entries by hand ---- */
 
 Test(site_write, an_entry_is_written_against_the_number_that_was_seen)
