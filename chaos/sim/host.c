@@ -456,6 +456,9 @@ void host_relieve(struct host *host)
     host->paused_until_ns = 0;
     if (host->node == NULL)
         return;
+    /* What it has lived through it has lived through: its clock does not go back with the cost. */
+    if (host->busy_until_ns > host->world->now_ns)
+        host->monotonic_base_ns += host->busy_until_ns - host->world->now_ns;
     set_busy(host, host->world->now_ns);
     network_host_relieved(host->network, host->number);
     host_wake(host);

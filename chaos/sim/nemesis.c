@@ -402,7 +402,6 @@ void nemesis_end(struct nemesis *nemesis)
     nemesis->round++;
     nemesis->ended = true;
     world_note(nemesis->world, "faults end", 0, 0, 0);
-    operators_restore(nemesis->operators);
     memcpy(nemesis->network->latency_ns, nemesis->latency_ns, sizeof nemesis->latency_ns);
     for (uint32_t i = 0; i < nemesis->host_count; i++) {
         struct host *host = &nemesis->hosts[i];
@@ -419,4 +418,5 @@ void nemesis_end(struct nemesis *nemesis)
         host_relieve(host);
         host_start(host);
     }
+    operators_restore(nemesis->operators); /* at hosts that are not busy any more */
 }
