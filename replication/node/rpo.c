@@ -14,9 +14,9 @@
  *
  * What a site has is what one of its data nodes is known to have synced: this node's own synced
  * index, what others acknowledged in this term, and what an earlier leader knew to be everywhere
- * (the watermark). A leader that was elected a moment ago and heard nothing from a site knows no
- * more than the watermark: then the figures are upper bounds by their nature. Without even that
- * they are unknown, and nowhere 0.
+ * (the watermark; not of a site that was released, for which it does not wait). A leader that was
+ * elected a moment ago and heard nothing from a site knows no more than the watermark: then the
+ * figures are upper bounds by their nature. Without even that they are unknown, and nowhere 0.
  *
  * Money is the sum of the amounts of transfers that took effect, per ledger: what was moved, not
  * balances. An amount is that of its event; a transfer that took less than it asked for counts
@@ -212,6 +212,14 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* The watermark says what every site has, but for one that was released: from then on it goes on
+ * without that site, and does not come back when an entry takes the word back. */
+static bool is_released(const struct consensus_durability *durability, const char *site)
+{
+    return strcmp(durability->newest.released_site, site) == 0 ||
+           strcmp(durability->committed.released_site, site) == 0;
+}
+
 void rpo_report(const struct rpo *rpo, const struct consensus *consensus,
                 const struct rpo_time *now, struct rpo_report *out)
 {
@@ -234,8 +242,9 @@ void rpo_report(const struct rpo *rpo, const struct consensus *consensus,
         const struct consensus_site *site = &durability.sites[i];
         if (!site->has_data)
             continue;
-        uint64_t verified =
-            larger(status.watermark_index, durability.in_force ? status.both_index : 0);
+        uint64_t verified = durability.in_force ? status.both_index : 0;
+        if (!is_released(&durability, site->name))
+            verified = larger(verified, status.watermark_index);
         if (site->known)
             verified = larger(verified, site->verified_index);
         struct rpo_site *into = &out->sites[out->site_count++];

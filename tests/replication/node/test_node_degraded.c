@@ -181,6 +181,19 @@ Test(node_degraded, a_site_that_lacks_too_much_is_released)
     transfer(5000, 100);
     cluster_turn_ms(&cluster, 1000);
     cr_assert_eq(view_of(leader_node()).durability.newest.number, number, "said once");
+    /* Nothing is kept for it any more, and it lacks what it lacked, and more. */
+    struct rpo_report report;
+    bool told = false;
+    node_rpo(leader_node(), &report);
+    for (uint32_t i = 0; i < report.site_count; i++) {
+        const struct rpo_site *at = &report.sites[i];
+        if (strcmp(at->site, site) != 0)
+            continue;
+        told = true;
+        cr_assert((at->flags & RPO_KNOWN) == 0 || at->entries > 20, "%lu", at->entries);
+        cr_assert((at->flags & RPO_AMOUNTS) == 0 || at->bytes > 200000, "%lu", at->bytes);
+    }
+    cr_assert(told);
     cluster_start(&cluster, other);
     char none[] = "";
     cr_assert(cluster_until(&cluster, is_released, none));
