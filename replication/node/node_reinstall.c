@@ -86,6 +86,7 @@ void node_process_reinstall(struct node *node)
 {
     invariant(node->phase == NODE_REINSTALLING);
     proposer_expire(&node->proposer, STATUS_NOT_READY);
+    durability_waits_process(&node->both_waits, 0, node_now_ns(node)); /* nothing is measured now */
     if (!node_jobs_have_ended(node)) {
         uint64_t spent_ms = (node_now_ns(node) - node->reinstall_started_ns) / NS_PER_MS;
         if (spent_ms >= REINSTALL_STOP_MS_MAX)

@@ -192,3 +192,27 @@ Test(durability_wait, what_is_asked_is_measured)
     request_destroy(between);
     cluster_deinit(&cluster);
 }
+
+/* A node that changes over to a copy measures nothing, and may take a while until its disk has
+ * finished: who waits is answered in time all the same, and who has time waits on. */
+Test(durability_wait, the_deadline_holds_while_a_node_changes_over_to_a_copy)
+{
+    set_up(3);
+    struct pump *pump = cluster_pump(&cluster, cluster_follower(&cluster));
+    struct waiting late = {.wait = {.index = UINT64_MAX, .deadline_ns = 1, .cb = called}};
+    struct waiting patient = {.wait = {.index = 1, .deadline_ns = UINT64_MAX, .cb = called}};
+    node_begin_reinstall(pump->node);
+    cr_assert_eq(pump_status(pump).phase, NODE_REINSTALLING);
+    node_wait_both(pump->node, &late.wait);
+    node_wait_both(pump->node, &patient.wait);
+    node_process(pump->node);
+    cr_assert_eq(late.called, 1);
+    cr_assert_not(late.on_both);
+    (void)cluster_settle(&cluster);
+    cluster_converge(&cluster);
+    for (int ms = 0; ms < 5000 && patient.called == 0; ms++)
+        cluster_turn(&cluster);
+    cr_assert_eq(patient.called, 1);
+    cr_assert(patient.on_both, "measured again");
+    cluster_deinit(&cluster);
+}
