@@ -60,8 +60,9 @@ static struct page *page_copy(const struct page *page)
 /* The seen page as one that may be changed. */
 static struct page *page_open(struct inode *inode, uint64_t page)
 {
-    if (inode->seen[page] == inode->disk[page])
-        inode->seen[page] = page_copy(inode->disk[page]);
+    /* No page is one of zeros, also above one that is not: those were written and not synced. */
+    if (inode->seen[page] == inode->disk[page] || inode->seen[page] == NULL)
+        inode->seen[page] = page_copy(inode->seen[page]);
     return inode->seen[page];
 }
 

@@ -137,15 +137,19 @@ static void restore(void *context, uint64_t a, uint64_t b)
     struct consensus_durability now;
     consensus_durability(leader->node->consensus, &now);
     struct consensus_durability_change change = {.number = now.newest.number};
-    if (!now.in_force || now.newest_index != now.committed_index)
+    if (!now.in_force)
         return;
-    if (now.newest.mode == DURABILITY_DEGRADED) {
+    const bool is_settled = now.newest_index == now.committed_index;
+    if (now.newest.mode == DURABILITY_SYNC && now.degrade_wanted &&
+        now.newest.policy.decision == DURABILITY_OPERATOR) {
+        change.kind = DURABILITY_DEGRADE; /* it is ours to say so: nothing else can commit */
+        snprintf(change.site, sizeof change.site, "%s", strcmp(leader->site, "A") == 0 ? "B" : "A");
+    } else if (!is_settled) {
+        return;
+    } else if (now.newest.mode == DURABILITY_DEGRADED) {
         if (returns_by_itself(&now))
             return;
         change.kind = DURABILITY_RETURN;
-    } else if (now.degrade_wanted && now.newest.policy.decision == DURABILITY_OPERATOR) {
-        change.kind = DURABILITY_DEGRADE; /* it is ours to say so: nothing else can commit */
-        snprintf(change.site, sizeof change.site, "%s", strcmp(leader->site, "A") == 0 ? "B" : "A");
     } else if (!is_default(&now.newest.policy)) {
         struct durability_entry none;
         durability_entry_default(&none);

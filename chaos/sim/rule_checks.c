@@ -260,6 +260,21 @@ static uint64_t committed_at(const struct rule_checks *checks, uint64_t at_ns)
     return 0;
 }
 
+/* A leader that was deposed while it stood still: what it appends is cut off again. */
+static bool is_deposed(const struct rule_checks *checks, uint64_t term)
+{
+    for (uint32_t i = 0; i < checks->host_count; i++) {
+        const struct host *host = &checks->hosts[i];
+        struct consensus_status status;
+        if (host->node == NULL || host->node->consensus == NULL || host->dying)
+            continue;
+        consensus_status(host->node->consensus, &status);
+        if (status.leads && status.term > term)
+            return true;
+    }
+    return false;
+}
+
 /* A return that a leader has appended: both sites have what was committed a moment ago. */
 static void look_at_return(struct rule_checks *checks, const struct host *host,
                            const struct consensus_status *status)
@@ -272,7 +287,8 @@ static void look_at_return(struct rule_checks *checks, const struct host *host,
         return;
     checks->led_term[host->number] = status->term;
     checks->mode_seen[host->number] = status->mode;
-    if (before != DURABILITY_DEGRADED || status->mode != DURABILITY_SYNC)
+    if (before != DURABILITY_DEGRADED || status->mode != DURABILITY_SYNC ||
+        is_deposed(checks, status->term))
         return;
     const uint64_t now = checks->world->now_ns;
     const uint64_t index = committed_at(checks, now > LAG_NS ? now - LAG_NS : 0);

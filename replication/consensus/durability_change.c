@@ -19,6 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Within this time of its last word a site counts as being there. */
+#define HEARD_NS (1000 * NS_PER_MS)
+
 __attribute__((format(printf, 3, 4))) static enum status refuse(char *out_text, enum status status,
                                                                 const char *format, ...)
 {
@@ -101,6 +104,23 @@ static enum status check_return(const struct consensus_raft *c, char *out_text)
                   "it is not known yet whether both sites keep pace; try again in a second");
 }
 
+/* A policy is committed by both sites. Without one of them the entry would wait in the log, and
+ * what it says would count already: `never` would forbid the very degrade that lets it commit. */
+static enum status check_both_heard(const struct consensus_raft *c, char *out_text)
+{
+    const uint64_t now = consensus_now_ns(c);
+    for (uint32_t i = 0; i < c->sites.site_count; i++) {
+        const uint64_t heard = consensus_site_heard_ns(c, i);
+        if (c->sites.sites[i].data_voters == 0 || (heard != 0 && now - heard < HEARD_NS))
+            continue;
+        return refuse(out_text, STATUS_INVALID,
+                      "a policy is committed by both sites, and site %s is not heard: bring it "
+                      "back, or degrade first",
+                      c->sites.sites[i].name);
+    }
+    return STATUS_OK;
+}
+
 static enum status check_policy(const struct consensus_raft *c,
                                 const struct consensus_durability_change *change, char *out_text)
 {
@@ -112,6 +132,9 @@ static enum status check_policy(const struct consensus_raft *c,
                       newest(c)->site, newest(c)->number, newest(c)->who);
     if (!is_settled(c))
         return refuse_unsettled(c, out_text);
+    enum status status = check_both_heard(c, out_text);
+    if (status != STATUS_OK)
+        return status;
     if (durability_policy_check(&change->policy, &reason) != STATUS_OK)
         return refuse(out_text, STATUS_INVALID, "the policy is not valid: %s", reason);
     const char *sites[] = {change->policy.preferred_site, change->policy.drained_site};

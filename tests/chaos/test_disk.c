@@ -154,3 +154,25 @@ Test(disk, is_full_at_its_capacity)
     rig.files.close(rig.files.context, file);
     rig_deinit(&rig);
 }
+
+/* A page of zeros over a synced one that is not, and a part of it written before the next sync: the
+ * rest is zeros, not what the disk holds. */
+Test(disk, writes_into_zeros_that_are_not_synced)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    uint8_t bytes[4096];
+    struct file *file = create(&rig, "a");
+    memset(bytes, 1, sizeof bytes);
+    cr_assert_eq(rig.files.write(rig.files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
+    cr_assert_eq(rig.files.sync(rig.files.context, file), STATUS_OK);
+    memset(bytes, 0, sizeof bytes);
+    cr_assert_eq(rig.files.write(rig.files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
+    bytes[0] = 7;
+    cr_assert_eq(rig.files.write(rig.files.context, file, bytes, 1, 100), STATUS_OK);
+    cr_assert_eq(rig.files.read(rig.files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        cr_assert_eq(bytes[i], i == 100 ? 7 : 0);
+    rig.files.close(rig.files.context, file);
+    rig_deinit(&rig);
+}

@@ -515,3 +515,24 @@ Test(durability_cluster, members_that_are_only_appended_have_committed_nothing)
     cr_assert_geq(look(cluster, now).both_index, index, "now it has it");
     cluster_destroy(cluster);
 }
+
+/* A policy waits for both sites, and counts as soon as it is in the log. So without a site none is
+ * taken: `never` would forbid the degrade that could commit it, for as long as the site is away. */
+Test(durability_cluster, without_a_site_no_policy_is_taken)
+{
+    struct cluster *cluster = started(3);
+    set_decision(cluster, DURABILITY_OPERATOR);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    lose_site(cluster, other, true);
+    cluster_run(cluster, 3000);
+    struct consensus_durability view = look(cluster, leader);
+    struct consensus_durability_change change = wish(DURABILITY_POLICY, view.newest.number);
+    change.policy = view.newest.policy;
+    change.policy.decision = DURABILITY_NEVER;
+    cr_assert_eq(ask(cluster, leader, &change, "is not heard"), STATUS_INVALID);
+    struct consensus_durability_change degrade = wish(DURABILITY_DEGRADE, view.newest.number);
+    strcpy(degrade.site, other == 1 ? "B" : "A");
+    cr_assert_eq(ask(cluster, leader, &degrade, ""), STATUS_OK);
+    wait_for(cluster, DURABILITY_DEGRADE, view.newest.number, other, 2000);
+    cluster_destroy(cluster);
+}
