@@ -242,6 +242,8 @@ struct journal_visitor {
     void *context;
     /* What the oldest segment begins behind, once. */
     void (*anchor)(void *context, const struct journal_anchor *anchor);
+    /* What each later segment begins with; see journal_set_configuration. */
+    void (*configuration)(void *context, const void *bytes, size_t size);
     /* `head`: the chain head after it. Its checksums and its chain are good. */
     void (*entry)(void *context, const struct journal_entry *entry,
                   const uint8_t head[JOURNAL_HASH_SIZE]);

@@ -65,6 +65,15 @@ static void show_anchor(const struct verification *v)
     v->visitor->anchor(v->visitor->context, &anchor);
 }
 
+static void show_configuration(const struct verification *v)
+{
+    const struct journal_segment_header *header = &v->walk.header;
+    if (v->visitor != NULL && v->visitor->configuration != NULL &&
+        header->configuration_size <= JOURNAL_CONFIGURATION_SIZE_MAX)
+        v->visitor->configuration(v->visitor->context, header->configuration,
+                                  header->configuration_size);
+}
+
 /* ---- the walk ---- */
 
 static void damage_at(struct verification *v, uint64_t number, enum status status, uint64_t offset,
@@ -144,6 +153,8 @@ static enum status verify_one(struct verification *v, size_t at)
         case JOURNAL_HEADER_SOUND:
             if (at == 0)
                 show_anchor(v);
+            else
+                show_configuration(v);
             judge_used(v, at, size);
             break;
         case JOURNAL_HEADER_VERSION:

@@ -146,7 +146,10 @@ static struct change *add_change(struct survey *survey, uint64_t index)
                 (SURVIVOR_CHANGES_MAX - 1) * sizeof *survey->changes);
         survey->change_count--;
     }
-    struct change *change = &survey->changes[survey->change_count++];
+    uint32_t place = survey->change_count++;
+    for (; place > 0 && survey->changes[place - 1].index > index; place--)
+        survey->changes[place] = survey->changes[place - 1];
+    struct change *change = &survey->changes[place];
     memset(change, 0, sizeof *change);
     change->index = index;
     return change;
@@ -179,16 +182,28 @@ static void take_durability(struct survey *survey, uint64_t index, const void *b
     survey->stamped_term = 0; /* it has a stamp, too: the next command is not judged by the last */
 }
 
-/* What the journal begins behind. */
+/* Or it would find no room. */
+static bool is_known(const struct survey *survey, uint64_t index, bool is_members)
+{
+    if (index <= survey->dropped_index)
+        return true;
+    for (uint32_t i = 0; i < survey->change_count; i++)
+        if (survey->changes[i].index == index && survey->changes[i].is_members == is_members)
+            return true;
+    return false;
+}
+
+/* What a segment begins with: it is committed. The first one may have been begun while a change was
+ * not yet, and when the segment with its entry is pruned only a later one knows of it. */
 static void take_agreed(struct survey *survey, const void *bytes, size_t size)
 {
     struct agreed agreed;
     if (size == 0 || agreed_decode(bytes, size, &agreed) != STATUS_OK)
         return;
-    if (agreed.configuration_size > 0)
+    if (agreed.configuration_size > 0 && !is_known(survey, agreed.configuration_index, true))
         take_members(survey, agreed.configuration_index, agreed.configuration,
                      agreed.configuration_size);
-    if (agreed.durability_index == 0)
+    if (agreed.durability_index == 0 || is_known(survey, agreed.durability_index, false))
         return;
     struct change *change = add_change(survey, agreed.durability_index);
     change->understood = true;
@@ -206,6 +221,11 @@ static void visit_anchor(void *context, const struct journal_anchor *anchor)
             survivor->heads[i].state = SURVIVOR_HEAD_PRUNED;
     note_head(survivor, anchor->index, anchor->term, anchor->head);
     take_agreed(survey, anchor->configuration, anchor->configuration_size);
+}
+
+static void visit_configuration(void *context, const void *bytes, size_t size)
+{
+    take_agreed(context, bytes, size);
 }
 
 /* ---- the journal's own word ---- */
@@ -332,6 +352,7 @@ enum status survivor_survey(struct survivor *survivor, const struct files *journ
     const struct journal_visitor visitor = {
         .context = &survey,
         .anchor = visit_anchor,
+        .configuration = visit_configuration,
         .entry = visit_entry,
         .truncated = visit_truncated,
     };

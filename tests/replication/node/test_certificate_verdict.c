@@ -1,9 +1,11 @@
 /* Verdicts: first over facts that are made up, so that each condition is taken away alone; then
  * over the directories of a real cluster that was killed under load, tampered with in turn. */
+#include "replication/agreed.h"
 #include "replication/node/certificate.h"
 #include "replication/node/certificate_verdict.h"
 #include "replication/node/digests.h"
 #include "storage/hash.h"
+#include "storage/journal_fill.h"
 #include "tests/replication/cluster_client.h"
 
 #include <criterion/criterion.h>
@@ -337,6 +339,77 @@ static struct verdict_answer judge_real(const uint64_t *ids, uint32_t count, uin
     for (uint32_t i = 0; i < count; i++)
         files_posix_close(&real[i].files);
     return answer;
+}
+
+static uint64_t no_time(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static void same_bytes(void *context, void *out, size_t size)
+{
+    (void)context;
+    memset(out, 7, size);
+}
+
+static size_t encode_policy(uint64_t index, uint64_t number, enum durability_decision decision,
+                            uint8_t out[JOURNAL_CONFIGURATION_SIZE_MAX])
+{
+    struct agreed agreed;
+    agreed_init(&agreed);
+    agreed.durability_index = index;
+    agreed.durability.kind = DURABILITY_POLICY;
+    agreed.durability.number = number;
+    agreed.durability.stamp = T;
+    agreed.durability.policy.decision = decision;
+    strcpy(agreed.durability.who, "urn:ops:ann");
+    strcpy(agreed.durability.why, "drill");
+    return agreed_encode(&agreed, out);
+}
+
+/* A policy was in the log and not committed when the segment was begun that is the oldest one now;
+ * its entry was in the one before, which is pruned. The next segment knows of it. */
+Test(certificate_verdict, what_was_agreed_is_known_though_its_entry_was_pruned)
+{
+    static uint8_t before[JOURNAL_CONFIGURATION_SIZE_MAX], after[JOURNAL_CONFIGURATION_SIZE_MAX];
+    static uint8_t payload[256 * 1024];
+    char path[] = "/tmp/tally-survey-XXXXXX";
+    struct files files;
+    cr_assert_not_null(mkdtemp(path));
+    cr_assert_eq(files_posix_open(path, &files), STATUS_OK);
+    const struct journal_options options = {
+        .files = &files, .segment_size = 1024 * 1024, .clock_ns = no_time, .random = same_bytes};
+    const struct journal_anchor anchor = {
+        .index = 10,
+        .term = 2,
+        .configuration = before,
+        .configuration_size = (uint32_t)encode_policy(5, 1, DURABILITY_NEVER, before)};
+    struct journal_fill *fill = NULL;
+    struct journal_damage damage;
+    cr_assert_eq(journal_create_at(&options, &anchor), STATUS_OK);
+    cr_assert_eq(journal_fill_open(&options, &fill, &damage), STATUS_OK);
+    journal_set_configuration(journal_fill_journal(fill), after,
+                              encode_policy(9, 2, DURABILITY_AUTO, after));
+    for (uint64_t index = 11; index < 20; index++) {
+        const struct journal_entry entry = {.index = index,
+                                            .term = 2,
+                                            .type = JOURNAL_COMMAND,
+                                            .size = sizeof payload,
+                                            .payload = payload};
+        cr_assert_eq(journal_fill_append(fill, &entry, 1), STATUS_OK);
+    }
+    cr_assert_eq(journal_fill_close(fill, NULL), STATUS_OK);
+    struct survivor survivor = {.path = path, .files = files};
+    cr_assert_eq(survivor_survey(&survivor, &files), STATUS_OK);
+    cr_assert(survivor.sound);
+    cr_assert_gt(survivor.report.segment_count, 1);
+    cr_assert_eq(survivor.durability_index, 9);
+    cr_assert_eq(survivor.durability.number, 2);
+    files_posix_close(&files);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r '%s'", path);
+    cr_assert_eq(system(command), 0);
 }
 
 /* Three nodes under load, killed at one moment. What B and W prove is true: the last answer's index
