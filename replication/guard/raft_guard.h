@@ -181,8 +181,12 @@ struct raft_guard {
     struct {
         bool known;
         bool in_force;                         /* data voters at two sites, and a witness */
-        raft_index configuration, uncommitted; /* what it is of */
+        raft_index configuration, uncommitted; /* what it is of, ... */
         unsigned n;
+        struct {
+            raft_id id;
+            int role;
+        } servers[RAFT_GUARD_PEERS_MAX]; /* ... a role changes before these indexes do */
         enum site_place of[RAFT_GUARD_PEERS_MAX];
     } places;
     struct guard_lane lanes[RAFT_GUARD_PEERS_MAX]; /* leader; id 0: free */

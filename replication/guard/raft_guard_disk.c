@@ -40,6 +40,7 @@ static void guard_appended(struct raft_io_append *request, int status)
     struct raft_guard *guard = append->guard;
     invariant(guard->appends_in_flight > 0);
     guard->appends_in_flight--;
+    guard_note_places(guard);                         /* libraft counts votes now */
     (void)guard_disk_result(guard, "append", status); /* the callback gets it, unless we stopped */
     if (guard->stopped && !guard->closing) {
         append->next = guard->late_appends; /* libraft gets its memory back when it is closed */
@@ -80,7 +81,8 @@ int guard_append(struct raft_io *outer, struct raft_io_append *request,
     struct raft_guard *guard = guard_of(outer);
     struct raft_io *inner = guard->options.inner;
     if (guard->stopped)
-        return RAFT_IOERR; /* of a term, perhaps, that the disk does not know */
+        return RAFT_IOERR;    /* of a term, perhaps, that the disk does not know */
+    guard_note_places(guard); /* a change of members counts from its append on */
     /* They are the last ones of the log in memory. */
     if (!guard_modes_grow(guard, raft_last_index(guard->options.raft) - count + 1, entries, count))
         return RAFT_NOMEM;

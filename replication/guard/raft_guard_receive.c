@@ -307,6 +307,7 @@ void guard_recv(struct raft_io *inner, struct raft_message *message)
         }
         return;
     }
+    guard_note_places(guard);
     guard->talking_to = message->server_id;
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:

@@ -94,25 +94,60 @@ static bool is_in_force(const struct raft_guard *guard)
     return site_votes_in_force(&votes);
 }
 
+static bool are_noted(const struct raft_guard *guard)
+{
+    const struct raft *raft = guard->options.raft;
+    const struct raft_configuration *configuration = &raft->configuration;
+    if (!guard->places.known || guard->places.n != configuration->n ||
+        guard->places.configuration != raft_layout_committed_configuration(raft) ||
+        guard->places.uncommitted != raft_layout_uncommitted_configuration(raft))
+        return false;
+    for (unsigned i = 0; i < configuration->n; i++)
+        if (guard->places.servers[i].id != configuration->servers[i].id ||
+            guard->places.servers[i].role != configuration->servers[i].role)
+            return false;
+    return true;
+}
+
+/* A witness that has just got its vote was sent everything until now, and what libraft knows of it
+ * would be counted in full before its lane begins. */
+static void clamp_witnesses(struct raft_guard *guard)
+{
+    struct raft *raft = guard->options.raft;
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        if (guard->places.of[i] != SITE_PLACE_WITNESS || server->role != RAFT_VOTER ||
+            server->id == raft->id)
+            continue;
+        const raft_index cap = guard_witness_cap(guard);
+        if (raft_layout_match(raft, server->id) > cap)
+            raft_layout_set_match(raft, server->id, cap);
+    }
+}
+
 void guard_note_places(struct raft_guard *guard)
 {
     const struct raft_guard_options *options = &guard->options;
     const struct raft *raft = options->raft;
     const struct raft_configuration *configuration = &raft->configuration;
-    const raft_index committed = raft_layout_committed_configuration(raft);
-    const raft_index uncommitted = raft_layout_uncommitted_configuration(raft);
-    if (guard->places.known && guard->places.configuration == committed &&
-        guard->places.uncommitted == uncommitted && guard->places.n == configuration->n)
+    if (are_noted(guard))
         return;
-    invariant_values(configuration->n <= RAFT_GUARD_PEERS_MAX, configuration->n, committed);
+    const bool was_in_force = guard->places.in_force;
+    invariant_values(configuration->n <= RAFT_GUARD_PEERS_MAX, configuration->n, raft->id);
     guard->places.known = true;
-    guard->places.configuration = committed;
-    guard->places.uncommitted = uncommitted;
+    guard->places.configuration = raft_layout_committed_configuration(raft);
+    guard->places.uncommitted = raft_layout_uncommitted_configuration(raft);
     guard->places.n = configuration->n;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        guard->places.servers[i].id = configuration->servers[i].id;
+        guard->places.servers[i].role = configuration->servers[i].role;
+    }
     memset(guard->places.of, 0, sizeof guard->places.of);
     if (options->places != NULL)
         options->places(options->context, configuration, guard->places.of);
     guard->places.in_force = is_in_force(guard);
+    if (guard->places.in_force && !was_in_force && raft->state == RAFT_LEADER)
+        clamp_witnesses(guard);
 }
 
 enum site_place guard_place(const struct raft_guard *guard, raft_id id)
