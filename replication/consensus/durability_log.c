@@ -68,8 +68,28 @@ void consensus_durability_log_begin(struct consensus_raft *c, uint64_t index,
     note_stamp(log, c->options.stamp);
 }
 
-/* The entry at `index` is one of ours: what it says, after `before`. Bytes that cannot be read
- * change what the guard, which looks at their first three, takes them to change: the mode. */
+/* For bytes that cannot be read: they change what the guard, which looks at their first three,
+ * takes them to change, the mode. It is an entry that can be written, as all that is agreed will
+ * be. */
+static void stand_in(const struct journal_entry *journal, const struct durability_record *before,
+                     struct durability_entry *out)
+{
+    enum durability_mode mode;
+    *out = before->entry;
+    out->kind = DURABILITY_POLICY;
+    out->number++;
+    if (journal->size > DURABILITY_ENTRY_SIZE - 8 &&
+        durability_entry_sets_mode(journal->payload, journal->size, &mode)) {
+        out->kind = mode == DURABILITY_DEGRADED ? DURABILITY_DEGRADE : DURABILITY_RETURN;
+        out->mode = mode;
+        if (out->site[0] == 0)
+            strcpy(out->site, "unknown");
+    }
+    strcpy(out->who, "unknown");
+    strcpy(out->why, "a durability entry that this version cannot read");
+}
+
+/* The entry at `index` is one of ours: what it says, after `before`. */
 static bool read_record(const struct consensus_raft *c, uint64_t index,
                         const struct durability_record *before, struct durability_record *out)
 {
@@ -81,12 +101,8 @@ static bool read_record(const struct consensus_raft *c, uint64_t index,
     if (journal.type != JOURNAL_DURABILITY)
         return false;
     struct durability_record record = {.index = index};
-    if (durability_entry_decode(journal.payload, journal.size, &record.entry) != STATUS_OK) {
-        enum durability_mode mode;
-        record.entry = before->entry;
-        if (durability_entry_sets_mode(journal.payload, journal.size, &mode))
-            record.entry.mode = mode;
-    }
+    if (durability_entry_decode(journal.payload, journal.size, &record.entry) != STATUS_OK)
+        stand_in(&journal, before, &record.entry);
     note_degrade(&record, before);
     record.decisions = before->decisions | bit_of(&record);
     *out = record;

@@ -127,6 +127,54 @@ Test(consensus_feed, a_follower_behind_takes_them_and_goes_on)
     cluster_destroy(cluster);
 }
 
+/* A leader of another build says of durability what this one cannot read. The mode is what the
+ * guard takes it for; who agreed on it and why is not known, and the node goes on, also when it
+ * starts again with it. */
+Test(consensus_feed, a_durability_entry_that_cannot_be_read_stops_nobody)
+{
+    static const uint8_t payloads[3][DURABILITY_ENTRY_SIZE] = {
+        {1, DURABILITY_POLICY}, {1, DURABILITY_DEGRADE}, {1, DURABILITY_RETURN}};
+    for (uint32_t count = 1; count <= 3; count++) {
+        cluster = cluster_create(3, 3, true);
+        for (uint32_t i = 0; i < 3; i++)
+            cluster_start(cluster, i);
+        cluster_commit(cluster, 100);
+        cluster_run(cluster, 300);
+        leader = cluster_leader(cluster);
+        away = leader == 2 ? 1 : 2;
+        const struct consensus_status now = cluster_status(cluster, leader);
+        struct journal_entry entries[3];
+        for (uint32_t i = 0; i < count; i++)
+            entries[i] = (struct journal_entry){.index = now.commit_index + 1 + i,
+                                                .term = now.term,
+                                                .type = JOURNAL_DURABILITY,
+                                                .size = sizeof payloads[i],
+                                                .payload = payloads[i]};
+        const struct consensus_feed feed = {.from = leader + 1,
+                                            .term = now.term,
+                                            .previous_index = now.commit_index,
+                                            .previous_term = now.term,
+                                            .entries = entries,
+                                            .count = count};
+        cr_assert_eq(feed_to(cluster, away, &feed), STATUS_OK);
+        cluster_isolate(cluster, away, true);
+        cluster_run(cluster, 20);
+        const enum durability_mode mode = count == 2 ? DURABILITY_DEGRADED : DURABILITY_SYNC;
+        for (int again = 0; again < 2; again++) {
+            struct consensus_durability view;
+            cr_assert_geq(cluster_status(cluster, away).commit_index, now.commit_index);
+            consensus_durability(cluster->nodes[away].consensus, &view);
+            cr_assert_eq(view.newest.number, count);
+            cr_assert_eq(view.newest.mode, mode);
+            cluster_flush(cluster, away);
+            cluster_crash(cluster, away);
+            cluster_start(cluster, away);
+            cluster_run(cluster, 20);
+        }
+        cluster_destroy(cluster);
+    }
+}
+
 /* [safety] Not of another node than the one that is followed, not of another term, not at a node
  * that leads itself: nothing is appended, and nothing acknowledged. */
 Test(consensus_feed, only_the_leader_that_is_followed_in_its_term_counts)
