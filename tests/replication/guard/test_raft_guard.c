@@ -4,6 +4,7 @@
  * without its part would prove nothing.
  */
 #include "raft_schedules.h"
+#include "replication/guard/raft_layout.h"
 #include "replication/guard/raft_layout_drive.h"
 
 #include <criterion/criterion.h>
@@ -548,5 +549,41 @@ Test(raft_guard, ticks_that_the_guard_asks_for_are_enough)
     world_crash(world, (unsigned)world_leader(world));
     world_run(world, 3000);
     cr_expect_geq(world_leader(world), 0);
+    world_destroy(world);
+}
+
+/* A witness without a vote is sent everything. When it gets its vote the rule about two sites is in
+ * force with the very append of that change: what it holds, and the other site does not, is not
+ * committed by it, neither by its next answer nor by the end of an append of the leader. */
+Test(raft_guard, a_witness_that_gets_its_vote_commits_nothing_that_one_site_has)
+{
+    enum { A, B, W };
+    struct world *world = schedule_lead(&(struct world_options){.nodes = 3,
+                                                                .witnesses = 1u << W,
+                                                                .second_site = 1u << B,
+                                                                .parts = RAFT_GUARD_ALL,
+                                                                .exact = true},
+                                        5);
+    struct schedule_change change = {.id = W + 1, .role = RAFT_STANDBY};
+    world_within(world, A, schedule_change_member, &change);
+    cr_assert(change.allowed);
+    world_run(world, 1000);
+    world_cut(world, A, B);
+    const struct raft *raft = &world->nodes[A].raft;
+    const raft_index commit = raft->commit_index;
+    world->nodes[A].disk_held = true;
+    cr_assert(world_propose(world, A, 2));
+    world_run(world, 50);
+    cr_assert_eq(raft_layout_match(raft, W + 1), commit + 2, "sent without a gate");
+    change.role = RAFT_VOTER;
+    world_within(world, A, schedule_change_member, &change);
+    cr_assert(change.allowed);
+    cr_expect(raft_guard_rule_in_force(&world->nodes[A].guard));
+    world_release_disk(world, A);
+    world_run(world, 100);
+    cr_expect_eq(raft->commit_index, commit);
+    world_heal(world);
+    world_run(world, 3000);
+    cr_expect_gt(raft->commit_index, commit + 2);
     world_destroy(world);
 }
