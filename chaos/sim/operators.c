@@ -69,6 +69,23 @@ static void draw_policy(struct operators *operators, struct durability_policy *p
              draw_chance(&operators->draw, 1, 4) ? sites[draw_below(&operators->draw, 3)] : "");
 }
 
+/* Everybody follows this leader. Who makes it `never` while a disk is being lost has made a cluster
+ * that only the offline recovery can save, by design: that is not what is looked for here. */
+static bool all_follow(const struct operators *operators, const struct host *leader)
+{
+    struct consensus_status first, status;
+    consensus_status(leader->node->consensus, &first);
+    for (uint32_t i = 0; i < operators->host_count; i++) {
+        const struct host *host = &operators->hosts[i];
+        if (host->node == NULL || host->node->consensus == NULL)
+            return false;
+        consensus_status(host->node->consensus, &status);
+        if (status.term != first.term || status.leader_id != first.leader_id)
+            return false;
+    }
+    return true;
+}
+
 void operators_act(struct operators *operators)
 {
     struct host *leader = leader_of(operators);
@@ -88,6 +105,8 @@ void operators_act(struct operators *operators)
     } else {
         change.kind = DURABILITY_POLICY;
         draw_policy(operators, &change.policy);
+        if (change.policy.decision == DURABILITY_NEVER && !all_follow(operators, leader))
+            return;
     }
     if (change.number > 0 && draw_chance(&operators->draw, 1, 8))
         change.number--;                       /* somebody else was faster */
