@@ -84,7 +84,7 @@ struct durability_entry {
     enum durability_mode mode; /* after it */
     uint64_t number;           /* from 1; 0: DURABILITY_NONE */
     uint64_t stamp; /* ns since 1970, as stamps of commands: greater than all before in the log */
-    bool automatic; /* the leader, by its policy, not a person */
+    bool automatic; /* the leader by its policy, not a person; RELEASE: as the degrade before it */
     char site[MEMBER_SITE_SIZE_MAX + 1];          /* which; POLICY: as its author likes */
     struct durability_policy policy;              /* after it */
     char released_site[MEMBER_SITE_SIZE_MAX + 1]; /* after it; "" = none; RELEASE: `site` */

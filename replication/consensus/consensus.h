@@ -133,7 +133,6 @@ struct consensus_durability {
  * Compare and set: `number` is that of the newest entry that its author looked at. */
 struct consensus_durability_change {
     enum durability_kind kind;
-    bool automatic; /* RELEASE: by the node, not by a person */
     uint64_t number;
     char site[MEMBER_SITE_SIZE_MAX + 1]; /* DEGRADE: the one to do without; RELEASE: the one that is
                                             done without already; otherwise "" */

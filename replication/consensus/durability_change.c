@@ -217,7 +217,9 @@ enum status consensus_durability_change(struct consensus_raft *c,
     struct durability_entry entry = {
         .kind = change->kind,
         .policy = change->kind == DURABILITY_POLICY ? change->policy : newest(c)->policy,
-        .automatic = change->automatic,
+        /* Who degraded is still who decides about the return, also after a restart that finds this
+         * entry as the newest. */
+        .automatic = change->kind == DURABILITY_RELEASE && !c->durability_log.newest.by_operator,
     };
     /* Whom a return is about was said when the site was given up. */
     const char *site =

@@ -175,10 +175,8 @@ static void release_lost_site(struct node *node, const struct rpo_report *report
         if (!now.in_force || now.newest.mode != DURABILITY_DEGRADED ||
             strcmp(now.newest.released_site, site->site) == 0)
             continue;
-        struct consensus_durability_change change = {.kind = DURABILITY_RELEASE,
-                                                     .automatic = true,
-                                                     .number = now.newest.number,
-                                                     .who = "policy"};
+        struct consensus_durability_change change = {
+            .kind = DURABILITY_RELEASE, .number = now.newest.number, .who = "policy"};
         memcpy(change.site, site->site, sizeof change.site - 1);
         snprintf(change.why, sizeof change.why,
                  "it lacks %" PRIu64 " MiB, the witness keeps %" PRIu64
