@@ -111,7 +111,7 @@ static enum status check_both_heard(const struct consensus_raft *c, char *out_te
     const uint64_t now = consensus_now_ns(c);
     for (uint32_t i = 0; i < c->sites.site_count; i++) {
         const uint64_t heard = consensus_site_heard_ns(c, i);
-        if (c->sites.sites[i].data_voters == 0 || (heard != 0 && now - heard < HEARD_NS))
+        if (c->sites.sites[i].data_voters == 0 || (heard != 0 && heard + HEARD_NS > now))
             continue;
         return refuse(out_text, STATUS_INVALID,
                       "a policy is committed by both sites, and site %s is not heard: bring it "
