@@ -159,8 +159,11 @@ static void restore(void *context, uint64_t a, uint64_t b)
     if (!now.in_force)
         return;
     const bool is_settled = now.newest_index == now.committed_index;
-    if (now.newest.mode == DURABILITY_SYNC && now.degrade_wanted &&
-        now.newest.policy.decision == DURABILITY_OPERATOR) {
+    /* A policy that was made when the site was lost may wait for it in the log: both count. */
+    const bool asks_operator = now.newest.policy.decision == DURABILITY_OPERATOR ||
+                               (now.committed.policy.decision == DURABILITY_OPERATOR &&
+                                now.newest.policy.decision != DURABILITY_NEVER);
+    if (now.newest.mode == DURABILITY_SYNC && now.degrade_wanted && asks_operator) {
         change.kind = DURABILITY_DEGRADE; /* it is ours to say so: nothing else can commit */
         snprintf(change.site, sizeof change.site, "%s", strcmp(leader->site, "A") == 0 ? "B" : "A");
     } else if (!is_settled) {
