@@ -14,8 +14,6 @@
  *  - The journal is pruned only to an index that the store has durable, after the callback said so.
  *  - Only entries that are committed, so synced in the journal, were applied: the store is never
  *    ahead of the journal.
- *
- * Left to the next milestone: proposing (index, digest) entries so that replicas compare.
  */
 #include "replication/node/epochs.h"
 
