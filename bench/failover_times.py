@@ -29,6 +29,7 @@ from network import Network
 from sites import CREDIT, DEBIT
 
 CLIENTS_PER_NODE = 2
+ON_THE_WAY_SECONDS = 0.1    # an answer takes less
 AFTER_SECONDS = 30          # bound on the first answer after the loss
 
 
@@ -77,8 +78,10 @@ class Clients:
 
     def worst_gap(self, lost):
         """Between the last answer before and the first after the moment, of the worst client."""
-        return max(min(m for m in moments if m > lost) - max(m for m in moments if m <= lost)
-                   for moments in self.moments)
+        # An answer that was on its way may still come in: the pause may begin behind it.
+        return max(after - before for moments in self.moments
+                   for before, after in zip(moments, moments[1:])
+                   if after > lost and before <= lost + ON_THE_WAY_SECONDS)
 
 
 def one_run(made, way, draw):
@@ -99,7 +102,8 @@ def one_run(made, way, draw):
             made.network.isolate([m.node_id for m in lost_site], "hole")
             lost = time.monotonic()
         # Answers that were on their way when the site was lost belong to the time before.
-        clients.wait(lambda moments: any(m > lost + 0.1 for m in moments), AFTER_SECONDS,
+        clients.wait(lambda moments: any(m > lost + ON_THE_WAY_SECONDS
+                                         for m in moments), AFTER_SECONDS,
                      "the first answers after the loss")
         time.sleep(0.2)
     finally:
