@@ -77,8 +77,8 @@ class Clients:
             thread.join(30)
 
     def worst_gap(self, lost):
-        """Between the last answer before and the first after the moment, of the worst client."""
-        # An answer that was on its way may still come in: the pause may begin behind it.
+        """Longest time between two answers around the moment, of the worst client. One that was on
+        its way may still come in after the moment: the pause may begin behind it."""
         return max(after - before for moments in self.moments
                    for before, after in zip(moments, moments[1:])
                    if after > lost and before <= lost + ON_THE_WAY_SECONDS)
