@@ -1,0 +1,158 @@
+"""The verdict in sentences: what was attacked, what held, what did not, and what was not checked.
+
+`verdict()` is one of three words. "broken": a checker found a violation that nobody wanted, or one
+that the scenario demands was not found. "unjudged": nothing was checked, or the run has no end.
+"holds": everything that was checked holds, and something was.
+"""
+from .figures import family
+from .look import count, escape, mark, ms, plural, span
+
+HEADLINES = {"holds": ("good", "Everything that was checked held."),
+             "broken": ("bad", "A promise was broken."),
+             "unjudged": ("warn", "Not judged: nothing is claimed.")}
+
+
+def wanted(history):
+    return set(history.meta.get("must_break") or ())
+
+
+def unexpected(history):
+    """Violations that the scenario did not ask for."""
+    verdicts = history.verdicts or {"violations": []}
+    return [v for v in verdicts["violations"] if v["claim"] not in wanted(history)]
+
+
+def broken_claims(history):
+    verdicts = history.verdicts or {"claims": []}
+    return [c for c in verdicts["claims"] if c["verdict"] == "broken"
+            and c["name"] not in wanted(history)]
+
+
+def not_broken(history):
+    """Claims that the scenario wants broken, and that are not."""
+    verdicts = history.verdicts or {"claims": [], "violations": []}
+    broken = {c["name"] for c in verdicts["claims"] if c["verdict"] == "broken"}
+    broken |= {v["claim"] for v in verdicts["violations"]}
+    return sorted(wanted(history) - broken)
+
+
+def verdict(history):
+    if history.verdicts is None:
+        return "unjudged"
+    if unexpected(history) or broken_claims(history) or not_broken(history):
+        return "broken"
+    if not any(c["verdict"] != "unchecked" for c in history.verdicts["claims"]):
+        return "unjudged"
+    return "unjudged" if history.clock("end", "mono") is None else "holds"
+
+
+def headline(history):
+    """(class, text)"""
+    kind, text = HEADLINES[verdict(history)]
+    claims = history.verdicts["claims"] if history.verdicts else []
+    broken = {c["name"] for c in broken_claims(history)} | {v["claim"] for v in unexpected(history)}
+    if verdict(history) == "broken" and broken:
+        text = "%s: %s." % ("A promise was broken" if len(broken) == 1 else
+                            "%d promises were broken" % len(broken), ", ".join(sorted(broken)))
+    elif verdict(history) == "broken":
+        text = "The scenario demands a finding, and it was not made: %s." % ", ".join(
+            not_broken(history))
+    elif verdict(history) == "holds":
+        held = sum(c["verdict"] == "holds" for c in claims)
+        text = "%s %s, none broken%s." % (
+            text, plural(held, "claim"), " but what the scenario demands" if wanted(history) else "")
+    return kind, text
+
+
+def attacked(figures):
+    """Sentences, HTML."""
+    history, meta, nodes = figures.history, figures.history.meta, figures.history.nodes()
+    by_site = {}
+    for number, node in nodes.items():
+        by_site.setdefault(node["site"], []).append(
+            "node %s%s" % (number, " (witness)" if node["kind"] == "witness" else ""))
+    where = "; ".join("site %s: %s" % (site, ", ".join(names)) if site else ", ".join(names)
+                      for site, names in sorted(by_site.items()))
+    out = ["A cluster of real processes%s, for %s%s." % (
+        " (%s)" % escape(str(meta["topology"])) if meta.get("topology") else "",
+        span(history.seconds), ": " + escape(where) if where else "")]
+    clients = history.clients
+    if clients.names:
+        out.append("%s sent %s with %s; %s were acknowledged, %s refused for good; %s on purpose or "
+                   "after a lost answer, %s." % (
+                       plural(len(clients.names), "client"),
+                       plural(clients.counts["requests"], "request"),
+                       plural(clients.counts["events"], "transfer or account",
+                              "transfers and accounts"),
+                       count(clients.counts["acknowledged"]), count(clients.counts["refused"]),
+                       plural(clients.counts["repeats"], "repeat"),
+                       plural(clients.counts["reads"], "read")))
+    if figures.faults:
+        out.append("%s: %s." % (plural(len(figures.faults), "fault"), ", ".join(
+            "%s %s" % (count(n), escape(kind)) for kind, n in figures.kinds.most_common())))
+    else:
+        out.append("No fault is recorded.")
+    return out
+
+
+def seen(figures):
+    """What happened besides, HTML sentences."""
+    history, out = figures.history, []
+    terms = {row["term"] for row in figures.leaders}
+    if figures.leaders:
+        nodes = len({row["node"] for row in figures.leaders})
+        out.append("%s led, in %s." % (plural(nodes, "node"), plural(len(terms), "term")))
+    modes = figures.modes()
+    if modes:
+        alone = history.seconds - sum(modes.values())
+        out.append("Rule as the leader told it: %s%s." % (
+            ", ".join("%s for %s" % (escape(str(mode).upper()), span(seconds))
+                      for mode, seconds in modes.most_common()),
+            "; nobody was seen leading for %s" % span(alone) if alone >= 0.2 else ""))
+    pauses = figures.longest_pauses()
+    if pauses:
+        out.append("Longest pause as clients saw it from outside (<code>tally observe</code>): %s." %
+                   ", ".join("site %s %s%s ms%s" % (
+                       escape(site), "at least " if is_open else "", ms(longest),
+                       "" if begin is None else " at %s" % span(begin))
+                       for site, (longest, begin, is_open) in pauses.items()))
+    clients = history.clients
+    if clients.counts["in doubt"]:
+        out.append("%s in doubt for a while: %s." % (
+            plural(clients.counts["in doubt"], "request was", "requests were"),
+            ", ".join("%s %s" % (count(n), escape(words))
+                      for words, n in clients.resolutions.most_common())))
+    elif clients.names:
+        out.append("No request was ever in doubt.")
+    return out
+
+
+def unchecked(history):
+    """What nobody looked at, as text."""
+    out = []
+    if history.verdicts is None:
+        out.append("verdicts.json is missing: no checker looked at this run (chaos/checkers/run.py %s)"
+                   % history.directory)
+    else:
+        out += ["%s: %s" % (c["name"], c.get("text") or "not checked")
+                for c in history.verdicts["claims"] if c["verdict"] == "unchecked"]
+    out += ["a fault that this machine cannot: %s" % text for text in history.meta.get("skipped") or ()]
+    return out + history.missing
+
+
+def claim_row(claim, history):
+    """(class, mark and word, HTML)"""
+    if claim["verdict"] == "broken" and claim["name"] in wanted(history):
+        return "good", mark("good") + " broken, as the scenario demands"
+    kind, word = {"holds": ("good", "holds"), "broken": ("bad", "broken"),
+                  "unchecked": ("warn", "not checked")}[claim["verdict"]]
+    return kind, "%s <span class=%s>%s</span>" % (mark(kind), kind, word)
+
+
+def families(figures):
+    """The families of faults of a run: [(name, colour)]"""
+    found = []
+    for fault in figures.faults:
+        if family(fault["kind"]) not in found:
+            found.append(family(fault["kind"]))
+    return found
