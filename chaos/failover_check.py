@@ -6,10 +6,10 @@ load's ledger grows; of it the part that came since the run before is looked at.
 """
 import json
 import os
-import struct
 import subprocess
 import sys
 
+from checkers.canaries import answer_body
 from client import amount
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -19,12 +19,6 @@ PAGE = 4000
 
 class Lost(Exception):
     """The check itself could not be made."""
-
-
-def answer_body(result, index, stamp):
-    """The canonical body of an answer with one result (docs/api.md)."""
-    return (b"\x0a\x01" + bytes([result]) + b"\x11" + struct.pack("<Q", index)
-            + b"\x19" + struct.pack("<Q", stamp)).hex()
 
 
 def rows_of(document, site):

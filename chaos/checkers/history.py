@@ -1,0 +1,205 @@
+"""A history directory, read: what everybody outside saw of a cluster that was attacked.
+
+    meta.json           who and where the nodes are, both clocks at begin and end, bounds of the scenario
+    clients/*.jsonl     what each client did and was told (docs/testing.md; *.log as well)
+    events.jsonl        faults, kills, starts
+    observations.jsonl  /status of each node, about five times a second
+    observe-*.json      reports of `tally observe`
+    exports/NODE.csv    the ledger of each data node at rest (chaos/export.py)
+    heads.json          index, digest and chain head of each node at rest
+    logs/NODE.log       what nodes logged
+
+Everything may be missing except the clients' logs; a claim that lacks its evidence is "unchecked".
+What is there and cannot be read ends the whole check: a verdict over half a history is none.
+"""
+import functools
+import glob
+import json
+import os
+import re
+
+from .canaries import Report
+from .client_logs import BadInput, ClientLogs, lines
+from .export import Export
+from .replay import Replay
+
+# What of /status the claims read; the rest of an observation is dropped as soon as it is parsed.
+STATUS_FIELDS = ("phase", "kind", "site", "incarnation", "epoch", "term", "leader", "leads", "digest",
+                 "digest_at", "index", "rule", "mode", "mode_committed", "durability_entry", "both",
+                 "certificate")
+DAMAGING = re.compile("wipe|roll|rot|misdirect|damage|replace")
+LEADER_ELECTED = re.compile(r"event=leader_elected node=(\d+) .*\bnew_term=(\d+)")
+
+
+class Observation:
+    """One look at one node."""
+    __slots__ = ("t", "began_t", "node", "status", "head")
+
+    def __init__(self, line):
+        self.t, self.node, self.status, self.head = line["t"], int(line["node"]), None, None
+        self.began_t = line.get("began")    # before it was asked; t is after the answer
+        status = line.get("status")
+        if line.get("reachable", True) and status:
+            self.status = {key: status[key] for key in STATUS_FIELDS if key in status}
+            self.head = (status.get("journal") or {}).get("head")
+
+    def index(self, name):
+        return (self.status.get("index") or {}).get(name, 0)
+
+
+class History:
+    def __init__(self):
+        self.directory = None
+        self.meta, self.events, self.heads, self.reports = {}, [], None, []
+        self.logs = ClientLogs()
+        self.export, self.exports = None, {}    # of the first node; node or number -> path
+        self.observations = []                  # in order of time
+        self.elections = []                     # (node, term), by their own logs
+        self.foreign_accounts, self.foreign_ledgers = set(), set()
+
+    @classmethod
+    def read(cls, directory):
+        history = cls()
+        history.directory = directory
+        if not os.path.isdir(directory):
+            raise BadInput("%s: no such directory" % directory)
+        try:
+            history.read_parts()
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadInput("%s: %s: %s" % (directory, type(error).__name__, error)) from None
+        return history
+
+    def path(self, *names):
+        return os.path.join(self.directory, *names)
+
+    def read_parts(self):
+        if os.path.exists(self.path("meta.json")):
+            with open(self.path("meta.json")) as file:
+                self.meta = json.load(file)
+        late_ms = self.bound("late_ms")
+        if late_ms is not None:
+            self.logs.late_ms = late_ms
+        if os.path.exists(self.path("events.jsonl")):
+            self.events = [line for _, line in lines(self.path("events.jsonl"))]
+        names = sorted(glob.glob(self.path("clients", "*.jsonl"))
+                       + glob.glob(self.path("clients", "*.log")))
+        if not names:
+            raise BadInput("%s: no client log" % self.path("clients"))
+        for name in names:
+            self.logs.add(name, strict=False)
+        for name in sorted(glob.glob(self.path("observe-*.json"))):
+            self.add_report(name)
+        self.logs.finish()
+        for name in sorted(glob.glob(self.path("exports", "*"))):
+            self.add_export(name, int(re.match(r"\d+|", os.path.basename(name)).group() or 0)
+                            or os.path.basename(name))
+        if os.path.exists(self.path("heads.json")):
+            self.add_heads(self.path("heads.json"))
+        if os.path.exists(self.path("observations.jsonl")):
+            self.observations = [Observation(line)
+                                 for _, line in lines(self.path("observations.jsonl"))]
+            self.observations.sort(key=lambda seen: seen.t)
+        for name in sorted(glob.glob(self.path("logs", "*.log"))):
+            self.add_node_log(name)
+
+    # ---- parts ----
+
+    def add_report(self, path):
+        report = Report(path)
+        self.reports.append(report)
+        self.foreign_accounts.update(report.accounts)
+        self.foreign_ledgers.add(report.ledger)
+        report.add_to(self.logs, self.mono_of_wall)
+
+    def add_export(self, path, node=None):
+        """The first is read whole; the others are compared with it, byte by byte."""
+        if self.export is None:
+            self.export = Export(path)
+        self.exports[path if node is None else node] = path
+
+    def add_heads(self, path):
+        with open(path) as file:
+            rows = json.load(file)
+        if not rows:
+            raise BadInput("%s: no node" % path)
+        for row in rows:
+            row["node"], row["index"], row["digest"], row["head"]
+        self.heads = rows
+
+    def add_node_log(self, path):
+        with open(path, errors="replace") as file:
+            for line in file:
+                if "leader_elected" in line:
+                    found = LEADER_ELECTED.search(line)
+                    if found:
+                        self.elections.append((int(found.group(1)), int(found.group(2))))
+
+    # ---- questions ----
+
+    @property
+    def requests(self):
+        return self.logs.requests
+
+    @functools.cached_property
+    def executed(self):
+        """Requests that took effect and whose answer can be read, in the order of their stamps."""
+        return sorted((r for r in self.requests.values() if r.decoded),
+                      key=lambda r: (r.decoded[2], r.decoded[1]))
+
+    @functools.cached_property
+    def sent(self):
+        """id -> [(request, place)] over all transfers ever sent."""
+        sent = {}
+        for request in self.requests.values():
+            if request.method == "CreateTransfers":
+                for k, event in enumerate(request.events):
+                    sent.setdefault(event[0], []).append((request, k))
+        return sent
+
+    @functools.cached_property
+    def replay(self):
+        """The whole history in commit order, once, against the oracle."""
+        return Replay(self)
+
+    def bound(self, name):
+        return (self.meta.get("bounds") or {}).get(name)
+
+    @property
+    def clocks(self):
+        """[(wall, monotonic)] read together at begin and end, where the history has them."""
+        pairs = []
+        for name in ("begin", "end"):
+            moment = self.meta.get(name)
+            if isinstance(moment, dict) and "wall_ns" in moment and "mono_ns" in moment:
+                pairs.append((int(moment["wall_ns"]), int(moment["mono_ns"])))
+        return pairs
+
+    @property
+    def mono_of_wall(self):
+        """A function from wall to monotonic time, or None. Between two readings the wall clock may
+        have been slewed: a straight line."""
+        pairs = self.clocks
+        if not pairs:
+            return None
+        (wall, mono), (last_wall, last_mono) = pairs[0], pairs[-1]
+        rate = (last_mono - mono) / (last_wall - wall) if last_wall > wall else 1.0
+        if not 0.999 < rate < 1.001:
+            rate = 1.0          # the clock was set meanwhile: the first reading is as good as any
+        return lambda at: mono + int((at - wall) * rate)
+
+    @functools.cached_property
+    def members(self):
+        """node -> (site, kind), by meta.json, else by what the nodes said themselves."""
+        members = {}
+        for seen in self.observations:
+            if seen.status and seen.status.get("kind") and seen.node not in members:
+                members[seen.node] = (seen.status.get("site", ""), seen.status["kind"])
+        for row in self.meta.get("nodes") or ():
+            members[int(row["node"])] = (row["site"], row["kind"])
+        return members
+
+    @functools.cached_property
+    def damaged(self):
+        """[(t, nodes)] of faults that took something away that a disk had kept."""
+        return [(event["t"], {int(node) for node in event.get("nodes") or ()})
+                for event in self.events if DAMAGING.search(str(event.get("kind", "")))]

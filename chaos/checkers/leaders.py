@@ -1,0 +1,41 @@
+"""One leader a term: nobody else says that it leads in that term, or is taken for its leader.
+
+Evidence: observations (who leads, and whom a node takes for the leader), certificates (their maker led
+in their term), and the line `leader_elected` in nodes' logs. Two leaders of one term that nobody looked
+at, and that logged nothing, are not seen.
+"""
+from .findings import Findings
+
+CLAIM = "leaders"
+
+
+def statements(history):
+    """(term, node, who said it, how)"""
+    for node, term in history.elections:
+        yield term, node, "the log of node %d" % node
+    for seen in history.observations:
+        status = seen.status
+        if status is None or not status.get("term"):
+            continue
+        if status.get("leads"):
+            yield status["term"], seen.node, "node %d, which leads" % seen.node
+        elif status.get("leader"):
+            yield status["term"], int(status["leader"]), "node %d" % seen.node
+        certificate = status.get("certificate")
+        if certificate:
+            yield certificate["term"], int(certificate["node"]), "a certificate at node %d" % seen.node
+
+
+def check(history):
+    found = Findings(CLAIM)
+    first, told = {}, set()
+    for term, node, who in statements(history):
+        found.checked += 1
+        leader, said_by = first.setdefault(term, (node, who))
+        if leader != node and (term, node) not in told:
+            told.add((term, node))
+            found.add("two leaders", "term %d: node %d by %s, node %d by %s", term, leader, said_by,
+                      node, who)
+    if not found.checked:
+        found.lacks = "no observation, and no election in a log"
+    return found
