@@ -80,6 +80,11 @@ class Network:
             self.rules[(source, sink)] = mode
             self.ask("rule", source, sink, mode)
 
+    def bend(self, source, sink, mode, how):
+        """A rule with parameters (proxy.py: slow) for one way."""
+        self.rules[(source, sink)] = mode
+        self.ask("rule", source, sink, mode, how)
+
     def between(self, one, other, mode):
         """A rule for both ways of a pair."""
         self.one_way(one, other, mode)

@@ -13,26 +13,37 @@ So a rule is about a *pair*, and one way of it:
   hole   nothing goes through and nobody is told: sockets stay open, new connections are accepted
          and starve, a full send buffer blocks its writer, the end of a connection is not passed on
   cut    existing connections of the pair are reset, new ones too (both ways, whichever is asked)
+  slow   bytes arrive later: all by delay_ms, at most bytes_per_s of them, and of the portions
+         loss_percent wait STALL_SECONDS more (again and again with that chance), as TCP would make
+         the reader wait for a packet that has to be sent again; at most LATE_BYTES are under way
 
 What it cannot do: a hole is no lost packet to the sender's kernel. Connecting succeeds where with
 dropped packets it would wait, sent bytes are acknowledged by the relay, and held bytes arrive after
 the rule is lifted, in order, if both ends still wait. It neither reorders nor damages bytes (TLS
-would find it), and it delays nothing but by a hole. Diallers that are no node of ours (a test's own
+would find it), and it delays nothing but by hole and slow. Diallers that are no node of ours (a test's own
 client) are node 0.
 
 Commands, one JSON array a line, each answered by one: ["add", node, configuration, target port] ->
-port; ["rule", from, to, mode]; ["pairs"] -> [[from, to, open connections, bytes passed], ...].
+port; ["rule", from, to, mode, parameters of slow]; ["pairs"] -> [[from, to, open connections, bytes passed], ...].
 """
+import collections
 import errno
+import heapq
 import json
 import os
+import random
 import selectors
 import socket
 import struct
 import sys
+import time
 
 CHUNK = 256 * 1024
-PASS, HOLE, CUT = "pass", "hole", "cut"
+PASS, HOLE, CUT, SLOW = "pass", "hole", "cut", "slow"
+STALL_SECONDS = 0.2         # the least time after which Linux sends again
+STALLS_MAX = 20             # of one portion
+LATE_BYTES = 1 << 20        # of one way, read and not yet due: then nothing more is read
+PORTION_SECONDS = 0.05      # of a narrow link, carried at a time
 
 
 def reset(sock):
@@ -63,6 +74,25 @@ class Way:
         self.held = b""         # read and not yet written
         self.ended = False      # the source has sent its end
         self.shut = False       # and the sink was told
+        self.late = collections.deque()     # (due, bytes): under way on a slow link
+        self.late_bytes = 0
+        self.free_at = 0.0      # when a narrow link has carried what it was given
+
+    def delay(self, part, how, now):
+        """Puts bytes under way; the moment at which they arrive."""
+        due = now
+        if how.get("bytes_per_s"):
+            due = self.free_at = max(now, self.free_at) + len(part) / how["bytes_per_s"]
+        due += how.get("delay_ms", 0) / 1000
+        for _ in range(STALLS_MAX):
+            if random.random() * 100 >= how.get("loss_percent", 0):
+                break
+            due += STALL_SECONDS
+        if self.late:
+            due = max(due, self.late[-1][0])        # in order
+        self.late.append((due, part))
+        self.late_bytes += len(part)
+        return due
 
 
 class Connection:
@@ -82,9 +112,15 @@ class Relay:
         self.passed = {}        # (from, to) -> bytes
         self.connections = set()
         self.commands = b""
+        self.how = {}           # (from, to) -> parameters of slow
+        self.alarms = []        # (moment, number, connection): when something late arrives
+        self.number = 0
 
     def mode(self, pair):
         return self.rules.get(pair, PASS)
+
+    def flows(self, way):
+        return self.mode(way.pair) in (PASS, SLOW)
 
     # ---- who dials ----
 
@@ -147,11 +183,11 @@ class Relay:
         """Registers each socket for what it is waited for, by the rules of now."""
         wanted = {connection.outer: 0, connection.inner: 0}
         for way in connection.ways:
-            if self.mode(way.pair) != PASS:
+            if not self.flows(way):
                 continue
-            if not way.held and not way.ended:
+            if not way.held and not way.ended and way.late_bytes < LATE_BYTES:
                 wanted[way.source] |= selectors.EVENT_READ
-            if way.held or (way.ended and not way.shut):
+            if way.held or (way.ended and not way.shut and not way.late):
                 wanted[way.sink] |= selectors.EVENT_WRITE
         for sock, events in wanted.items():
             try:
@@ -183,11 +219,10 @@ class Relay:
         """Carries what can be carried now."""
         try:
             for way in connection.ways:
-                if self.mode(way.pair) != PASS:
+                if not self.flows(way):
                     continue
                 if way.source is sock and events & selectors.EVENT_READ and not way.held:
-                    way.held = sock.recv(CHUNK)
-                    way.ended = not way.held
+                    self.take_in(connection, way, sock)
                 self.flush(way)
         except BlockingIOError:
             pass
@@ -199,22 +234,52 @@ class Relay:
         else:
             self.watch(connection)
 
+    def take_in(self, connection, way, sock):
+        slow = self.mode(way.pair) == SLOW
+        how, size = self.how.get(way.pair, {}) if slow else {}, CHUNK
+        if how.get("bytes_per_s"):
+            size = max(1024, int(how["bytes_per_s"] * PORTION_SECONDS))
+        part = sock.recv(min(size, CHUNK))
+        way.ended = not part
+        if not part:
+            return
+        if slow or way.late:
+            self.wake(way.delay(part, how, time.monotonic()), connection)
+        else:
+            way.held = part
+
+    def wake(self, moment, connection):
+        self.number += 1
+        heapq.heappush(self.alarms, (moment, self.number, connection))
+
+    def arrive(self):
+        """Carries on what is due; seconds until the next, None: nothing is under way."""
+        now = time.monotonic()
+        while self.alarms and self.alarms[0][0] <= now:
+            connection = heapq.heappop(self.alarms)[2]
+            if connection.open:
+                self.move(connection, None, 0)
+        return max(0.0, self.alarms[0][0] - time.monotonic()) if self.alarms else None
+
     def flush(self, way):
-        if way.held:
+        while way.held or (way.late and way.late[0][0] <= time.monotonic()):
+            if not way.held:
+                way.held = way.late.popleft()[1]
+                way.late_bytes -= len(way.held)
             try:
                 count = way.sink.send(way.held)
             except BlockingIOError:
                 return
             self.passed[way.pair] = self.passed.get(way.pair, 0) + count
             way.held = way.held[count:]
-        if way.ended and not way.held and not way.shut:
+        if way.ended and not way.held and not way.late and not way.shut:
             way.shut = True
             way.sink.shutdown(socket.SHUT_WR)
 
     def lose(self, connection):
         """One end is gone. The other learns of it, unless a hole is in between: then it is kept, as
         a machine that hears nothing keeps it, until the rule is lifted."""
-        if all(self.mode(way.pair) == PASS for way in connection.ways):
+        if all(self.flows(way) for way in connection.ways):
             self.drop(connection)
             return
         for sock in (connection.outer, connection.inner):
@@ -235,15 +300,25 @@ class Relay:
         self.selector.register(listening, selectors.EVENT_READ, (node, target))
         return listening.getsockname()[1]
 
-    def rule(self, source, sink, mode):
+    def rule(self, source, sink, mode, how=None):
         self.rules[(source, sink)] = mode
+        self.how[(source, sink)] = how or {}
         for connection in list(self.connections):
             pairs = [way.pair for way in connection.ways]
             if (source, sink) in pairs:
                 if CUT in (self.mode(pairs[0]), self.mode(pairs[1])):
                     self.drop(connection)
                 else:
+                    self.hasten(connection)
                     self.watch(connection)
+
+    def hasten(self, connection):
+        """Rules changed: what is under way on a way that is not slow any more is due now."""
+        for way in connection.ways:
+            if way.late and self.mode(way.pair) != SLOW:
+                way.late = collections.deque((0.0, part) for _, part in way.late)
+            if way.late:
+                self.wake(way.late[0][0], connection)
 
     def pairs(self):
         count = {}
@@ -271,7 +346,7 @@ class Relay:
     def run(self):
         self.selector.register(0, selectors.EVENT_READ, None)
         while True:
-            for key, events in self.selector.select():
+            for key, events in self.selector.select(self.arrive()):
                 if key.data is None:
                     if not self.read_commands():
                         return

@@ -4,6 +4,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 
 from cluster import free_port
 from network import Network
@@ -117,6 +118,51 @@ def test_rules_hold_for_one_way_of_a_pair(t):
         two.says(one.port)
         two.says("again")
         t.eventually(lambda: "again" in (two.hears(1) or ""), 10, "healed")
+    finally:
+        for node in (one, two):
+            if node:
+                node.close()
+        network.close()
+
+
+# A slow way: all that passes is late by the delay and in order, a narrow one carries so many bytes a
+# second, one that loses everything stalls; what is under way when the rule ends arrives at once.
+def test_slow_way_delays_and_narrows_and_loses_nothing(t):
+    network = Network()
+    one = two = None
+    try:
+        one, two = (StandIn(t.run.scratch, network, n) for n in (1, 2))
+        one.says(two.port)
+        one.says("hello")
+        t.equal(one.hears(10), "hello", "through the relay and back")
+        network.bend(2, 1, "slow", {"delay_ms": 400})
+        began = time.monotonic()
+        one.says("late")
+        t.equal(one.hears(0.2), None, "nothing before the delay")
+        t.equal(one.hears(10), "late", "after the delay")
+        t.true(0.4 <= time.monotonic() - began < 5, "it took %.3f s" % (time.monotonic() - began))
+        words = "".join(chr(ord("a") + k % 26) for k in range(20))
+        for letter in words:
+            one.says(letter)
+            time.sleep(0.03)
+        heard, end = "", time.monotonic() + 10
+        while len(heard) < len(words) and time.monotonic() < end:
+            heard += (one.hears(1) or "").replace("\n", "")
+        t.equal(heard, words, "all of it, in order")
+        network.bend(1, 2, "slow", {"bytes_per_s": 4000})
+        network.bend(2, 1, "pass", {})
+        began = time.monotonic()
+        one.says("x" * 2000)
+        heard = ""
+        while len(heard) < 2000 and time.monotonic() < began + 10:
+            heard += (one.hears(1) or "").replace("\n", "")
+        t.true(0.4 <= time.monotonic() - began < 5,
+               "2000 bytes at 4000 a second took %.3f s" % (time.monotonic() - began))
+        network.bend(1, 2, "slow", {"loss_percent": 100})
+        one.says("stalled")
+        t.equal(one.hears(1.0), None, "a link that loses everything stalls")
+        network.heal()
+        t.equal(one.hears(10), "stalled", "nothing is lost in the end")
     finally:
         for node in (one, two):
             if node:
