@@ -1,0 +1,58 @@
+"""What a named scenario is: a story with a timeline and what must come of it.
+
+    class LinkCut(Scenario):
+        '''The link between the sites is cut while both see the witness. ...the story...'''
+        name, answers = "link-cut", "the link between the sites cut while both see the witness"
+
+        def timeline(self, context):
+            with context.during(Partition("sites")):
+                context.wait(4)
+
+The engine makes the cluster, starts clients at both sites, the observer and the poller, calls
+timeline(), ends whatever it left open, lets everything settle, and has the history checked. A
+timeline waits through the context only (every wait is bounded), and draws from context.draw.
+"""
+import inspect
+
+from nemesis.fault import discover
+
+
+class Scenario:
+    name = ""               # as on the command line
+    answers = ""            # the entry of "What broke others" that it answers
+    topology = "1+1+1"
+    network = "any"         # "kernel": packets are dropped; "relay": a proxy between nodes
+    settings = {}           # sections of the nodes' configuration, over the engine's own
+    preload = ()            # of "disk", "clock", "power"
+    clients = 3             # per site
+    observe = True          # `tally observe` runs beside
+    shares = False          # leaves nothing behind that the next scenario on its cluster could trip over
+    rest_seconds = 120      # for everything to be well again after the last fault
+    # Bounds that the checkers hold it to (meta.json): {"pause_ms": {"B": 2000}}, {"pause_ms": 3000}.
+    bounds = {}
+    # Names of claims that the checkers must find broken: without that finding the scenario failed.
+    must_break = ()
+
+    @classmethod
+    def needs(cls):
+        """Why this machine cannot run it, or None."""
+        return None
+
+    @classmethod
+    def story(cls):
+        return inspect.cleandoc(cls.__doc__ or "")
+
+    def prepare(self, context):
+        """The cluster's members are there (context.sites), nothing is initialised yet."""
+
+    def timeline(self, context):
+        raise NotImplementedError
+
+    def verify(self, context):
+        """After everything came to rest, nodes still up: context.expect() what must hold now."""
+
+
+def all_scenarios():
+    """{name: class} of every module in scenarios/."""
+    from nemesis import scenarios
+    return discover(scenarios, Scenario)

@@ -1,0 +1,1 @@
+"""Named scenarios, one class each, found by `tally-chaos list`."""
