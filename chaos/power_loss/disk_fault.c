@@ -16,6 +16,17 @@
  *
  * A test program that is preloaded with it can say the same by calling diskfault_arm(), found with
  * dlsym(RTLD_DEFAULT, ...), and learn from diskfault_disarm() how many calls there were.
+ *
+ * Another process may also drive it while the program runs, as often as it likes:
+ *
+ *   TALLY_DISKFAULT_CONTROL  a file of `struct control`, mapped once; needs TALLY_DISKFAULT_DIR
+ *
+ * There a fault is a set of calls, a set of files, a delay, each how many-th call, and an error.
+ * Such a fault may also be a slow disk (a delay and no error), a failing read, a write that is
+ * acknowledged and never made (LOSE), made elsewhere in the file (SHIFT), or made with one bit
+ * changed (ROT; a read with ROT returns a changed bit). What it struck is counted in the same file:
+ * an attack that hit nothing proves nothing, and whoever drives it can see that. What is read and
+ * written through a mapping, and by vectors (readv), is not seen.
  */
 /* Both would give libc's functions other names or bodies than those defined below. */
 #undef _FILE_OFFSET_BITS
@@ -31,6 +42,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -39,9 +51,32 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum call { CALL_NONE, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_NAME, CALL_MALLOC };
-enum { ERROR_SHORT = -1, ERROR_KILL = -2, ERROR_HANG = -3 };
+enum call { CALL_NONE, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_NAME, CALL_MALLOC, CALL_READ };
+enum {
+    ERROR_SHORT = -1,
+    ERROR_KILL = -2,
+    ERROR_HANG = -3,
+    ERROR_LOSE = -4,
+    ERROR_SHIFT = -5,
+    ERROR_ROT = -6,
+};
 
+/* All fields are words of the machine, each read and written by itself. */
+struct control {
+    uint64_t calls;    /* 1 << enum call; 0: no fault */
+    int64_t error;     /* errno, an ERROR_ from above, or 0: only late */
+    uint64_t delay_us; /* before anything else */
+    uint64_t every;    /* each so many-th of these calls; 0 and 1: all of them */
+    uint64_t files;    /* FILE_ bits; 0: every file below the directory */
+    int64_t shift;     /* of ERROR_SHIFT, bytes */
+    uint64_t counted;  /* these calls so far, written here */
+    uint64_t struck;   /* and how many of them the fault hit */
+};
+_Static_assert(sizeof(struct control) == 64, "as chaos/nemesis/faults/preload.py writes it");
+
+enum { FILE_JOURNAL = 1, FILE_STORE = 2, FILE_OTHER = 4 };
+
+static struct control *control; /* NULL: not driven */
 static char directory[PATH_MAX];
 static int armed_call, armed_error;
 static bool sticky;
@@ -86,6 +121,20 @@ uint64_t diskfault_disarm(void)
     return __atomic_load_n(&seen, __ATOMIC_SEQ_CST);
 }
 
+/* A fault that cannot be driven ends the program: the run would pass for nothing. */
+static void map_control(const char *watched, const char *path)
+{
+    const int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+    void *map = fd < 0 ? MAP_FAILED
+                       : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED || realpath(watched, directory) == NULL) {
+        fprintf(stderr, "diskfault: cannot map %s, or no directory %s\n", path, watched);
+        abort();
+    }
+    (void)close(fd); /* the mapping stays */
+    __atomic_store_n(&control, map, __ATOMIC_RELEASE);
+}
+
 __attribute__((constructor)) static void arm_from_environment(void)
 {
     const char *watched = getenv("TALLY_DISKFAULT_DIR"), *call = getenv("TALLY_DISKFAULT_CALL");
@@ -93,6 +142,9 @@ __attribute__((constructor)) static void arm_from_environment(void)
     const char *stays = getenv("TALLY_DISKFAULT_STICKY");
     sticky = stays != NULL && strcmp(stays, "1") == 0;
     condition = getenv("TALLY_DISKFAULT_WHILE");
+    const char *file = getenv("TALLY_DISKFAULT_CONTROL");
+    if (file != NULL && watched != NULL)
+        map_control(watched, file);
     if (watched != NULL && call != NULL && n != NULL && error != NULL)
         diskfault_arm(watched, call, strtoull(n, NULL, 10), error);
 }
@@ -102,21 +154,21 @@ static bool condition_holds(void)
     return condition == NULL || syscall(SYS_faccessat, AT_FDCWD, condition, F_OK) == 0;
 }
 
-/* Counts the call; true when it is to fail. A call that hangs does so in here, and then succeeds.
- */
-static bool strikes(enum call call)
+/* Counts the call; what is to become of it, 0: nothing. A call that hangs does so in here, and then
+ * succeeds. */
+static int armed_strikes(enum call call)
 {
     if (__atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) != (int)call || !condition_holds())
-        return false;
+        return 0;
     uint64_t number = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
     if (number != armed_n && !(sticky && number > armed_n))
-        return false;
+        return 0;
     if (armed_error != ERROR_HANG)
-        return true;
+        return armed_error;
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     while (condition_holds())
         (void)nanosleep(&pause, NULL);
-    return false;
+    return 0;
 }
 
 static bool below(const char *path)
@@ -125,23 +177,64 @@ static bool below(const char *path)
     return strncmp(path, directory, size) == 0 && (path[size] == '/' || path[size] == '\0');
 }
 
-static bool fd_strikes(enum call call, int fd)
+static uint64_t kind_of_file(const char *path)
 {
-    if (__atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) != (int)call)
-        return false;
+    if (strstr(path, "/journal-") != NULL)
+        return FILE_JOURNAL;
+    return strstr(path, "/store-") != NULL ? FILE_STORE : FILE_OTHER;
+}
+
+static bool is_driven(enum call call)
+{
+    return control != NULL &&
+           (__atomic_load_n(&control->calls, __ATOMIC_ACQUIRE) & UINT64_C(1) << call) != 0;
+}
+
+/* As armed_strikes(), by what the control file says now. */
+static int driven_strikes(enum call call, const char *path)
+{
+    const uint64_t files = __atomic_load_n(&control->files, __ATOMIC_RELAXED);
+    if (files != 0 && (files & kind_of_file(path)) == 0)
+        return 0;
+    const uint64_t every = __atomic_load_n(&control->every, __ATOMIC_RELAXED);
+    const uint64_t number = __atomic_add_fetch(&control->counted, 1, __ATOMIC_SEQ_CST);
+    if (every > 1 && number % every != 0)
+        return 0;
+    __atomic_add_fetch(&control->struck, 1, __ATOMIC_SEQ_CST);
+    const uint64_t delay_us = __atomic_load_n(&control->delay_us, __ATOMIC_RELAXED);
+    const struct timespec delay = {.tv_sec = (time_t)(delay_us / 1000000),
+                                   .tv_nsec = (long)(delay_us % 1000000) * 1000},
+                          pause = {.tv_nsec = 10 * 1000 * 1000};
+    if (delay_us > 0)
+        (void)nanosleep(&delay, NULL);
+    while (is_driven(call) && __atomic_load_n(&control->error, __ATOMIC_RELAXED) == ERROR_HANG)
+        (void)nanosleep(&pause, NULL);
+    const int error = (int)__atomic_load_n(&control->error, __ATOMIC_RELAXED);
+    return is_driven(call) && error != ERROR_HANG ? error : 0;
+}
+
+static int fd_strikes(enum call call, int fd)
+{
+    if (__atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) != (int)call && !is_driven(call))
+        return 0;
     char self[64], path[PATH_MAX];
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     long n = syscall(SYS_readlinkat, AT_FDCWD, self, path, sizeof path - 1);
     if (n <= 0)
-        return false;
+        return 0;
     path[n] = '\0';
-    return below(path) && strikes(call);
+    if (!below(path))
+        return 0;
+    const int error = armed_strikes(call);
+    return error == 0 && is_driven(call) ? driven_strikes(call, path) : error;
 }
 
-static bool path_strikes(const char *path)
+static int path_strikes(const char *path)
 {
-    return __atomic_load_n(&armed_call, __ATOMIC_SEQ_CST) == CALL_NAME && below(path) &&
-           strikes(CALL_NAME);
+    if (!below(path))
+        return 0;
+    const int error = armed_strikes(CALL_NAME);
+    return error == 0 && is_driven(CALL_NAME) ? driven_strikes(CALL_NAME, path) : error;
 }
 
 static _Noreturn void end_process(void)
@@ -151,11 +244,11 @@ static _Noreturn void end_process(void)
         (void)pause();
 }
 
-static int fail(void)
+static int fail(int error)
 {
-    if (armed_error == ERROR_KILL)
+    if (error == ERROR_KILL)
         end_process();
-    errno = armed_error == ERROR_SHORT ? EIO : armed_error;
+    errno = error < 0 ? EIO : error;
     return -1;
 }
 
@@ -167,23 +260,53 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, off_t o
                       : syscall(SYS_pwritev, fd, parts, (long)count, (long)offset, 0L);
 }
 
+static ssize_t write_half(int fd, const struct iovec *parts, int count, off_t offset)
+{
+    struct iovec half = parts[0];
+    if (count > 1)
+        return write_parts(fd, parts, count / 2, offset);
+    half.iov_len /= 2;
+    return write_parts(fd, &half, 1, offset);
+}
+
+/* Changes one bit in the middle of what was just written. */
+static void rot(int fd, ssize_t size, off_t offset)
+{
+    uint8_t byte;
+    const long at = (long)(offset + size / 2);
+    if (size > 0 && offset >= 0 && syscall(SYS_pread64, fd, &byte, 1ul, at) == 1) {
+        byte ^= 0x10;
+        (void)syscall(SYS_pwrite64, fd, &byte, 1ul, at); /* a fault that fails: struck tells less */
+    }
+}
+
 static ssize_t write_or_fail(int fd, const struct iovec *parts, int count, off_t offset)
 {
-    if (!fd_strikes(CALL_WRITE, fd))
+    ssize_t n = 0;
+    const int error = fd_strikes(CALL_WRITE, fd);
+    switch (error) {
+    case 0:
         return write_parts(fd, parts, count, offset);
-    if (armed_error != ERROR_SHORT && armed_error != ERROR_KILL)
-        return fail();
-    struct iovec half = parts[0];
-    ssize_t n;
-    if (count > 1) {
-        n = write_parts(fd, parts, count / 2, offset);
-    } else {
-        half.iov_len /= 2;
-        n = write_parts(fd, &half, 1, offset);
-    }
-    if (armed_error == ERROR_KILL)
+    case ERROR_SHORT:
+        return write_half(fd, parts, count, offset);
+    case ERROR_KILL:
+        (void)write_half(fd, parts, count, offset);
         end_process();
-    return n;
+    case ERROR_LOSE:
+        for (int i = 0; i < count; i++)
+            n += (ssize_t)parts[i].iov_len;
+        return n;
+    case ERROR_SHIFT:
+        return write_parts(fd, parts, count,
+                           offset < 0 || offset + control->shift < 0 ? offset
+                                                                     : offset + control->shift);
+    case ERROR_ROT:
+        n = write_parts(fd, parts, count, offset);
+        rot(fd, n, offset);
+        return n;
+    default:
+        return fail(error);
+    }
 }
 
 static ssize_t write_one(int fd, const void *buffer, size_t size, off_t offset)
@@ -221,19 +344,52 @@ EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t off
     return write_or_fail(fd, parts, count, offset);
 }
 
+/* ---- reads ---- */
+
+static ssize_t read_or_fail(int fd, void *buffer, size_t size, off_t offset)
+{
+    const int error = fd_strikes(CALL_READ, fd);
+    if (error != 0 && error != ERROR_ROT && error != ERROR_SHORT)
+        return fail(error);
+    if (error == ERROR_SHORT && size > 1)
+        size /= 2;
+    const ssize_t n = offset < 0 ? syscall(SYS_read, fd, buffer, size)
+                                 : syscall(SYS_pread64, fd, buffer, size, (long)offset);
+    if (error == ERROR_ROT && n > 0)
+        ((uint8_t *)buffer)[n / 2] ^= 0x10;
+    return n;
+}
+
+EXPORT ssize_t read(int fd, void *buffer, size_t size)
+{
+    return read_or_fail(fd, buffer, size, -1);
+}
+EXPORT ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
+{
+    return read_or_fail(fd, buffer, size, offset);
+}
+EXPORT ssize_t pread64(int fd, void *buffer, size_t size, off_t offset)
+{
+    return read_or_fail(fd, buffer, size, offset);
+}
+
 /* ---- syncs and sizes ---- */
 
+/* A sync that is lost says that it was made. */
 EXPORT int fsync(int fd)
 {
-    return fd_strikes(CALL_SYNC, fd) ? fail() : (int)syscall(SYS_fsync, fd);
+    const int error = fd_strikes(CALL_SYNC, fd);
+    return error == 0 ? (int)syscall(SYS_fsync, fd) : error == ERROR_LOSE ? 0 : fail(error);
 }
 EXPORT int fdatasync(int fd)
 {
-    return fd_strikes(CALL_SYNC, fd) ? fail() : (int)syscall(SYS_fdatasync, fd);
+    const int error = fd_strikes(CALL_SYNC, fd);
+    return error == 0 ? (int)syscall(SYS_fdatasync, fd) : error == ERROR_LOSE ? 0 : fail(error);
 }
 EXPORT int ftruncate(int fd, off_t size)
 {
-    return fd_strikes(CALL_ALLOCATE, fd) ? fail() : (int)syscall(SYS_ftruncate, fd, size);
+    const int error = fd_strikes(CALL_ALLOCATE, fd);
+    return error == 0 ? (int)syscall(SYS_ftruncate, fd, size) : fail(error);
 }
 EXPORT int ftruncate64(int fd, off_t size)
 {
@@ -241,8 +397,8 @@ EXPORT int ftruncate64(int fd, off_t size)
 }
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t size)
 {
-    return fd_strikes(CALL_ALLOCATE, fd) ? fail()
-                                         : (int)syscall(SYS_fallocate, fd, mode, offset, size);
+    const int error = fd_strikes(CALL_ALLOCATE, fd);
+    return error == 0 ? (int)syscall(SYS_fallocate, fd, mode, offset, size) : fail(error);
 }
 EXPORT int fallocate64(int fd, int mode, off_t offset, off_t size)
 {
@@ -253,9 +409,8 @@ EXPORT int fallocate64(int fd, int mode, off_t offset, off_t size)
 
 static int open_or_fail(const char *path, int flags, mode_t mode)
 {
-    return (flags & O_CREAT) != 0 && path_strikes(path)
-               ? fail()
-               : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    const int error = (flags & O_CREAT) != 0 ? path_strikes(path) : 0;
+    return error == 0 ? (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode) : fail(error);
 }
 
 EXPORT int open(const char *path, int flags, ...)
@@ -276,15 +431,18 @@ EXPORT int open64(const char *path, int flags, ...)
 }
 EXPORT int rename(const char *from, const char *to)
 {
-    return path_strikes(to) ? fail() : (int)syscall(SYS_rename, from, to);
+    const int error = path_strikes(to);
+    return error == 0 ? (int)syscall(SYS_rename, from, to) : fail(error);
 }
 EXPORT int unlink(const char *path)
 {
-    return path_strikes(path) ? fail() : (int)syscall(SYS_unlink, path);
+    const int error = path_strikes(path);
+    return error == 0 ? (int)syscall(SYS_unlink, path) : fail(error);
 }
 EXPORT int mkdir(const char *path, mode_t mode)
 {
-    return path_strikes(path) ? fail() : (int)syscall(SYS_mkdir, path, mode);
+    const int error = path_strikes(path);
+    return error == 0 ? (int)syscall(SYS_mkdir, path, mode) : fail(error);
 }
 
 /* ---- memory ---- */
@@ -293,6 +451,22 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *memory, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
+
+/* The control file drives allocations by each so many-th, whichever memory it is; a delay is for
+ * disks. */
+static bool lacks_memory(void)
+{
+    if (armed_strikes(CALL_MALLOC) != 0)
+        return true;
+    if (!is_driven(CALL_MALLOC))
+        return false;
+    const uint64_t every = __atomic_load_n(&control->every, __ATOMIC_RELAXED);
+    const uint64_t number = __atomic_add_fetch(&control->counted, 1, __ATOMIC_SEQ_CST);
+    if (every > 1 && number % every != 0)
+        return false;
+    __atomic_add_fetch(&control->struck, 1, __ATOMIC_SEQ_CST);
+    return true;
+}
 
 static void *no_memory(void)
 {
@@ -304,19 +478,19 @@ static void *no_memory(void)
 
 EXPORT void *malloc(size_t size)
 {
-    return strikes(CALL_MALLOC) ? no_memory() : __libc_malloc(size);
+    return lacks_memory() ? no_memory() : __libc_malloc(size);
 }
 EXPORT void *calloc(size_t count, size_t size)
 {
-    return strikes(CALL_MALLOC) ? no_memory() : __libc_calloc(count, size);
+    return lacks_memory() ? no_memory() : __libc_calloc(count, size);
 }
 EXPORT void *realloc(void *memory, size_t size)
 {
-    return strikes(CALL_MALLOC) ? no_memory() : __libc_realloc(memory, size);
+    return lacks_memory() ? no_memory() : __libc_realloc(memory, size);
 }
 EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
 {
-    void *memory = strikes(CALL_MALLOC) ? no_memory() : __libc_memalign(alignment, size);
+    void *memory = lacks_memory() ? no_memory() : __libc_memalign(alignment, size);
     if (memory == NULL)
         return ENOMEM;
     *out = memory;
