@@ -1,0 +1,112 @@
+"""Clients that take and do not give: they hang in the middle of a call, never read what they asked for,
+or read an export for ever. None of them writes into the ledger, so no judge needs to hear of them.
+
+Promised: everything a client holds is bounded in size and time, and nobody else notices it.
+"""
+import signal
+import socket
+import ssl
+import subprocess
+
+from abuse import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, head
+from nemesis.fault import Fault, Passed
+
+CONNECT_SECONDS = 5
+END_SECONDS = 20
+
+
+class Guests(Fault):
+    """Connections of ours to the nodes that are meant; they are no fault of the node's process, so
+    nodes are looked up and not held."""
+    kind = "clients"
+
+    def begin(self, context):
+        self.open, self.struck = [], []
+        for member in context.members(self.whom):
+            if member.is_data and member.alive and not member.stopped:
+                self.struck.append(member)
+                for number in range(self.parameters.get("count", 30)):
+                    self.visit(context, member, number)
+        if not self.open:
+            raise Passed("nobody let a guest in")
+
+    def nodes(self):
+        return [member.node_id for member in getattr(self, "struck", [])]
+
+    def visit(self, context, member, number):
+        raise NotImplementedError
+
+
+class HangingClients(Guests):
+    """A third of them connect and say nothing, a third stop in the middle of the handshake's first
+    bytes, a third ask and leave half a message."""
+    name, seconds, weight = "hanging-clients", (1.0, 8.0), 1
+
+    @classmethod
+    def draw(cls, draw, topology):
+        return cls(draw.choice(("leader", "data")), count=draw.choice((10, 60)))
+
+    def visit(self, context, member, number):
+        try:
+            plain = socket.create_connection((member.host, member.grpc_port()), CONNECT_SECONDS)
+        except OSError:
+            return
+        self.open.append(plain)
+        try:
+            if number % 3 == 1:
+                plain.sendall(b"\x16\x03\x01\x02\x00\x01")
+            elif number % 3 == 2:
+                self.half_a_message(context, plain)
+        except (OSError, ssl.SSLError):
+            pass                        # it was shown the door: that is what doors are for
+
+    def half_a_message(self, context, plain):
+        security = context.sites.security
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.load_verify_locations(security.authority.certificate)
+        tls.load_cert_chain(security.by_name["other"].certificate, security.by_name["other"].key)
+        tls.set_alpn_protocols(["h2"])
+        secure = tls.wrap_socket(plain, server_hostname="localhost")
+        self.open[-1] = secure
+        secure.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(
+            HEADERS, END_HEADERS, 1, head(b"/tally.v1.Ledger/CreateTransfers"))
+            + frame(DATA, 0, 1, b"\0\0\1\0\0half of it"))
+
+    def end(self, context):
+        for connection in getattr(self, "open", []):
+            connection.close()
+        self.open = []
+
+
+class StoppedReaders(Guests):
+    """Exports of the whole ledger whose programs are stopped in the middle (SIGSTOP) with the answers
+    unread. What they hold must neither pin the store's pages nor anybody's memory."""
+    name, seconds, weight = "stopped-readers", (2.0, 10.0), 1
+
+    @classmethod
+    def draw(cls, draw, topology):
+        return cls(draw.choice(("leader", "data")), count=draw.choice((3, 8)))
+
+    def visit(self, context, member, number):
+        del number
+        sites, who = context.sites, context.sites.security.by_name["auditor"]
+        # Its output goes into a pipe that nobody reads: it stops by itself when that is full.
+        self.open.append(subprocess.Popen(
+            [sites.programs.tally, "--server", "%s:%d" % (member.host, member.grpc_port()), "--ca",
+             sites.security.authority.certificate, "--cert", who.certificate, "--key", who.key,
+             "--deadline", "60", "transfer", "export"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+
+    def begin(self, context):
+        super().begin(context)
+        context.wait(0.3)               # in the middle of it
+        for reader in self.open:
+            if reader.poll() is None:
+                reader.send_signal(signal.SIGSTOP)
+
+    def end(self, context):
+        for reader in getattr(self, "open", []):
+            if reader.poll() is None:
+                reader.kill()           # also ends one that is stopped
+            reader.communicate(timeout=END_SECONDS)
+        self.open = []
