@@ -18,7 +18,11 @@ The business operator creates further accounts in small batches all the time.
 With several nodes ("ports", the nearest first) a client stays at one until an answer is lost or
 refused; then it often goes on at another, so that repeats and questions arrive at other nodes than
 their requests. Now and then a channel reads back, at any node, transfers that were acknowledged to
-this or another client before the read began: a linearizable read must find them.
+this or another client before the read began: a linearizable read must find them. With "reads_all"
+it also reads balances, totals and states of bounded age (client_reads.py).
+
+Each line has the moment at which it was written ("t", CLOCK_MONOTONIC, ns) and the node that was
+asked ("node": its number in "nodes", or its port).
 
 While it runs, the number of answers so far is a line on standard output, five times a second.
 """
@@ -38,6 +42,7 @@ sys.dont_write_bytecode = True
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import schema  # noqa: E402
 from client import Api  # noqa: E402
+from client_reads import Reads  # noqa: E402
 from export import Files  # noqa: E402
 
 CALL_SECONDS = 5
@@ -62,11 +67,13 @@ class Shared:
     def __init__(self):
         self.lock = threading.Lock()
         self.answers = 0
+        self.index = 1              # the greatest that an answer named
         self.posted = collections.deque(maxlen=400)     # ids, acknowledged
 
-    def answered(self, ids):
+    def answered(self, ids, index):
         with self.lock:
             self.answers += 1
+            self.index = max(self.index, index)
             self.posted.extend(ids)
 
     def sample(self, draw, count):
@@ -75,8 +82,10 @@ class Shared:
         return draw.sample(known, min(count, len(known)))
 
 
-class Client:
+class Client(Reads):
     """One sequential client."""
+
+    call_seconds = CALL_SECONDS
 
     def __init__(self, config, schema_of, name, certificate, seed, stop, shared):
         self.random = random.Random(seed)
@@ -87,13 +96,17 @@ class Client:
         self.schema = schema_of
         self.certificate = Files(certificate["certificate"], certificate["key"])
         self.apis, self.at = {}, 0      # connections by position in the list of nodes
-        self.log = open(os.path.join(config["logs"], name + ".log"), "w")
+        self.log = open(os.path.join(config["logs"], name + config.get("suffix", ".log")), "w")
         self.recent = []            # (nonce, identity, method, body), answered
         self.used = []              # events of earlier transfers
-        self.write("client", principal=name)
+        self.write("client", principal=name, site=config.get("site"))
 
-    def write(self, event, **fields):
-        self.log.write(json.dumps(dict(event=event, **fields), separators=(",", ":")) + "\n")
+    def write(self, event, position=None, **fields):
+        """`position` in the list of nodes: whom the line is about."""
+        if position is not None:
+            fields["node"] = self.config.get("nodes", self.config["ports"])[position]
+        line = dict(event=event, t=time.monotonic_ns(), **fields)
+        self.log.write(json.dumps(line, separators=(",", ":")) + "\n")
         self.log.flush()
 
     # ---- nodes ----
@@ -104,8 +117,10 @@ class Client:
 
     def api_at(self, position):
         if position not in self.apis:
+            hosts = self.config.get("hosts")
             self.apis[position] = Api(self.config["ports"][position], self.schema,
-                                      Files(self.config["ca"]), self.certificate)
+                                      Files(self.config["ca"]), self.certificate,
+                                      host=hosts[position] if hosts else "127.0.0.1")
         return self.apis[position]
 
     def perhaps_move(self):
@@ -114,14 +129,18 @@ class Client:
 
     # ---- one request to its final outcome ----
 
-    def finish(self, nonce, identity, method, body):
-        """Repeats until the outcome is final; True when it was an answer."""
+    def finish(self, nonce, identity, method, body, announce):
+        """Repeats until the outcome is final; True when it was an answer. `announce`: the event of
+        the first line, and its fields."""
         end = time.monotonic() + self.config["patience_s"]
         alone = len(self.config["ports"]) == 1
         seconds, wait = CALL_SECONDS, alone
+        event, fields = announce
         while True:
             if time.monotonic() > end:
                 raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
+            at = self.at
+            self.write(event, at, nonce=nonce, limit_ms=int(seconds * 1000), **fields)
             # Where several nodes are, the first attempt does not wait for a connection, so that a
             # node that is gone is passed by at once; a repeat does, or the library would hardly
             # attend to the connection that it is making.
@@ -130,18 +149,19 @@ class Client:
                 seconds, wait = REPEAT_SECONDS, True
             outcome = answer.trailers.get("tally-outcome", "")
             if answer.code.name == "OK":
-                self.write("answer", nonce=nonce, body=answer.body.hex())
+                self.write("answer", at, nonce=nonce, body=answer.body.hex(),
+                           durability=answer.trailers.get("tally-durability"))
                 self.learn(method, body, answer.body)
                 return True
             if outcome in FINAL_REFUSALS:
-                self.write("refused", nonce=nonce, outcome=outcome)
+                self.write("refused", at, nonce=nonce, outcome=outcome)
                 return False
             if outcome in RETRYABLE:
-                self.write("not_accepted", nonce=nonce, why=outcome)
+                self.write("not_accepted", at, nonce=nonce, why=outcome)
                 time.sleep(self.random.uniform(0.001, 0.03))
                 self.perhaps_move()
             elif answer.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
-                self.write("unknown", nonce=nonce, why=answer.code.name)
+                self.write("unknown", at, nonce=nonce, why=answer.code.name)
                 time.sleep(self.random.uniform(0.005, 0.05))
                 self.perhaps_move()
                 final = self.after_loss(nonce, identity)
@@ -149,17 +169,16 @@ class Client:
                     return final
             else:
                 raise GaveUp("%s: request %s: %r" % (self.name, nonce, answer))
-            self.write("again", nonce=nonce)
+            event, fields = "again", {}
 
     def learn(self, method, body, answer):
         """Which transfers are posted, for reads to come."""
-        ids = []
+        request, response = self.api.methods[method][1:]
+        told, ids = response.FromString(answer), []
         if method == "CreateTransfers":
-            request, response = self.api.methods[method][1:]
             ids = [event.id for event, result in zip(request.FromString(body).transfers,
-                                                     response.FromString(answer).results)
-                   if result == 0]
-        self.shared.answered(ids)
+                                                     told.results) if result == 0]
+        self.shared.answered(ids, told.index)
 
     def after_loss(self, nonce, identity):
         """Sometimes asks or fences instead of repeating. True or False when that was final."""
@@ -167,20 +186,22 @@ class Client:
         if choice < 0.10:
             self.question(nonce, identity)
         elif choice < 0.16:
-            self.write("fence", nonce=nonce)
             return self.question(nonce, identity, "FenceRequest")
         return None
 
     def question(self, nonce, identity, method="GetRequest"):
         """What became of it? Writes down what it was told; None when nothing final was said."""
-        body = self.api.message(method, identity=identity).SerializeToString()
+        body, at = self.api.message(method, identity=identity).SerializeToString(), self.at
+        self.write("fence" if method == "FenceRequest" else "ask", at, nonce=nonce,
+                   limit_ms=int(CALL_SECONDS * 1000))
         answer = self.api.raw(method, body, timeout=CALL_SECONDS)
         if answer.code.name != "OK":
+            self.write("untold", at, nonce=nonce, why=answer.code.name)
             return None
         told = self.api.methods[method][2].FromString(answer.body)
         outcome = OUTCOMES[told.outcome]
         fields = {"body": told.answer.hex()} if outcome == "EXECUTED" else {}
-        self.write("told", nonce=nonce, outcome=outcome, **fields)
+        self.write("told", at, nonce=nonce, outcome=outcome, **fields)
         if outcome == "EXECUTED":
             return True
         return False if outcome in FINAL_REFUSALS else None
@@ -190,8 +211,8 @@ class Client:
         identity = {"nonce": self.random.randbytes(16), "issued_at_ns": time.time_ns()}
         nonce = identity["nonce"].hex()
         body = self.api.write_body(method, field, events, identity)
-        self.write("send", nonce=nonce, method=method, events=logged)
-        if self.finish(nonce, identity, method, body):
+        if self.finish(nonce, identity, method, body,
+                       ("send", {"method": method, "events": logged})):
             self.recent = self.recent[-99:] + [(nonce, identity, method, body)]
 
     def revisit(self):
@@ -200,22 +221,7 @@ class Client:
         if self.random.random() < 0.3:
             self.question(nonce, identity)
         else:
-            self.write("again", nonce=nonce)
-            self.finish(nonce, identity, method, body)
-
-    def read_back(self):
-        """Reads transfers known to be posted, at any node; writes down what was found."""
-        ids = self.shared.sample(self.random, 10)
-        if not ids:
-            return
-        position = self.random.randrange(len(self.config["ports"]))
-        api = self.api_at(position)
-        body = api.message("LookupTransfers", ids=ids).SerializeToString()
-        answer = api.raw("LookupTransfers", body, timeout=CALL_SECONDS, wait=False)
-        if answer.code.name == "OK":
-            found = api.methods["LookupTransfers"][2].FromString(answer.body).transfers
-            self.write("read", node=self.config["ports"][position], ids=[i.hex() for i in ids],
-                       found=[t.id.hex() for t in found if not t.refused])
+            self.finish(nonce, identity, method, body, ("again", {}))
 
     # ---- what to send ----
 
@@ -271,7 +277,7 @@ class Client:
             if self.recent and choice < 0.1:
                 self.revisit()
             elif choice > 1 - self.config["read_share"]:
-                self.read_back()
+                self.look()
             else:
                 self.transfers()
 
