@@ -160,6 +160,9 @@ class Context:
             raise Passed("everybody is struck already")
         return self.chance.choice(free)
 
+    def draw_word(self, words):
+        return self.chance.choice(words)
+
     def ways(self, some, others, both=True):
         """Pairs of node ids between two groups of members."""
         pairs = [(a.node_id, b.node_id) for a in some for b in others if a is not b]

@@ -24,6 +24,9 @@ class Scenario:
     network = "any"         # "kernel": packets are dropped; "relay": a proxy between nodes
     settings = {}           # sections of the nodes' configuration, over the engine's own
     preload = ()            # of "disk", "clock", "power"
+    # Settings of the durability policy. A nemesis strikes more often in an hour than the delivered
+    # cap on changes allows, and nobody waits for the dwell of a real return.
+    policy = ("changes_per_hour_max=3600", "resync_dwell_ms=1000")
     clients = 3             # per site
     observe = True          # `tally observe` runs beside
     shares = False          # leaves nothing behind that the next scenario on its cluster could trip over
