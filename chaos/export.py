@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes the whole ledger of a running node as JSON lines, for chaos/judge.py.
 
-    chaos/export.py --port N --ca FILE --certificate FILE --key FILE --out FILE
+    chaos/export.py [--host ADDRESS] --port N --ca FILE --certificate FILE --key FILE --out FILE
 
 One array per line, the kind first:
   ledger    id, currency, exponent
@@ -79,9 +79,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("port", "ca", "certificate", "key", "out"):
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     arguments = parser.parse_args()
     api = Api(int(arguments.port), schema.compile_project(), Files(arguments.ca),
-              Files(arguments.certificate, arguments.key))
+              Files(arguments.certificate, arguments.key), host=arguments.host)
     with open(arguments.out, "w") as file:
         counts = export(api, lambda row: file.write(json.dumps(row, separators=(",", ":")) + "\n"))
     api.close()

@@ -1,0 +1,254 @@
+"""A run: a cluster is made, clients and instruments start, a scenario's timeline strikes it, everything
+has to come to rest again, and what is left is written down for the checkers.
+
+    Run(options, scenario, history).go()      -> nothing; findings.json and the history say it all
+
+What stops a run (RunFailure: no cluster, no network) is told apart from what a run finds. A finding
+never ends it early: what can still be mended, settled and exported is, so that the checkers see as
+much as there is.
+"""
+import copy
+import os
+import random
+import shutil
+import subprocess
+import time
+
+import cluster
+import schema
+import sites as sites_of
+from clients import LoopFailure
+from faults import Power
+from namespaces import NamespacesMissing
+from nemesis import rest
+from nemesis.context import Context, Found, RunFailure
+from nemesis.findings import Findings
+from nemesis.history import now
+from nemesis.links import make_links
+from nemesis.load import Load, Observer
+from nemesis.poller import Poller
+from network import NetworkFailure
+
+TOPOLOGIES = {"1+1+1": sites_of.ONE_ONE_ONE, "2+2+1": sites_of.TWO_TWO_ONE}
+SETTINGS = {"journal": {"segment_bytes": 2 << 20},
+            "cluster": {"log_tail_bytes": 64 << 10},    # so that catch-ups happen
+            "checkpoint": {"transfers": 16384, "interval_ms": 300,
+                           "map_size_bytes": cluster.MAP_BYTES}}
+WARM_UP_ANSWERS = 40        # before the first fault
+AFTERWARDS_ANSWERS = 40     # after the last one: service is back
+SYNC_SECONDS = 60           # and the mode as well, where the policy returns by itself
+
+
+class Run:
+    def __init__(self, options, scenario, history):
+        """`options`: seed, build, topology, network ("kernel" or "relay"), scratch."""
+        self.options, self.scenario, self.history = options, scenario, history
+        self.scratch, self.build = options.scratch, options.build
+        self.preload = tuple(scenario.preload)
+        self.findings = Findings(history)
+        self.context = Context(self, history, random.Random("%s/%s" % (options.seed,
+                                                                       scenario.name)))
+        self.load = self.observer = self.poller = None
+        self.ended = set()          # processes whose end was looked at
+
+    # ---- the cluster ----
+
+    def make(self):
+        settings = {section: dict(values) for section, values in SETTINGS.items()}
+        for section, values in self.scenario.settings.items():
+            settings.setdefault(section, {}).update(values)
+        self.context.links = make_links(self.options.network)
+        try:
+            security = cluster.Security(self.scratch)
+            self.context.sites = sites = sites_of.Sites(
+                cluster.Programs(self.build), security, schema.compile_project(),
+                os.path.join(self.scratch, "sites"), TOPOLOGIES[self.options.topology], settings,
+                environment=self.environment, network=self.context.links.network)
+        except BaseException:
+            self.context.links.network.close()
+            raise
+        if "power" in self.preload:
+            # What a plain kill left behind is on the disk before the next start.
+            sites.before_spawn = Power(self.build).forget
+        self.scenario.prepare(self.context)
+        sites.make(accounts=False).settle()
+        for member in sites.members:
+            self.history.event("start", nodes=[member.node_id], site=member.site)
+        if self.scenario.policy:
+            sites.tally("durability", "policy", *self.scenario.policy, "--reason", "nemesis")
+
+    def environment(self, member):
+        if not self.preload:
+            return {}
+        from nemesis.faults import preload
+        return preload.environment(self.build, member, self.preload)
+
+    # ---- while it runs ----
+
+    def check(self):
+        """Nobody ends by itself: neither nodes nor clients."""
+        self.check_nodes()
+        if self.load:
+            try:
+                self.load.check()
+            except LoopFailure as failure:
+                raise Found("liveness: %s: a request without a final outcome" % failure) from None
+
+    def check_nodes(self):
+        for member in list(self.context.sites.members):
+            process = member.process
+            if process is None or process.poll() is None or process in self.ended:
+                continue
+            self.ended.add(process)
+            self.history.event("exit", nodes=[member.node_id], site=member.site,
+                               text="exit %d" % process.returncode)
+            if not self.context.may_exit(member):
+                raise Found("processes: node %d ended by itself with %d\n%s" % (
+                    member.node_id, process.returncode, member.log_tail()))
+
+    def find(self, error):
+        """A finding out of what was raised: "claim: text"."""
+        claim, text = str(error).split(": ", 1)
+        self.findings.add(claim, text)
+
+    # ---- the run ----
+
+    def go(self):
+        try:
+            self.begin()
+            self.strike()
+            self.finish()
+        except (NetworkFailure, NamespacesMissing, subprocess.SubprocessError, OSError) as failure:
+            raise RunFailure("%s: %s" % (type(failure).__name__, failure)) from failure
+        finally:
+            self.history.put_meta(end=now(), faults=self.context.counts)
+            self.close()
+
+    def begin(self):
+        try:
+            self.make()
+            self.history.put_meta(nodes=[{"node": m.node_id, "site": m.site, "kind": m.kind}
+                                         for m in self.context.sites.members])
+            self.poller = Poller(self.context)
+            self.load = Load(self.context, self.options.seed, self.scenario.clients)
+            if self.scenario.observe:
+                self.observer = Observer(self.context)
+                self.observer.wait_begin()
+            self.context.wait_answers(WARM_UP_ANSWERS)
+        except (cluster.Failure, LoopFailure, Found) as failure:
+            raise RunFailure("before the first fault: %s" % failure) from failure
+        self.history.event("note", text="clients write at both sites: the timeline begins")
+
+    def strike(self):
+        """The scenario's timeline; what it finds, or cannot do, is a finding."""
+        try:
+            self.scenario.timeline(self.context)
+            self.findings.look("timeline")
+        except Found as found:
+            self.find(found)
+        except cluster.Failure as failure:
+            self.findings.add("timeline", str(failure))
+
+    def finish(self):
+        self.history.event("note", text="the timeline has ended: everything is put right")
+        view = None
+        try:
+            self.context.mend()
+            self.come_to_rest()
+            view = self.view()
+            view.settle(self.scenario.rest_seconds)
+            self.findings.look("liveness")
+            self.findings.look("processes", len(view.members))
+            self.scenario.verify(self.context)
+        except Found as found:
+            self.find(found)
+        except cluster.Failure as failure:
+            diverged = sites_of.DIVERGED in str(failure)
+            self.findings.add("journals" if diverged else "liveness", str(failure))
+        if self.poller:
+            self.poller.end()
+        self.history.put_meta(nodes=[{"node": m.node_id, "site": m.site, "kind": m.kind}
+                                     for m in self.context.sites.members])
+        rest.write(self)
+        rest.stop(self)
+        for claim, text in self.context.broken:
+            self.findings.add("scenario", "%s: %s" % (claim, text))
+        if not self.context.broken:
+            self.findings.look("scenario")
+
+    def view(self):
+        """The cluster without those that are meant to be gone."""
+        view = copy.copy(self.context.sites)
+        view.members = [m for m in view.members if m.node_id not in self.context.down]
+        return view
+
+    def come_to_rest(self):
+        """Service and mode come back within the bound, and every client's last request ends."""
+        seconds, began = self.scenario.rest_seconds, time.monotonic()
+        self.context.wait_answers(AFTERWARDS_ANSWERS, seconds)
+        self.history.event("note", text="service is back after %.2f s" % (
+            time.monotonic() - began))
+        self.wait_sync(min(seconds, SYNC_SECONDS))
+        for text in self.load.settle(seconds):
+            self.findings.add("liveness", text)
+        if self.observer:
+            status, output = self.observer.finish()
+            if status not in (0, 4):
+                self.findings.add("liveness", "tally observe: exit %s: %s" % (status, output[-400:]))
+
+    def wait_sync(self, seconds):
+        """Under policy "auto" a cluster whose sites are both up returns to SYNC by itself."""
+        end, asked = time.monotonic() + seconds, False
+        while True:
+            self.check()
+            leader = self.view().leader_now()
+            status = leader.brief() if leader else None
+            policy = (status or {}).get("policy") or {}
+            if status and (status.get("mode") in (None, "sync") or policy.get("decision") != "auto"
+                           or self.context.down):
+                return
+            if self.context.counts.get("degrade-by-hand") and not asked:
+                # What a person gave up no policy takes back, and his own command may have failed.
+                asked = True
+                self.context.tally("durability", "return", "--reason", "the run ends")
+            if time.monotonic() > end:
+                raise Found("liveness: not back under SYNC %d s after the last fault\n%s" % (
+                    seconds, self.context.sites.describe()))
+            time.sleep(0.1)
+
+    def settle(self, seconds=None):
+        """In the middle of a timeline: all nodes are equal, under load as far as it goes."""
+        end = time.monotonic() + (seconds or self.scenario.rest_seconds)
+        while True:
+            self.check()
+            late = [m.node_id for m in self.view().members
+                    for status in [m.brief()] if status is None or not status["ready"]]
+            if not late:
+                return
+            if time.monotonic() > end:
+                raise Found("liveness: nodes %s are not ready again\n%s" % (
+                    late, self.context.sites.describe()))
+            time.sleep(0.05)
+
+    # ---- the end ----
+
+    def close(self):
+        """Every process of this run is gone afterwards; then what faults left on the machine."""
+        for part in (self.poller, self.load, self.observer):
+            if part:
+                (part.end if part is self.poller else part.close)()
+        if self.context.sites:
+            self.keep_logs()
+            self.context.sites.close()
+        for ending in reversed(self.context.endings):
+            try:
+                ending()
+            except (OSError, subprocess.SubprocessError) as failure:
+                self.history.event("note", text="cleaning up: %s" % failure)
+        self.history.close()
+
+    def keep_logs(self):
+        for member in self.context.sites.members:
+            if os.path.exists(member.log_path):
+                shutil.copyfile(member.log_path, self.history.path("logs",
+                                                                   "%d.log" % member.node_id))
