@@ -282,7 +282,7 @@ class Client(Reads):
                 self.transfers()
 
     def run_business(self):
-        self.request("CreateLedgers", "ledgers", [1], [
+        self.request("CreateLedgers", "ledgers", [[1]], [
             {"id": 1, "currency": "EUR", "exponent": 2, "name": "Kill loop"}])
         self.accounts(1, self.config["accounts"])
         self.config["ready"].set()

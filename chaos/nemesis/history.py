@@ -57,8 +57,8 @@ class History:
             self.spoken("%7.2f  %-11s %s" % (time.monotonic() - self.began, what,
                                              text.splitlines()[0] if text else ""))
 
-    def observation(self, node, status, certificate):
-        self.write("observations", {"t": time.monotonic_ns(), "node": node,
+    def observation(self, node, began, status, certificate):
+        self.write("observations", {"t": time.monotonic_ns(), "began": began, "node": node,
                                     "reachable": status is not None, "status": status,
                                     "certificate": certificate})
 

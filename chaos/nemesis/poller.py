@@ -36,8 +36,9 @@ class Poller:
             if member.node_id in self.context.down or member not in self.context.sites.members:
                 return
             certificate = self.certificate(member)
+            asked = time.monotonic_ns()
             status = self.status(member)
-            self.context.history.observation(member.node_id, status,
+            self.context.history.observation(member.node_id, asked, status,
                                              certificate if certificate != told else None)
             told = certificate
             was = self.told_ready(member, status, was)

@@ -3,11 +3,13 @@ journal, walked from outside after a stop in good order."""
 import json
 import os
 import subprocess
+import time
 
 from nemesis import CHAOS
 
 EXPORT_SECONDS = 300
 VERIFY_SECONDS = 300
+EQUAL_SECONDS = 20
 
 
 def members(run):
@@ -15,18 +17,29 @@ def members(run):
 
 
 def write(run):
-    """exports/ and heads.json, of whoever answers."""
-    rows = []
+    """heads.json and exports/, of whoever answers."""
+    run.history.put("heads.json", heads(run))
     for member in members(run):
-        status = member.brief()
-        if status is None:
-            continue
-        rows.append({"node": member.node_id, "index": status["index"]["commit"],
-                     "digest": status["digest"] if member.is_data else None,
-                     "head": status["journal"]["head"]})
-        if member.is_data:
+        if member.is_data and member.brief() is not None:
             export(run, member)
-    run.history.put("heads.json", rows)
+
+
+def heads(run):
+    """What each node says of itself at one moment at which all are equal, as long as there is one:
+    the log goes on a little when nobody writes, by a digest entry or an election."""
+    end = time.monotonic() + EQUAL_SECONDS
+    while True:
+        rows = []
+        for member in members(run):
+            status = member.brief()
+            if status is not None:
+                rows.append({"node": member.node_id, "index": status["index"]["commit"],
+                             "digest": status["digest"] if member.is_data else None,
+                             "head": status["journal"]["head"]})
+        equal = len({(row["index"], row["head"]) for row in rows}) == 1
+        if equal or time.monotonic() > end:
+            return rows
+        time.sleep(0.05)
 
 
 def export(run, member):
