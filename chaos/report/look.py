@@ -63,7 +63,14 @@ svg .grid { stroke: var(--grid); } svg .axis { stroke: var(--line); }
 svg .limit { stroke: var(--bad); stroke-width: 1.5; } svg .dashed { stroke-dasharray: 7 4; }
 svg .half { stroke: var(--soft); stroke-dasharray: 2 4; }
 @media (max-width: 640px) { main { padding: 14px 10px 32px; } .card { padding: 10px 11px; }
-  h1 { font-size: 21px; } body { font-size: 14px; } }
+  h1 { font-size: 21px; } body { font-size: 14px; }
+  table.stack tr:first-child { display: none; } table.stack tr { display: block; padding: 7px 0;
+    border-bottom: 1px solid var(--line); }
+  table.stack td, table.stack td.nowrap { display: block; text-align: left; padding: 1px 0; border: 0;
+    white-space: normal; }
+  table.stack td:not(:first-child)::before { content: attr(data-name) ": "; color: var(--soft);
+    font-weight: 400; }
+  table.stack td:first-child { font-weight: 600; } }
 @media print { body { background: none; font-size: 10.5pt; } main { max-width: none; padding: 0; }
   .card { border-color: #bbb; overflow: visible; break-inside: auto; }
   h2, h3 { break-after: avoid; } tr, svg, .lane { break-inside: avoid; }
@@ -86,17 +93,19 @@ def page(title, body, style=""):
             "</body></html>\n" % (escape(title), STYLE, style, body, SCRIPT))
 
 
-def table(head, rows):
-    """`head`: names, "<" before one that stands left. `rows`: lists of (HTML, class) or HTML."""
+def table(head, rows, stack=False):
+    """`head`: names, "<" before one that stands left. `rows`: lists of (HTML, class) or HTML. With
+    `stack` a row's cells stand one below the other, with their names, on a narrow screen."""
     left = ["l" if name.startswith("<") else "" for name in head]
-    out = ["<table><tr>%s</tr>" % "".join(
-        "<th%s>%s</th>" % (" class=l" if l else "", escape(name.lstrip("<")))
-        for name, l in zip(head, left))]
+    names = [escape(name.lstrip("<")) for name in head]
+    out = ["<table%s><tr>%s</tr>" % (" class=stack" if stack else "", "".join(
+        "<th%s>%s</th>" % (" class=l" if l else "", name) for name, l in zip(names, left)))]
     for row in rows:
         cells = [cell if isinstance(cell, tuple) else (cell, "") for cell in row]
         out.append("<tr>%s</tr>" % "".join(
-            "<td class='%s'>%s</td>" % (" ".join(filter(None, (l, kind))), text)
-            for (text, kind), l in zip(cells, left)))
+            "<td class='%s'%s>%s</td>" % (" ".join(filter(None, (l, kind))),
+                                          " data-name='%s'" % name if stack else "", text)
+            for (text, kind), l, name in zip(cells, left, names)))
     return "".join(out) + "</table>"
 
 

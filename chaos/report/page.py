@@ -102,7 +102,7 @@ def claims_table(history):
                      "-" if claim.get("checked") is None else count(int(claim["checked"])),
                      escape(str(claim.get("text") or ""))])
     return "<h3>Each claim</h3><div class=card>%s</div>" % table(
-        ["<claim", "<verdict", "checked", "<what it says"], rows)
+        ["<claim", "<verdict", "checked", "<what it says"], rows, stack=True)
 
 
 def faults_table(figures):
@@ -149,7 +149,7 @@ def clients_table(figures):
                 ms(longest[0]) if longest else "-"])
     return "<h3>As clients saw it</h3><div class=card>%s<p class='soft small'>%s</p></div>" % (
         table(["<site of the clients", "acknowledged", "refused for good", "half within, ms",
-               "90 % within", "99 % within", "slowest", "longest pause from outside, ms"], rows),
+               "90 % within", "99 % within", "slowest", "longest pause from outside, ms"], rows, stack=True),
         "A request's time runs from its first sending to its final outcome, repeats included. The pause "
         "is measured by <code>tally observe</code>, which keeps sending whatever happens: the longest "
         "time from the intended moment of a transfer until it, or a later one, was acknowledged.")
@@ -251,7 +251,7 @@ def planted_section(matrix):
                 kind, mark(kind), escape(head[:1].upper() + head[1:]),
                 "<pre>%s</pre>" % escape(matrix["command"]) if matrix["command"] else "",
                 table(["<planted", "<what is wrong then", "<searched by", "<outcome",
-                       "<checker, and its words", "seed", "<budget"], body),
+                       "<checker, and its words", "seed", "<budget"], body, stack=True),
                 "<p class='soft small'>Commit %s</p>" % escape(matrix["commit"])
                 if matrix["commit"] else ""))
 
@@ -278,7 +278,7 @@ def overview(runs):
             ms(max((v[0] for v in longest.values()), default=None))])
     return "<div class=card>%s</div>" % table(
         ["<run", "<verdict", "<topology", "seed", "lasted", "faults", "requests", "in doubt",
-         "claims not checked", "longest pause, ms"], rows)
+         "claims not checked", "longest pause, ms"], rows, stack=True)
 
 
 def total(runs, searches, matrices):

@@ -279,10 +279,38 @@ class Report(unittest.TestCase):
                 "runs": [], "broken": "<script>alert(1)</script>"}
         page = failover_report.page({"machine": "<m>", "began": "now", "command": "<c>", "seed": 1,
                                      "silence": "<s>", "load_percent": 50, "cells": [cell]})
-        for foreign in ("<script>", "<t>", "<g>", "<m>", "<c>", "<s>"):
+        for foreign in ("<script>alert", "<t>", "<g>", "<m>", "<c>", "<s>"):
             self.assertNotIn(foreign, page)
         with contextlib.redirect_stdout(io.StringIO()):
             print(failover_report.text({"cells": [cell]}))
+
+    def test_the_first_line_says_what_did_not_hold(self):
+        def said(run=None, **of_document):
+            run = dict({"number": 0, "pause_ms": 5, "wrong": [], "way": "kill", "leader": 1}, **run or {})
+            return failover_report.headline(dict({"cells": [{
+                "event": "witness", "title": "Witness lost", "topology": "1+1+1", "runs": [run]}]},
+                **of_document))
+        self.assertEqual(said()[0], "good")
+        self.assertIn("witness lost on 1+1+1", said({"pause_ms": 101})[1])
+        self.assertIn("lost, doubled", said({"wrong": ["x"]})[1])
+        self.assertEqual(said(interrupted=True)[0], "warn")
+        self.assertEqual(said(cells=[])[0], "warn")
+
+    # Verdict and figure go by the same limit.
+    def test_lines_of_limits_are_multiplied_as_the_limits_are(self):
+        cell = {"event": "witness", "topology": "1+1+1", "runs": [
+            {"number": 0, "pause_ms": 150, "wrong": [], "way": "kill", "leader": 1}]}
+        self.assertIn("limit for each run: 100 ms", failover_report.panel(cell))
+        self.assertIn("stroke:var(--bad)", failover_report.panel(cell))
+        self.assertIn("limit for each run: 300 ms", failover_report.panel(cell, 3))
+        self.assertNotIn("stroke:var(--bad)", failover_report.panel(cell, 3))
+
+    def test_a_folder_that_is_not_there_is_made(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = os.path.join(scratch, "new", "report")
+            failover_report.write({"machine": "m", "began": "now", "command": "c", "silence": "s",
+                                   "load_percent": 50, "cells": []}, path)
+            self.assertTrue(os.path.exists(path + ".html") and os.path.exists(path + ".json"))
 
 
 if __name__ == "__main__":
