@@ -241,7 +241,7 @@ def report(watch, moments, phases, held, leader):
         growths.append((peak - before) / 2 ** 20)
         print("memory of the leader (node %d), %-9s  %12.0f MiB before, peak %.0f, growth %.0f" % (
             leader.node_id, name, before / 2 ** 20, peak / 2 ** 20, growths[-1]))
-    print("(resident counts pages of the store that are mapped and can be dropped at any time)")
+    print("(resident counts mapped pages of the store, too)")
     print("(of %d processors; what others use is taken from all of these, too)" % os.cpu_count())
     say_processors(watch, "with all nodes", moments["all"], moments["killed"])
     say_processors(watch, "without the node", moments["without"], moments["rejoin"])

@@ -330,6 +330,8 @@ enum status store_open(const struct store_options *options, struct checkpoint **
             snprintf(out_error->text, sizeof out_error->text, "%s", t->error.text);
         goto fail;
     }
+    store_resident_find(store);
+    store_resident_trim(store, STORE_RESIDENT_BYTES);
     *store->committed = *store->view;
     store_view_sort(store);
     store->write = store->read;

@@ -499,6 +499,7 @@ enum status store_write_epoch(struct store *store, const struct epoch *epoch,
         return status_after_failure(
             store, store_fail_code(t, code, STORE_TABLE_COUNT, epoch->applied_index,
                                    "cannot commit the epoch at this index (the key here)"));
+    store_resident_trim(store, STORE_RESIDENT_BYTES);
     struct store_state *swap = store->committed;
     store->committed = store->next;
     store->next = swap;

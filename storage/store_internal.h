@@ -41,6 +41,8 @@ struct store {
     struct store_options options;
     char *path;
     MDB_env *env;
+    void *map; /* the environment's mapping; NULL: not known */
+    size_t map_size;
     uint64_t hash_seed; /* the head's; never changes after open */
 
     /* flusher */
@@ -57,7 +59,8 @@ struct store {
     struct store_txn read;
     struct store_state *view;
     struct checkpoint_stats stats;
-    bool failed; /* fail-stop was reported: nothing is accepted any more */
+    uint32_t reads; /* look-ups in the mapping since it was looked at */
+    bool failed;    /* fail-stop was reported: nothing is accepted any more */
 
     struct bloom transfer_filter;
     struct request_filter request_filter;
@@ -103,6 +106,14 @@ void request_filter_add(struct request_filter *filter, uint64_t hash);
 bool request_filter_may_contain(const struct request_filter *filter, uint64_t hash);
 /* Entries below `live` are gone, those from `next` on are yet to come. */
 void request_filter_turn(struct request_filter *filter, uint64_t live, uint64_t next);
+
+/* store_resident.c: mapped pages beyond this many bytes are given back. The first finds the
+ * mapping, once, before there are threads; the second looks, and is called by any thread; the third
+ * is called by the loop before each look-up, and looks now and then. */
+#define STORE_RESIDENT_BYTES (64ull << 20)
+void store_resident_find(struct store *store);
+void store_resident_trim(struct store *store, uint64_t limit_bytes);
+void store_resident_read(struct store *store);
 
 /* store_read.c: loop. */
 void store_past(struct checkpoint *checkpoint, struct ledger_past *out);

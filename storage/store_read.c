@@ -85,6 +85,7 @@ static bool past_transfer_by_id(void *context, const struct id128 *id, struct tr
     uint64_t hash = store_transfer_hash(store, id);
     if (!bloom_may_contain(&store->transfer_filter, hash))
         return false;
+    store_resident_read(store);
     struct transfer_search search = {.store = store, .id = id, .out = out};
     const struct id_run_list *list = &store->view->transfer_runs;
     for (uint32_t i = 0; i < list->run_count && !search.found; i++)
@@ -99,6 +100,7 @@ static bool past_transfer_by_sequence(void *context, uint64_t sequence, struct t
     struct store *store = context;
     if (sequence >= store->view->head.transfer_count)
         return false;
+    store_resident_read(store);
     read_transfer(store, sequence, out);
     return true;
 }
@@ -170,6 +172,7 @@ static bool past_request_by_nonce(void *context, uint32_t principal_name, const 
     uint64_t hash = store_request_hash(store, principal_name, nonce);
     if (!request_filter_may_contain(&store->request_filter, hash))
         return false;
+    store_resident_read(store);
     struct request_search search = {
         .store = store, .principal_name = principal_name, .nonce = nonce};
     const struct id_run_list *list = &store->view->request_runs;

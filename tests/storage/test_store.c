@@ -129,6 +129,55 @@ Test(store, merges_go_on_after_a_restart_in_their_middle, .timeout = 300)
     store_fixture_deinit(&fixture);
 }
 
+/* KiB of the store's mapping that this process holds, by /proc/self/smaps. */
+static uint64_t resident_kib(const struct store *store)
+{
+    FILE *file = fopen("/proc/self/smaps", "r");
+    cr_assert_not_null(file);
+    char line[512], begin[32];
+    snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)store->map);
+    bool inside_map = false;
+    unsigned long kib = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, begin, strlen(begin)) == 0)
+            inside_map = true;
+        if (inside_map && sscanf(line, "Rss: %lu kB", &kib) == 1)
+            break;
+    }
+    cr_assert_eq(fclose(file), 0);
+    cr_assert(inside_map, "the store's mapping is not in /proc/self/smaps");
+    return kib;
+}
+
+/* Reading the whole past maps the whole file. Given back, the pages are gone from the process, a
+ * reader that had begun goes on, and everything is read again as it was. */
+Test(store, mapped_pages_are_given_back_and_read_again, .timeout = 100)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct checkpoint *checkpoint = store_fixture_opened(&fixture);
+    struct epoch_maker *maker =
+        epoch_maker_create(&(struct epoch_maker_options){.seed = 12, .base_accounts = 10});
+    for (unsigned e = 1; e <= 5; e++)
+        write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000, .requests = 5});
+    assert_past(checkpoint, maker, 1, 0);
+    struct store *store = (struct store *)(void *)checkpoint;
+    cr_assert_gt(resident_kib(store), 4096, "reading mapped only %lu KiB",
+                 (unsigned long)resident_kib(store));
+    store_resident_trim(store, UINT64_MAX);
+    cr_assert_gt(resident_kib(store), 4096, "below its limit the mapping is left alone");
+    store_resident_trim(store, 0);
+    cr_assert_lt(resident_kib(store), 256, "%lu KiB are still resident",
+                 (unsigned long)resident_kib(store));
+    assert_past(checkpoint, maker, 1, 0);
+    write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000, .requests = 5});
+    assert_past(checkpoint, maker, 7, 0);
+    checkpoint_finish(checkpoint);
+    store_fixture_assert_clean(&fixture);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
 /* One request a minute of ledger time: after three days only about a day's worth is left on disk,
  * everything inside the window is found, and the runs of forgotten ones are gone too. */
 Test(store, forgotten_requests_leave_the_disk, .timeout = 300)
