@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 /* Of the throughput measured before, in bytes of entries per second. */
-#define PACING_FLOOR_PERCENT 72
+#define PACING_FLOOR_PERCENT 78
 /* Below this rate nothing is held back: it is not what keeps a member from catching up. */
 #define PACING_FLOOR_BYTES (4ull << 20)
 /* One step down, or back up, each second. */
@@ -37,7 +37,7 @@
 /* ... at least, while a store is copied, ... */
 #define PACING_READ_MIN (32ull << 20)
 /* ... and at least, of what the leader proposes, while entries are read: or it would never end. */
-#define PACING_READ_MIN_PERCENT 150
+#define PACING_READ_MIN_PERCENT 125
 /* Clients are held up when less than this goes through of what did before, ... */
 #define PACING_HARM_PERCENT 80
 /* ... though something was in flight for this part of the time. */
