@@ -17,7 +17,7 @@ FAMILIES = (
                       "fiu", "quarantine")),
     ("power", "violet", ("power",)),
     ("clock", "teal", ("clock",)),
-    ("operators", "good", ("switchover", "member", "drain", "resume", "policy", "certificate",
+    ("operators", "good", ("switchover", "hand_over", "member", "drain", "resume", "policy", "certificate",
                            "revo", "transfer", "degrade", "return", "replace")),
     ("load and memory", "grey", ("storm", "memory", "reader", "pin", "load", "slow_client")),
 )
@@ -243,6 +243,18 @@ class Figures:
         self.rule = rule_spans(self.told, history.seconds)
         self.lacking = lacking(self.told)
         self.kinds = collections.Counter(fault["kind"] for fault in self.faults)
+
+    def window(self):
+        """(from, to) of the timeline: from the first thing that was seen to the last, without the
+        making of the cluster before and the judging behind."""
+        history = self.history
+        times = [row["at"] for row in history.polls] + [f["from"] for f in self.faults]
+        times += [history.seconds if f["to"] is None else f["to"] for f in self.faults]
+        if history.clients.names and history.clients.timed:
+            times += [history.clients.first, history.clients.last]
+        if not times:
+            return 0.0, history.seconds
+        return max(0.0, min(times) - 0.5), max(max(times) + 0.5, 1.0)
 
     def longest_pauses(self):
         """{site: (ms, from, open)}, as tally observe measured it from outside."""

@@ -13,6 +13,7 @@ WIDTH, LEFT, RIGHT = 1100, 56, 10
 CHARACTER = 6.6             # widest guess of a letter's width at 12 px
 BUCKET_SECONDS = 0.25       # the shortest
 SITE_COLOURS = ("blue", "violet", "teal", "warn")
+GAP_SECONDS = 0.4           # without an acknowledgement, that are shaded
 ROWS_WITH_LABELS = 9        # of faults; with more of them at once only bars are drawn
 
 STYLE = """
@@ -97,8 +98,8 @@ class Timeline:
         return "%d s" % at if at < 120 else "%d:%02d" % divmod(round(at), 60)
 
     def scale(self, top, y, unit):
-        """Two or three lines of a linear scale from 0 to top."""
-        step, value, out = nice(top / 2), 0, []
+        """Two to four lines of a linear scale from 0 to top."""
+        step, value, out = nice(top / 3), 0, []
         while value <= top * 1.0001:
             out.append("<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' class=grid /><text x='%d' "
                        "y='%.1f' text-anchor=end class=soft>%g%s</text>" % (
@@ -145,8 +146,9 @@ class Timeline:
         out = []
         for (number, fault), (row, text, end) in zip(shown, rows):
             colour, y = figures_of.family(fault["kind"])[1], row * pitch + 1
-            title = "fault %d: %s, %s: %s; %s%s" % (
-                number, fault["kind"], figures_of.place(fault), fault["text"],
+            title = "fault %d: %s; %s%s" % (
+                number, ", ".join(filter(None, (fault["kind"], figures_of.place(fault),
+                                                fault["text"]))),
                 self.between(fault["from"], end), " (no end is recorded)" if fault["to"] is None else "")
             out.append(self.bar(fault["from"], end, y, pitch - 3, colour, title, 0.32 if labels else 0.8))
             if labels:
@@ -251,7 +253,7 @@ class Timeline:
                            "%g ms" % round(value * 1e3) if value < 0.9 else "%g s" % round(value)))
             value *= 10
         for begin, end in figures_of.gaps(series, self.begin, self.end):
-            if end - begin >= 0.3:
+            if end - begin >= GAP_SECONDS:
                 out.append(self.bar(begin, end, 2, height - 8, "shade",
                                     "nothing acknowledged for %s ms, %s" % (
                                         ms((end - begin) * 1e3), self.between(begin, end))))
@@ -264,22 +266,22 @@ class Timeline:
         out.append(self.line([p[2] for p in parts], y, SITE_COLOURS[place % 4],
                              "stroke-dasharray='3 2'"))
         return self.lane("Waiting time of site %s's clients" % site, height, "".join(out),
-                         "line: half of the requests, dashed: 99 %, dots: the slowest; red: nothing was "
-                         "acknowledged")
+                         "line: half of the requests, dashed: 99 %%, dots: the slowest; red: nothing was "
+                         "acknowledged for %g s and more" % GAP_SECONDS)
 
     def pauses(self, site, found):
         """Each with its length, inside or behind it, unless that would cover the next one."""
         out, free = [], LEFT
-        for begin, end, length, is_open in sorted(found):
-            if not self.seen(begin, end):
-                continue
+        found = sorted(pause for pause in found if self.seen(*pause[:2]))
+        behind = [self.x(pause[0]) for pause in found[1:]] + [WIDTH]
+        for (begin, end, length, is_open), following in zip(found, behind):
             text = "%s%s ms" % ("\u2265 " if is_open else "", ms(length))
             out.append(self.bar(begin, end, 2, 14, "bad", "%s, %s" % (text, self.between(begin, end)),
                                 0.8))
             left, wide = self.x(begin), len(text) * CHARACTER + 6
             inside = self.x(end) - left > wide
             at = left + 4 if inside else max(self.x(end), left + 2) + 4
-            if at > free and at + wide < WIDTH:
+            if inside or at > free and at + wide < following:
                 out.append("<text x='%.1f' y=13.5 class='%s' pointer-events=none>%s</text>" % (
                     at, "on" if inside else "bad", escape(text)))
                 free = at + wide
@@ -329,13 +331,12 @@ LEGEND = (("blue", "leads (with its term)"), ("pale", "serves"), ("warn", "runs,
 
 def strips(figures, marks=()):
     """The whole run; of a longer one also its parts, folded."""
-    seconds = figures.history.seconds
-    out = [Timeline(figures, 0.0, seconds, marks).html()]
-    if seconds > 150:
-        length = max(60.0, nice(seconds / 24))
-        begin = 0.0
-        while begin < seconds:
-            end = min(begin + length, seconds)
+    begin, last = figures.window()
+    out = [Timeline(figures, begin, last, marks).html()]
+    if last - begin > 150:
+        length = max(60.0, nice((last - begin) / 24))
+        while begin < last:
+            end = min(begin + length, last)
             struck = sum(begin <= f["from"] < end for f in figures.faults)
             out.append("<details><summary>from %s to %s: %d faults begin</summary>%s</details>" % (
                 span(begin), span(end), struck, Timeline(figures, begin, end, marks).html()))

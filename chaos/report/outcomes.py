@@ -27,6 +27,7 @@ class Series:
 class Clients:
     def __init__(self, begin_ns):
         self.begin_ns, self.last, self.timed = begin_ns, 0.0, True
+        self.first = float("inf")
         self.counts = collections.Counter()
         self.by_site = collections.defaultdict(Series)  # acknowledged
         self.refused = collections.defaultdict(Series)
@@ -41,7 +42,7 @@ class Clients:
         for row in rows:
             event = row["event"]
             now = self.moment(row)
-            self.last = max(self.last, now)
+            self.first, self.last = min(self.first, now), max(self.last, now)
             if event == "client":
                 site = row.get("site")
                 continue

@@ -65,7 +65,7 @@ def violations(history):
         shown = evidence if isinstance(evidence, str) else json.dumps(evidence, indent=1,
                                                                       ensure_ascii=False)
         out.append("<p><b class=bad>%s</b>: %s</p>%s" % (
-            escape(str(violation["claim"])), escape(str(violation["text"])),
+            escape(words.title(history, str(violation["claim"]))), escape(str(violation["text"])),
             "<details><summary>evidence</summary><pre>%s</pre></details>" % escape(
                 shown[:SHOWN_EVIDENCE] + (" ..." if len(shown) > SHOWN_EVIDENCE else ""))
             if evidence not in (None, "", [], {}) else ""))
@@ -100,7 +100,9 @@ def claims_table(history):
         kind, said = words.claim_row(claim, history)
         rows.append([(escape(str(claim["name"])), "l nowrap"), (said, "l nowrap"),
                      "-" if claim.get("checked") is None else count(int(claim["checked"])),
-                     escape(str(claim.get("text") or ""))])
+                     escape(str(claim.get("title") or "")) + ("<br>" if claim.get("title") and
+                                                              claim.get("text") else "")
+                     + escape(str(claim.get("text") or ""))])
     return "<h3>Each claim</h3><div class=card>%s</div>" % table(
         ["<claim", "<verdict", "checked", "<what it says"], rows, stack=True)
 

@@ -46,6 +46,12 @@ def verdict(history):
     return "unjudged" if history.clock("end", "mono") is None else "holds"
 
 
+def title(history, name):
+    """A claim in its own words."""
+    claims = history.verdicts["claims"] if history.verdicts else []
+    return next((c["title"] for c in claims if c["name"] == name and c.get("title")), name)
+
+
 def headline(history):
     """(class, text)"""
     kind, text = HEADLINES[verdict(history)]
@@ -53,7 +59,9 @@ def headline(history):
     broken = {c["name"] for c in broken_claims(history)} | {v["claim"] for v in unexpected(history)}
     if verdict(history) == "broken" and broken:
         text = "%s: %s." % ("A promise was broken" if len(broken) == 1 else
-                            "%d promises were broken" % len(broken), ", ".join(sorted(broken)))
+                            "%d promises were broken" % len(broken),
+                            ", ".join(sorted(broken)) if len(broken) > 1 else
+                            title(history, min(broken)))
     elif verdict(history) == "broken":
         text = "The scenario demands a finding, and it was not made: %s." % ", ".join(
             not_broken(history))
@@ -88,8 +96,10 @@ def attacked(figures):
                        plural(clients.counts["repeats"], "repeat"),
                        plural(clients.counts["reads"], "read")))
     if figures.faults:
-        out.append("%s: %s." % (plural(len(figures.faults), "fault"), ", ".join(
-            "%s %s" % (count(n), escape(kind)) for kind, n in figures.kinds.most_common())))
+        out.append("%s, from %s to %s: %s." % (
+            plural(len(figures.faults), "fault"), span(figures.faults[0]["from"]),
+            span(max(f["to"] or history.seconds for f in figures.faults)), ", ".join(
+                "%s %s" % (count(n), escape(kind)) for kind, n in figures.kinds.most_common())))
     else:
         out.append("No fault is recorded.")
     return out
@@ -104,7 +114,8 @@ def seen(figures):
         out.append("%s led, in %s." % (plural(nodes, "node"), plural(len(terms), "term")))
     modes = figures.modes()
     if modes:
-        alone = history.seconds - sum(modes.values())
+        begin, end = figures.window()
+        alone = end - begin - sum(modes.values())
         out.append("Rule as the leader told it: %s%s." % (
             ", ".join("%s for %s" % (escape(str(mode).upper()), span(seconds))
                       for mode, seconds in modes.most_common()),

@@ -202,7 +202,7 @@ class Seen(OnDisk):
             (1.0, 3.0, "nodes 1, 2"), (2.0, 2.5, "nodes 1, 3"), (4.0, None, "site B, node 2")])
         self.assertEqual(told.kinds, {"cut": 2, "site-loss": 1})
         said = self.text(made)
-        self.assertIn("3 faults: 2 cut, 1 site-loss.", said)
+        self.assertIn("3 faults, from 1.0 s to 10 s: 2 cut, 1 site-loss.", said)
         self.assertIn("no end told", said)
 
     def test_kinds_of_faults_have_their_family(self):
@@ -400,6 +400,24 @@ class Searches(OnDisk):
 
 
 class Lanes(OnDisk):
+    # Making the cluster and judging it take longer than many a run.
+    def test_the_timeline_is_of_what_was_seen(self):
+        made = history_maker.Made(100.0)
+        made.poll(30.0, 1)
+        made.request("site-A-0", "n", 40.0, 1.0)
+        self.assertEqual([round(at, 3) for at in self.figures(made).window()], [0.0, 41.5])
+        made.clients["site-A-0"][0]["t"] = history_maker.ns(30)
+        made.fault(50.0, None, "kill", [1])
+        self.assertEqual([round(at, 3) for at in self.figures(made).window()], [29.5, 100.5])
+
+    def test_a_pause_is_named_where_that_covers_no_other(self):
+        made = history_maker.quiet()
+        made.observed = {}
+        made.observe("A", {"A": [(1000, 1420), (1450, 1600), (5000, 5150)], "B": []})
+        text = lanes.Timeline(self.figures(made), 0, 10).html()
+        self.assertEqual(re.findall(r"class='(?:on|bad)' pointer-events=none>(\d+ ms)<", text),
+                         ["150 ms", "150 ms"])
+
     def test_many_faults_at_once_are_drawn_without_their_names(self):
         made = history_maker.Made()
         for number in range(40):
