@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Strikes two sites and a witness with faults under load and has the ledgers judged: see --help.
-# Installs what is missing and builds first (build/, or build-planted-FAULT/ with --planted), unless
+# Installs what is missing and builds first (build/, or build-planted/ with --planted), unless
 # --build names a build. The work is in chaos/fault_loop.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,8 +22,8 @@ if ! $given; then
     build=build
     options=()
     if [ "$planted" != none ]; then
-        build=build-planted-$planted
-        options=("-Dplanted_fault=$planted" -Dtests=disabled)
+        build=build-planted
+        options=(-Dplanted_fault=any -Doptimization=2)
     fi
     configure_build "$build" "${options[@]}"
     ninja -C "$build" server/tallyd client/cli/tally chaos/power_loss/powerloss-apply \
