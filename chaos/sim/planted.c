@@ -1,8 +1,8 @@
 /*
  * A checker that never fails proves nothing. Each row plants one error, with everything else as it
- * is, and runs seeds until something is found. It counts only if it is the checker of that error
- * that found it: the text of the violation has to have its words, one of two where an error shows
- * itself in two ways.
+ * is, and runs seeds until it is found. It counts only if it is the checker of that error that
+ * found it: the text of the violation has to have its words, one of two where an error shows itself
+ * in two ways. Who else saw it, before and in a few seeds after, is told beside it.
  *
  * The rows of the durability rule are the errors that its model knows as well
  * (docs/guarantees.md). A witness that counts past a return (RAFT_GUARD_RUN) is not among them:
@@ -21,6 +21,9 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define MORE_SEEDS 10 /* after the find that counts */
+#define FINDS_MAX  64
 
 #define COMMIT  "commit does not imply both sites"
 #define WITNESS "the witness is ahead"
@@ -66,91 +69,47 @@ static const struct row {
 };
 #define ROW_COUNT (sizeof rows / sizeof rows[0])
 
+/* What one seed came to. */
 struct find {
-    bool found, died;
-    uint64_t seed, seeds;
+    uint64_t seed, seeds; /* `seeds`: how many there were, with this one */
+    bool right;           /* its own checker said so */
     char violation[512];
 };
 
 /* ---- one row, in a process of its own ---- */
 
-static void search(const struct row *row, const struct planted_budget *budget,
-                   const struct sim_options *base, int out)
+static bool is_right(const struct row *row, const char *violation)
 {
-    struct find find = {0};
-    for (uint64_t i = 0; i < budget->seed_count && !find.found; i++) {
-        struct sim_options options = *base;
-        struct sim_result result;
-        options.seed = budget->first_seed + i;
-        options.seconds = budget->seconds;
-        options.guard_off = row->guard_off;
-        options.plant = row->plant;
-        options.ignore_witness = row->ignore_witness;
-        /* Told before it begins, so that a seed that kills the process is known. */
-        find.seed = options.seed;
-        find.seeds = i + 1;
-        find.died = true;
-        if (write(out, &find, sizeof find) != (ssize_t)sizeof find)
-            _exit(3);
-        sim_run(&options, &result);
-        find.died = false;
-        find.found = result.violated;
-        memcpy(find.violation, result.violation, sizeof find.violation);
-    }
+    return strstr(violation, row->finder) != NULL ||
+           (row->other != NULL && strstr(violation, row->other) != NULL);
+}
+
+static void run_seed(const struct row *row, const struct sim_options *options, int out)
+{
+    struct sim_result result;
+    sim_run(options, &result);
+    struct find find = {.seed = options->seed};
+    memcpy(find.violation, result.violation, sizeof find.violation);
+    find.right = result.violated && is_right(row, result.violation);
     _exit(write(out, &find, sizeof find) == (ssize_t)sizeof find ? 0 : 3);
 }
 
-static bool is_right(const struct row *row, const struct find *find)
+static bool read_find(int from, struct find *out)
 {
-    return find->found && (strstr(find->violation, row->finder) != NULL ||
-                           (row->other != NULL && strstr(find->violation, row->other) != NULL));
-}
-
-/* The last word of the process: `find` as it stood when it ended. */
-static void read_last(int from, struct find *out)
-{
-    struct find find;
     size_t done = 0;
-    *out = (struct find){0};
-    for (;;) {
-        const ssize_t got = read(from, (char *)&find + done, sizeof find - done);
+    while (done < sizeof *out) {
+        const ssize_t got = read(from, (char *)out + done, sizeof *out - done);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            break;
+            return false;
         done += (size_t)got;
-        if (done == sizeof find) {
-            *out = find;
-            done = 0;
-        }
     }
-    if (!out->died)
-        return;
-    out->found = true;
-    snprintf(out->violation, sizeof out->violation,
-             "the process died: a broken invariant, a crash or a sanitizer");
+    return true;
 }
 
-static bool print(const struct row *row, const struct find *find,
-                  const struct planted_budget *budget)
+static void fork_with_pipe(pid_t *out_pid, int ends[2])
 {
-    const bool right = is_right(row, find);
-    if (!find->found)
-        printf("%-22s NOT FOUND in %" PRIu64 " seeds\n", row->name, budget->seed_count);
-    else
-        printf("%-22s %s  seed %" PRIu64 " (of %" PRIu64 "): %.150s\n", row->name,
-               right ? "found" : "FOUND BY ANOTHER CHECKER", find->seed, find->seeds,
-               find->violation);
-    fflush(stdout);
-    return right;
-}
-
-/* ---- all of them ---- */
-
-static void start(const struct row *row, const struct planted_budget *budget,
-                  const struct sim_options *options, pid_t *out_pid, int *out_pipe)
-{
-    int ends[2];
     fflush(NULL);
     if (pipe(ends) != 0) {
         perror("tally-sim: pipe");
@@ -161,11 +120,100 @@ static void start(const struct row *row, const struct planted_budget *budget,
         perror("tally-sim: fork");
         exit(3);
     }
-    if (*out_pid == 0) {
-        close(ends[0]);
-        search(row, budget, options, ends[1]);
+    close(ends[*out_pid == 0 ? 0 : 1]);
+}
+
+/* A broken invariant ends the seed's process and nothing else. */
+static struct find try_seed(const struct row *row, const struct sim_options *options)
+{
+    struct find find;
+    int ends[2];
+    pid_t pid;
+    fork_with_pipe(&pid, ends);
+    if (pid == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL) /* an invariant's last words are expected */
+            _exit(3);
+        run_seed(row, options, ends[1]);
     }
-    close(ends[1]);
+    if (!read_find(ends[0], &find)) {
+        find = (struct find){.seed = options->seed};
+        snprintf(find.violation, sizeof find.violation,
+                 "the process died: a broken invariant, a crash or a sanitizer");
+        find.right = is_right(row, find.violation);
+    }
+    close(ends[0]);
+    (void)waitpid(pid, NULL, 0); /* its words, or their lack, tell what became of it */
+    return find;
+}
+
+/* Seeds until its own checker finds it, and as many again, at most MORE_SEEDS, to see who else
+ * does. Tells every find. */
+static void search(const struct row *row, const struct planted_budget *budget,
+                   const struct sim_options *base, int out)
+{
+    uint64_t last = budget->seed_count;
+    bool right = false;
+    for (uint64_t i = 0; i < last; i++) {
+        struct sim_options options = *base;
+        options.seed = budget->first_seed + i;
+        options.seconds = budget->seconds;
+        options.guard_off = row->guard_off;
+        options.plant = row->plant;
+        options.ignore_witness = row->ignore_witness;
+        struct find find = try_seed(row, &options);
+        if (find.violation[0] == 0)
+            continue;
+        find.seeds = i + 1;
+        if (write(out, &find, sizeof find) != (ssize_t)sizeof find)
+            _exit(3);
+        if (find.right && !right) {
+            right = true;
+            const uint64_t more = i + 1 < MORE_SEEDS ? i + 1 : MORE_SEEDS;
+            if (last > i + 1 + more)
+                last = i + 1 + more;
+        }
+    }
+    _exit(0);
+}
+
+/* The find that counts, or else the first; then those by others. */
+static bool print(const struct row *row, int from, const struct planted_budget *budget)
+{
+    struct find finds[FINDS_MAX];
+    struct find find;
+    size_t count = 0, best = 0;
+    while (read_find(from, &find)) {
+        const bool first_right = find.right && (count == 0 || !finds[best].right);
+        if (count == FINDS_MAX && !first_right)
+            continue;
+        count -= count == FINDS_MAX;
+        if (first_right)
+            best = count;
+        finds[count++] = find;
+    }
+    if (count == 0)
+        printf("%-22s NOT FOUND in %" PRIu64 " seeds\n", row->name, budget->seed_count);
+    for (size_t i = 0; i < count; i++) {
+        const struct find *told = &finds[i == 0 ? best : i <= best ? i - 1 : i];
+        printf("%-22s %s  seed %" PRIu64 " (of %" PRIu64 "): %.150s\n", i == 0 ? row->name : "",
+               i > 0         ? "    also"
+               : told->right ? "found"
+                             : "FOUND BY ANOTHER CHECKER",
+               told->seed, told->seeds, told->violation);
+    }
+    fflush(stdout);
+    return count > 0 && finds[best].right;
+}
+
+/* ---- all of them ---- */
+
+static void start(const struct row *row, const struct planted_budget *budget,
+                  const struct sim_options *options, pid_t *out_pid, int *out_pipe)
+{
+    int ends[2];
+    fork_with_pipe(out_pid, ends);
+    if (*out_pid == 0)
+        search(row, budget, options, ends[1]);
     *out_pipe = ends[0];
 }
 
@@ -189,11 +237,9 @@ bool planted_search(const struct planted_budget *budget, const struct sim_option
     for (size_t i = 0; i < count; i++) {
         for (; started < count && started < i + budget->jobs; started++)
             start(&rows[order[started]], budget, options, &pids[started], &pipes[started]);
-        struct find find;
-        read_last(pipes[i], &find);
+        right += print(&rows[order[i]], pipes[i], budget);
         close(pipes[i]);
-        (void)waitpid(pids[i], NULL, 0); /* its last word tells what became of it */
-        right += print(&rows[order[i]], &find, budget);
+        (void)waitpid(pids[i], NULL, 0); /* it has told all it had to tell */
     }
     printf("%zu of %zu planted errors found by their checkers\n", right, count);
     return right == count;
