@@ -8,8 +8,9 @@ import time
 from cluster import Failure
 from nemesis.fault import Passed
 
-LEADER_SECONDS = 5          # a fault that wants the leader waits so long for one
+LEADER_SECONDS = 2.5        # a fault that wants the leader waits so long for one
 CHECK_SECONDS = 0.05
+AFTERMATH_SECONDS = 5       # a process may still end so long after a fault that may end it
 
 
 class RunFailure(Exception):
@@ -30,6 +31,7 @@ class Context:
         self.open, self.endings = [], []
         self.held = {}                          # node id -> fault
         self.down = set()                       # ids that are meant to be gone
+        self.forgiven = {}                      # node id -> until when it may end by itself
         self.broken = []                        # (claim, text): expectations that did not hold
         self.counts = {}                        # name of a fault -> how often it struck
         self.lock = threading.RLock()
@@ -122,6 +124,8 @@ class Context:
         with self.lock:
             if self.held.get(member.node_id) is fault:
                 del self.held[member.node_id]
+                if fault.may_exit:
+                    self.forgiven[member.node_id] = time.monotonic() + AFTERMATH_SECONDS
 
     def leader(self, seconds=LEADER_SECONDS):
         """Who leads now, waited for a little; None when nobody does."""
@@ -180,7 +184,8 @@ class Context:
     def may_exit(self, member):
         """Whether its process may end by itself now."""
         fault = self.held.get(member.node_id)
-        return member.node_id in self.down or bool(fault and fault.may_exit)
+        return (member.node_id in self.down or bool(fault and fault.may_exit)
+                or time.monotonic() < self.forgiven.get(member.node_id, 0.0))
 
     # ---- processes ----
 

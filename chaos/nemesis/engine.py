@@ -105,6 +105,8 @@ class Run:
             if not self.context.may_exit(member):
                 raise Found("processes: node %d ended by itself with %d\n%s" % (
                     member.node_id, process.returncode, member.log_tail()))
+            if member.node_id not in self.context.held and member.node_id not in self.context.down:
+                self.context.start(member)      # as its supervisor would
 
     def find(self, error):
         """A finding out of what was raised: "claim: text"."""

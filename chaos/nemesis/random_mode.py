@@ -23,6 +23,7 @@ QUIET_SECONDS = (3.0, 6.0)
 PRELOADS = (("disk", "clock"), ("power", "clock"))     # a run has the one or the other
 ALONE_SECONDS = 8.0         # what a barrier is taken to cost, when the plan is drawn
 OPEN_MAX = 6
+BEGIN_SECONDS = 0.5         # a fault that takes longer to begin (nobody leads, say) delays the others
 
 
 class Occurrence:
@@ -75,8 +76,6 @@ class RandomScenario(Scenario):
     """Faults of every kind that this machine can do, drawn from the seed; they overlap. Whatever they
     do together, nothing acknowledged is lost, no answer is false, and when they end all is well."""
 
-    network = "any"
-
     def __init__(self, seed, minutes, topology, network, without=(), only=()):
         self.name, self.minutes = "random", minutes
         draw = random.Random("%s/plan" % seed)
@@ -101,7 +100,10 @@ class RandomScenario(Scenario):
                 before = time.monotonic()
                 self.barrier(context, open_faults)
                 slack += time.monotonic() - before
-            if context.begin(occurrence.fault):
+            before = time.monotonic()
+            struck = context.begin(occurrence.fault)
+            slack += max(0.0, time.monotonic() - before - BEGIN_SECONDS)
+            if struck:
                 heapq.heappush(open_faults, (time.monotonic() + occurrence.seconds, number,
                                              occurrence.fault))
                 if occurrence.fault.alone:
