@@ -7,6 +7,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
     protobuf-compiler libmicrohttpd-dev libjansson-dev libxxhash-dev libyaml-dev)
 packages_demo=(procps)
 packages_model=(spin gcc libc6-dev)
+packages_chaos=(iproute2 nftables e2fsprogs util-linux)
 packages_test=(libcriterion-dev python3-grpcio python3-protobuf clang clang-format libclang-rt-dev
     openssl procps git)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import cluster
-from nemesis import CHAOS, ROOT, verdict
+from nemesis import CHAOS, ROOT, campaign, verdict
 from nemesis.chain import chain
 from nemesis.context import RunFailure
 from nemesis.engine import TOPOLOGIES, Run
@@ -27,6 +27,8 @@ DESCRIPTION = """Strikes real clusters with faults and has what clients saw chec
   tally-chaos list                                       scenarios, faults, and what this machine lacks
   tally-chaos check DIR                                  the checkers again, on a history directory
   tally-chaos report DIR                                 the page again
+  tally-chaos search --minutes N|--hours N               simulator and nemesis until the time is over:
+                                                         scripts/chaos.sh builds first, then calls it
 """
 EPILOG = """Exit status: 0 fine; 1 a claim is broken; 2 the run, the checking or a word of the command
 was wrong. With --planted-expected 0 and 1 change places: the build, or TALLY_PLANTED in the
@@ -48,7 +50,7 @@ def machine():
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="tally-chaos", description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    words = parser.add_subparsers(dest="word", required=True, metavar="run|list|check|report")
+    words = parser.add_subparsers(dest="word", required=True, metavar="run|list|check|report|search")
     run = words.add_parser("run", epilog=EPILOG)
     run.add_argument("scenario", nargs="?", help="names, separated by commas; see list")
     run.add_argument("--random", action="store_true", help="faults drawn from the seed")
@@ -71,6 +73,7 @@ def parse(arguments):
     words.add_parser("list")
     for word in ("check", "report"):
         words.add_parser(word).add_argument("directory")
+    campaign.add_options(words.add_parser("search", epilog=EPILOG))
     options = parser.parse_args(arguments)
     if options.word == "run":
         if bool(options.scenario) == options.random:
@@ -233,6 +236,8 @@ def main(arguments=None):
         return verdict.check(options.directory)
     if options.word == "report":
         return verdict.report([options.directory])
+    if options.word == "search":
+        return campaign.search(parser, options, commit(), machine())
     try:
         return run(parser, options)
     except (RunFailure, cluster.Failure) as failure:

@@ -1,0 +1,296 @@
+"""A search: simulator and nemesis one after another until the time is over, and one report of it all.
+
+Each run is a process of its own with its own seed, drawn from the search's; so one that hangs or dies
+ends nothing but itself, and repeats by one command. Named scenarios come first (those that may share a
+cluster in one run), then random runs take what is left; the simulator gets a third of the time. A run
+that found something does not end the search. What stays: the whole directory of each run that was not
+good, of the others their verdicts and reports, and the clients' logs of the newest few.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+from nemesis import CHAOS, ROOT, verdict
+from nemesis.history import read
+from nemesis.links import kernel_lacks
+from nemesis.scenario import all_scenarios
+
+RUN_SECONDS = 900           # of a run beyond its minutes: making, settling, checking
+SCENARIO_SECONDS = 75       # what a scenario is taken to cost, when time is short
+AROUND_SECONDS = 50         # of a random run: making the cluster, settling, checking
+SIMULATOR_SHARE = 0.33
+SIMULATOR_CHUNK_SECONDS = 20
+SIMULATED_SECONDS = 60      # virtual seconds of faults a seed
+FIRST_SEEDS = 6             # of the first chunk, to see how fast it is
+RANDOM_MINUTES_MIN, RANDOM_MINUTES_MAX = 0.4, 5.0
+PAGES_MAX = 20              # good runs in the report, the newest
+TOPOLOGIES = ("1+1+1", "2+2+1")
+CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS = 0.4, 15
+
+
+def add_options(parser):
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="of the whole search (default 6)")
+    length.add_argument("--hours", type=float)
+    length.add_argument("--ci", action="store_true", help="a slice: about two minutes in all")
+    parser.add_argument("--seed", type=int, help="default: drawn")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--output", help="a directory that does not exist yet; default: chaos-SEED")
+    parser.add_argument("--scenarios", default="all", help="names separated by commas, \"all\" (those"
+                        " for which there is time) or \"none\"")
+    parser.add_argument("--no-simulator", action="store_true")
+    parser.add_argument("--no-random", action="store_true")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+class Search:
+    def __init__(self, options, output):
+        self.options, self.output = options, output
+        self.draw = random.Random("%d/search" % options.seed)
+        self.runs, self.skipped = [], []
+        self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "file": None}
+                          for topology in TOPOLOGIES}
+        self.next_seed = options.seed * 10000
+        self.lacks_kernel = kernel_lacks()
+
+    # ---- the nemesis ----
+
+    def run(self, name, words, minutes=0.0):
+        """One run of tally-chaos: its exit status."""
+        number = len(self.runs) + 1
+        directory = os.path.join(self.output, "run-%03d-%s" % (number, name[:40].replace(",", "+")))
+        seed = self.draw.getrandbits(32)
+        words = ([sys.executable, os.path.join(CHAOS, "tally-chaos"), "run"] + words
+                 + ["--seed", str(seed), "--build", self.options.build, "--directory", directory])
+        began = time.monotonic()
+        with open(directory + ".log", "w") as log:
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=subprocess.STDOUT)
+            try:
+                status = process.wait(minutes * 60 + RUN_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.terminate()         # it ends the processes that it started
+                try:
+                    process.wait(60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(60)
+                status = verdict.FAILED
+            except BaseException:
+                process.terminate()
+                process.wait(60)
+                raise
+        meta = read(directory, "meta.json") or {}
+        row = {"name": name, "seed": seed, "status": status, "directory": directory,
+               "seconds": time.monotonic() - began, "command": meta.get("command"),
+               "faults": meta.get("faults", {})}
+        self.runs.append(row)
+        print("%-44s seed %-10d %-7s %4.0f s  %s" % (
+            name[:44], seed, ("fine", "BROKEN", "FAILED")[min(status, 2)], row["seconds"],
+            last_words(directory + ".log")), flush=True)
+        self.put()
+        return status
+
+    def scenarios(self, until):
+        """Named ones, as far as time allows; those that share a cluster in one run."""
+        known = all_scenarios()
+        names = sorted(known) if self.options.scenarios == "all" else [
+            n for n in self.options.scenarios.split(",") if n and n != "none"]
+        possible = []
+        for name in names:
+            why = known[name].needs() or (self.lacks_kernel if known[name].network == "kernel"
+                                          else None)
+            if why:
+                self.skip(name, why)
+            else:
+                possible.append(name)
+        for group in self.groups(known, possible):
+            if until is None or time.monotonic() + SCENARIO_SECONDS <= until:
+                self.run(",".join(group), [",".join(group)])
+            else:
+                self.skip(",".join(group), "no time left for it")
+
+    def groups(self, known, names):
+        """Scenarios of one cluster together, the largest group first; in a slice no others."""
+        shared = {}
+        for name in names:
+            kind = known[name]
+            if kind.shares and not kind.settings:
+                shared.setdefault((kind.topology, "relay" if kind.network == "relay" else "any",
+                                   "power" in kind.preload, kind.policy), []).append(name)
+        groups = sorted(shared.values(), key=len, reverse=True)
+        alone = [[name] for name in names if not any(name in group for group in groups)]
+        if self.options.ci:
+            for group in groups[1:] + alone:
+                self.skip(",".join(group), "the slice runs the scenarios of one cluster")
+            return groups[:1]
+        self.draw.shuffle(alone)
+        return groups + alone
+
+    def skip(self, name, why):
+        self.skipped.append({"scenario": name, "why": why})
+
+    def randomly(self, until):
+        """Until the time is over, and once however short the search is."""
+        first = True
+        while True:
+            left = (until - time.monotonic() - AROUND_SECONDS) / 60
+            if left < RANDOM_MINUTES_MIN and not first:
+                return
+            minutes = min(RANDOM_MINUTES_MAX, max(RANDOM_MINUTES_MIN, left))
+            self.run("random", ["--random", "--minutes", "%.2f" % minutes], minutes)
+            first = False
+
+    # ---- the simulator ----
+
+    def simulate(self, seconds):
+        """Chunks of fresh seeds, topologies in turn, until the time is over."""
+        program = os.path.join(os.path.abspath(self.options.build), "chaos", "sim", "tally-sim")
+        if not os.access(program, os.X_OK):
+            self.skip("simulator", "%s is not there: build it first" % program)
+            self.runs.append({"name": "simulator", "status": verdict.FAILED, "faults": {},
+                              "seed": self.next_seed, "directory": program, "seconds": 0.0})
+            return
+        end, counts = time.monotonic() + seconds, dict.fromkeys(TOPOLOGIES, FIRST_SEEDS)
+        while time.monotonic() < end:
+            for topology in TOPOLOGIES:
+                began = time.monotonic()
+                self.simulate_chunk(program, topology, counts[topology])
+                took = max(0.5, time.monotonic() - began)
+                wanted = min(SIMULATOR_CHUNK_SECONDS, max(2.0, (end - time.monotonic()) / 2))
+                counts[topology] = max(2, int(counts[topology] * wanted / took))
+
+    def simulate_chunk(self, program, topology, count):
+        first, last = self.next_seed, self.next_seed + count - 1
+        self.next_seed += count
+        words = ["--topology", topology, "--seeds", "%d..%d" % (first, last), "--seconds",
+                 str(SIMULATED_SECONDS)]
+        told = self.simulated[topology]
+        told["file"] = os.path.join(self.output, "simulator-%s.txt" % topology)
+        print("simulator: tally-sim %s" % " ".join(words), flush=True)
+        with open(told["file"], "a") as file:
+            try:
+                status = subprocess.run([program] + words, stdin=subprocess.DEVNULL, stdout=file,
+                                        stderr=subprocess.DEVNULL,
+                                        timeout=RUN_SECONDS + count * SIMULATED_SECONDS).returncode
+            except subprocess.TimeoutExpired:
+                status = verdict.FAILED
+                file.write("error: seeds %d..%d did not end\n" % (first, last))
+        told["seeds"] += count
+        told["hours"] += count * SIMULATED_SECONDS / 3600
+        if status != 0:
+            told["failures"] += 1
+            print("simulator, %s, seeds %d..%d: FAILED with %s; see %s" % (
+                topology, first, last, status, told["file"]), flush=True)
+        self.put()
+
+    # ---- the end ----
+
+    def put(self):
+        """What is known so far, whole after each run."""
+        faults, checked = {}, {}
+        for run in self.runs:
+            for name, count in run["faults"].items():
+                faults[name] = faults.get(name, 0) + count
+            for claim in (read(run["directory"], "verdicts.json") or {"claims": []})["claims"]:
+                checked[claim["name"]] = checked.get(claim["name"], 0) + claim["checked"]
+        self.summary = {"seed": self.options.seed, "runs": self.runs, "faults": faults,
+                        "checked": checked, "skipped": self.skipped, "simulated": self.simulated}
+        with open(os.path.join(self.output, "summary.json"), "w") as file:
+            json.dump(self.summary, file, indent=1)
+
+    def thin(self):
+        """Of good runs that are not among the newest few only the verdicts and pages stay."""
+        good = [run for run in self.runs if run["status"] == 0]
+        for run in good[:-PAGES_MAX]:
+            for name in ("clients", "exports", "logs"):
+                shutil.rmtree(os.path.join(run["directory"], name), ignore_errors=True)
+        return good[-PAGES_MAX:]
+
+    def report(self):
+        """The page of the whole search: every run that was not good, and the newest good ones."""
+        good = self.thin()
+        pages = [run["directory"] for run in self.runs if (run["status"] != 0 or run in good)
+                 and os.path.exists(os.path.join(run["directory"], "meta.json"))]
+        more = ["--out", os.path.join(self.output, "report")]
+        for told in self.simulated.values():
+            if told["file"]:
+                more += ["--simulator", told["file"]]
+        return verdict.report(pages, more=more) if pages or len(more) > 2 else verdict.FAILED
+
+    def status(self):
+        worst = [run["status"] for run in self.runs]
+        if verdict.BROKEN in worst or any(s["failures"] for s in self.simulated.values()):
+            return verdict.BROKEN
+        return verdict.FAILED if any(worst) or not (worst or self.next_seed) else verdict.HOLDS
+
+    def tell(self):
+        print("== in all")
+        for topology, told in self.simulated.items():
+            if told["seeds"]:
+                print("simulator %s: %d seeds, %.1f virtual hours, %s" % (
+                    topology, told["seeds"], told["hours"], "%d chunks FAILED" % told["failures"]
+                    if told["failures"] else "no promise broken"))
+        bad = [run for run in self.runs if run["status"] != 0]
+        print("nemesis: %d runs in %.1f minutes, %d not fine; %d faults: %s" % (
+            len(self.runs), sum(run["seconds"] for run in self.runs) / 60, len(bad),
+            sum(self.summary["faults"].values()),
+            ", ".join("%d %s" % (count, name) for name, count in
+                      sorted(self.summary["faults"].items(), key=lambda item: -item[1]))))
+        print("checked: %s" % ", ".join("%s %d" % item for item in
+                                        sorted(self.summary["checked"].items())))
+        for row in self.skipped:
+            print("not run: %s: %s" % (row["scenario"], row["why"]))
+        for run in bad:
+            print("NOT FINE: %s, seed %d: %s\n  %s" % (run["name"], run["seed"], run["directory"],
+                                                       run.get("command") or ""))
+
+
+def last_words(path):
+    """What a run said last about itself."""
+    with open(path, errors="replace") as file:
+        lines = [line.strip() for line in file if ", seed " in line or "failed" in line]
+    return lines[-1][:100] if lines else ""
+
+
+def search(parser, options, commit, machine):
+    """The exit status of `tally-chaos search`."""
+    if options.seed is None:
+        options.seed = random.SystemRandom().getrandbits(32)
+    for name in options.scenarios.split(","):
+        if name not in ("all", "none") and name not in all_scenarios():
+            parser.error("no scenario is called %s: see tally-chaos list" % name)
+    output = os.path.abspath(options.output or "chaos-%d" % options.seed)
+    try:
+        os.makedirs(output)
+    except OSError as error:
+        parser.error("--output: %s: name a directory that can be made" % error)
+    seconds = (options.hours or 0) * 3600 or (options.minutes or 6) * 60
+    print("== seed %d, commit %s, %s; to repeat: scripts/chaos.sh --seed %d %s" % (
+        options.seed, commit, machine, options.seed, "--ci" if options.ci else
+        "--minutes %g" % (seconds / 60)), flush=True)
+    made = Search(options, output)
+    began = time.monotonic()
+    if not options.no_simulator:
+        made.simulate(CI_SIMULATOR_SECONDS if options.ci else seconds * SIMULATOR_SHARE)
+    if options.ci:
+        made.scenarios(None)
+        if not options.no_random:
+            made.run("random", ["--random", "--minutes", str(CI_RANDOM_MINUTES)], CI_RANDOM_MINUTES)
+    else:
+        made.scenarios(began + seconds - (0 if options.no_random else AROUND_SECONDS + 60))
+        if not options.no_random:
+            made.randomly(began + seconds)
+    made.put()
+    made.tell()
+    written = made.report()
+    status = made.status() or written
+    print("== %s; everything is in %s" % (
+        "nothing found" if status == 0 else "FOUND: a promise was broken" if status == 1
+        else "some of it did not run as it should", output))
+    return status
