@@ -141,7 +141,7 @@ class ClientLogs:
         if nonce in self.requests:
             raise BadInput("%s: nonce %s was sent before" % (where, nonce))
         events = tuple(tuple(sys.intern(x) if x.__class__ is str else x for x in event)
-                       for event in line["events"])
+                       if event.__class__ is list else (event,) for event in line["events"])
         if line["method"] == "CreateTransfers" \
                 and any(len(event) != TRANSFER_FIELDS for event in events):
             raise BadInput("%s: a transfer of other than %d fields" % (where, TRANSFER_FIELDS))
@@ -162,13 +162,13 @@ class ClientLogs:
             self.take_duration(before, line["t"], "%s %s" % (where, before["event"]))
         if event in BEGINS:
             begun[nonce] = line
+        if event == "answer" and "t" in line:
+            times.append(line["t"])
         request = self.requests.get(nonce)
         if request is None:
             self.early.append((event, where, line))
             return floor
         self.take(request, event, where, line)
-        if event == "answer" and "t" in line:
-            times.append(line["t"])
         if event in ("answer", "told") and request.decoded:
             return max(floor, request.decoded[2])
         return floor

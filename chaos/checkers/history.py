@@ -24,7 +24,7 @@ from .export import Export
 from .replay import Replay
 
 # What of /status the claims read; the rest of an observation is dropped as soon as it is parsed.
-STATUS_FIELDS = ("phase", "kind", "site", "incarnation", "epoch", "term", "leader", "leads", "digest",
+STATUS_FIELDS = ("phase", "kind", "site", "incarnation", "epoch", "term", "leads", "digest",
                  "digest_at", "index", "rule", "mode", "mode_committed", "durability_entry", "both",
                  "certificate")
 DAMAGING = re.compile("wipe|roll|rot|misdirect|damage|replace")
@@ -50,7 +50,8 @@ class Observation:
 class History:
     def __init__(self):
         self.directory = None
-        self.meta, self.events, self.heads, self.reports = {}, [], None, []
+        self.meta, self.events, self.reports = {}, [], []
+        self.heads, self.at_rest = None, True   # at rest: all nodes at one index
         self.logs = ClientLogs()
         self.export, self.exports = None, {}    # of the first node; node or number -> path
         self.observations = []                  # in order of time
@@ -94,7 +95,7 @@ class History:
             self.add_export(name, int(re.match(r"\d+|", os.path.basename(name)).group() or 0)
                             or os.path.basename(name))
         if os.path.exists(self.path("heads.json")):
-            self.add_heads(self.path("heads.json"))
+            self.add_heads(self.path("heads.json"), must=False)
         if os.path.exists(self.path("observations.jsonl")):
             self.observations = [Observation(line)
                                  for _, line in lines(self.path("observations.jsonl"))]
@@ -117,14 +118,16 @@ class History:
             self.export = Export(path)
         self.exports[path if node is None else node] = path
 
-    def add_heads(self, path):
+    def add_heads(self, path, must=True):
+        """With `must` the nodes are known to be at rest; otherwise they may have been written down while
+        one of them was still behind, which is no matter of what they hold."""
         with open(path) as file:
             rows = json.load(file)
-        if not rows:
+        if not rows and must:
             raise BadInput("%s: no node" % path)
         for row in rows:
             row["node"], row["index"], row["digest"], row["head"]
-        self.heads = rows
+        self.heads, self.at_rest = rows or None, must or len({row["index"] for row in rows}) == 1
 
     def add_node_log(self, path):
         with open(path, errors="replace") as file:

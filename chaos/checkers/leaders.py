@@ -1,8 +1,9 @@
-"""One leader a term: nobody else says that it leads in that term, or is taken for its leader.
+"""One leader a term: nobody else says that it leads in that term.
 
-Evidence: observations (who leads, and whom a node takes for the leader), certificates (their maker led
-in their term), and the line `leader_elected` in nodes' logs. Two leaders of one term that nobody looked
-at, and that logged nothing, are not seen.
+Evidence: observations of nodes that lead, certificates (their maker led in their term), and the line
+`leader_elected` in nodes' logs. Whom a follower takes for the leader is no evidence: it keeps the name
+of the one before until it hears the new one. Two leaders of one term that nobody looked at, and that
+logged nothing, are not seen.
 """
 from .findings import Findings
 
@@ -19,8 +20,6 @@ def statements(history):
             continue
         if status.get("leads"):
             yield status["term"], seen.node, "node %d, which leads" % seen.node
-        elif status.get("leader"):
-            yield status["term"], int(status["leader"]), "node %d" % seen.node
         certificate = status.get("certificate")
         if certificate:
             yield certificate["term"], int(certificate["node"]), "a certificate at node %d" % seen.node
