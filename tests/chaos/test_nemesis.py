@@ -1,0 +1,517 @@
+#!/usr/bin/python3
+"""The nemesis itself, without a cluster: plans follow from the seed, faults that overlap do not end each
+other, nothing that a fault began is left behind, and an exit status says what was found."""
+import contextlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import types
+import unittest
+from unittest import mock
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "chaos"))
+sys.dont_write_bytecode = True
+from nemesis import campaign, links, main, random_mode, verdict  # noqa: E402
+from nemesis.chain import chain  # noqa: E402
+from nemesis.context import Context, Found, RunFailure  # noqa: E402
+from nemesis.engine import Run  # noqa: E402
+from nemesis.fault import Fault, all_faults  # noqa: E402
+from nemesis.findings import Findings  # noqa: E402
+from nemesis.history import History  # noqa: E402
+from nemesis.scenario import Scenario, all_scenarios  # noqa: E402
+
+
+class Process:
+    def __init__(self, returncode=None):
+        self.returncode = returncode
+
+    def poll(self):
+        return self.returncode
+
+
+class Member:
+    def __init__(self, node_id, site, kind="data"):
+        self.node_id, self.site, self.kind, self.is_data = node_id, site, kind, kind == "data"
+        self.process, self.stopped, self.spawned = Process(), False, 0
+
+    def spawn(self):
+        self.process, self.spawned = Process(), self.spawned + 1
+
+    def log_tail(self):
+        return ""
+
+
+class Sites:
+    def __init__(self):
+        self.members = [Member(1, "A"), Member(2, "B"), Member(3, "C", "witness")]
+
+    def __getitem__(self, node_id):
+        return next(m for m in self.members if m.node_id == node_id)
+
+    def data(self, site=None):
+        return [m for m in self.members if m.is_data and site in (None, m.site)]
+
+    def site(self, name):
+        return [m for m in self.members if m.site == name]
+
+    @property
+    def witness(self):
+        return self.members[2]
+
+    def leader_now(self):
+        return self.members[0]
+
+
+class World(unittest.TestCase):
+    """A context whose cluster is made of nothing."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.directory = os.path.join(scratch.name, "history")
+        self.history = History(self.directory)
+        self.addCleanup(self.history.close)
+        self.history.spoken = None
+        run = types.SimpleNamespace(scratch=scratch.name, build="", preload=(), check=lambda: None)
+        self.context = Context(run, self.history, random.Random(1))
+        self.context.sites = Sites()
+        self.context.links = types.SimpleNamespace(clear=lambda: None)
+
+    def events(self):
+        with open(os.path.join(self.directory, "events.jsonl")) as file:
+            return [json.loads(line) for line in file]
+
+
+class Held(Fault):
+    """Takes its victims and remembers what was done to it."""
+    name = ""
+
+    def __init__(self, whom="any", raises=None):
+        super().__init__(whom)
+        self.raises, self.ended = raises, 0
+
+    def begin(self, context):
+        self.take(context)
+        if self.raises:
+            raise self.raises
+
+    def end(self, context):
+        self.ended += 1
+
+
+class Faults(World):
+    # Two faults of processes never hold one node: the second passes, and the end of it frees nothing.
+    def test_a_node_is_held_by_one_fault(self):
+        first, second = Held("leader"), Held("leader")
+        self.assertIs(self.context.begin(first), first)
+        self.assertIsNone(self.context.begin(second))
+        self.context.end(second)
+        self.assertEqual(self.context.held, {1: first})
+        self.context.end(first)
+        self.assertEqual(self.context.held, {})
+        self.assertEqual([e["what"] for e in self.events()], ["fault-begin", "note", "fault-end"])
+
+    def test_all_that_is_open_is_ended_last_first_and_once(self):
+        faults, order = [Held("node-1"), Held("node-2"), Held("node-3")], []
+        for fault in faults:
+            self.context.begin(fault)
+            fault.end = lambda context, fault=fault: order.append(fault)
+        self.context.end(faults[1])
+        self.context.end_all()
+        self.context.end_all()
+        self.assertEqual(order, [faults[1], faults[2], faults[0]])
+
+    # What begin() did before it failed is put right with everything else.
+    def test_a_fault_that_fails_in_its_beginning_is_ended_too(self):
+        fault = Held("leader", raises=OSError("no disk"))
+        with self.assertRaises(OSError):
+            self.context.begin(fault)
+        self.context.end_all()
+        self.assertEqual((fault.ended, self.context.held), (1, {}))
+
+    def test_nobody_strikes_who_is_given_up(self):
+        self.context.give_up(self.context.sites[1], "wiped")
+        self.assertIsNone(self.context.begin(Held("leader")))
+        self.assertEqual({m.node_id for _ in range(30) for m in self.context.members("data")}, {2})
+
+    def test_a_missing_preload_is_an_error_and_no_quiet_nothing(self):
+        fault = Held("leader")
+        fault.preload = ("disk",)
+        with self.assertRaisesRegex(RunFailure, "preload \"disk\""):
+            self.context.begin(fault)
+
+    # The history must not say that the consequence was before the cause.
+    def test_a_beginning_is_dated_before_it_strikes(self):
+        class Slow(Held):
+            def begin(self, context):
+                self.take(context)
+                self.at = time.monotonic_ns()
+
+        fault = Slow("leader")
+        self.context.begin(fault)
+        self.assertLessEqual(self.events()[0]["t"], fault.at)
+        self.assertEqual(self.events()[0]["nodes"], [1])
+
+    def test_every_fault_says_what_it_is_and_draws_itself_from_the_seed(self):
+        found = all_faults()
+        self.assertGreater(len(found), 20)
+        for name, kind in found.items():
+            self.assertTrue((kind.__doc__ or "").strip(), name)
+            self.assertTrue(kind.kind, "%s: of no family" % name)
+            if kind.weight > 0:
+                told = {str(kind.draw(random.Random(7), "2+2+1").describe()) for _ in range(3)}
+                self.assertEqual(len(told), 1, "%s: the same seed, another fault" % name)
+
+    def test_every_scenario_tells_its_story(self):
+        for name, kind in all_scenarios().items():
+            self.assertGreater(len(kind.story()), 60, name)
+            self.assertTrue(kind.answers, name)
+
+
+class Supervision(World):
+    def make_run(self):
+        run = Run.__new__(Run)
+        run.context, run.history, run.ended, run.load = self.context, self.history, set(), None
+        return run
+
+    def test_a_node_that_ends_by_itself_is_found(self):
+        run = self.make_run()
+        run.check()
+        self.context.sites[2].process.returncode = 6
+        with self.assertRaisesRegex(Found, "processes: node 2 ended by itself with 6"):
+            run.check()
+
+    # A disk fault may end its node, also a little after the fault; then a supervisor starts it again.
+    def test_a_node_that_may_end_is_started_again_when_the_fault_is_over(self):
+        run, fault, member = self.make_run(), Held("node-2"), self.context.sites[2]
+        fault.may_exit = True
+        self.context.begin(fault)
+        member.process.returncode = 74
+        run.check()
+        self.assertEqual(member.spawned, 0, "started while its disk fails")
+        self.context.end(fault)
+        member.process = Process(74)
+        run.check()
+        self.assertEqual(member.spawned, 1)
+        self.context.forgiven[2] = time.monotonic() - 1
+        member.process = Process(74)
+        with self.assertRaises(Found):
+            run.check()
+
+    def test_mending_starts_everybody_but_those_given_up(self):
+        for member in self.context.sites.members:
+            member.process = None
+        self.context.give_up(self.context.sites[2], "wiped")
+        self.context.mend()
+        self.assertEqual([m.spawned for m in self.context.sites.members], [1, 0, 1])
+
+
+class RecordingNetwork:
+    def __init__(self):
+        self.nodes, self.rules, self.bent = [1, 2, 3], {}, {}
+
+    @staticmethod
+    def host(node):
+        return "10.0.0.%d" % node
+
+    def rule_in(self, node, lines):
+        self.rules[node] = lines
+
+    def bend(self, source, sink, mode, how):
+        self.bent[(source, sink)] = (mode, how)
+
+
+class Links(unittest.TestCase):
+    # A partition within a partition: the end of one leaves what the other one does.
+    def test_overlapping_rules_are_lifted_one_by_one(self):
+        for kind, look in ((links.KernelLinks, lambda n: n.rules[2]),
+                           (links.RelayLinks, lambda n: n.bent[(1, 2)][0])):
+            network = RecordingNetwork()
+            made = kind(network)
+            one = made.add([(1, 2), (2, 1)], "drop")
+            two = made.add([(1, 2)], "drop")
+            dropped = look(network)
+            made.remove(one)
+            made.remove(one)
+            self.assertIn("drop" if kind is links.KernelLinks else "hole", str(look(network)))
+            made.remove(two)
+            self.assertNotEqual(look(network), dropped)
+            self.assertIn(look(network), ([], "pass"))
+
+    def test_a_rule_is_about_what_arrives_at_the_far_end(self):
+        network = RecordingNetwork()
+        made = links.KernelLinks(network)
+        made.add([(1, 3)], "loss", percent=12.5)
+        self.assertEqual(network.rules, {3: ["ip saddr 10.0.0.1 numgen random mod 1000 < 125 drop"]})
+        made.clear()
+        self.assertEqual(network.rules, {3: []})
+
+    def test_what_a_network_cannot_do_is_refused_in_words(self):
+        made = links.KernelLinks(RecordingNetwork())
+        with self.assertRaisesRegex(ValueError, "kernel network cannot delay"):
+            made.add([(1, 2)], "delay", ms=5)
+
+    def test_the_relay_gets_the_sum_of_all_rules(self):
+        self.assertEqual(links.RelayLinks.sum([]), ("pass", {}))
+        self.assertEqual(links.RelayLinks.sum([("delay", {"ms": 5}), ("drop", {})])[0], "hole")
+        mode, how = links.RelayLinks.sum([("delay", {"ms": 5}), ("delay", {"ms": 7}),
+                                          ("rate", {"bytes_per_s": 9}),
+                                          ("rate", {"bytes_per_s": 4}), ("loss", {"percent": 3})])
+        self.assertEqual((mode, how), ("slow", {"delay_ms": 12, "loss_percent": 3,
+                                                "bytes_per_s": 4}))
+
+
+@unittest.skipIf(links.kernel_lacks(), links.kernel_lacks())
+class KernelNetwork(unittest.TestCase):
+    """The kernel's own: rules that did nothing would let every scenario pass."""
+
+    ECHO = "import socket\ns = socket.create_server(('0.0.0.0', 7)); print('up', flush=True)\n" \
+           "while True:\n c, _ = s.accept(); c.close()"
+    DIAL = "import socket, sys\ntry: socket.create_connection((sys.argv[1], 7), 1.5); print('in')\n" \
+           "except TimeoutError: print('silence')\nexcept OSError as e: print(type(e).__name__)"
+
+    def test_drops_are_silent_resets_are_not_and_one_way_is_enough(self):
+        network = links.KernelNetwork()
+        self.addCleanup(network.close)
+        for node in (1, 2):
+            network.add(node, None, 7)
+        server = subprocess.Popen(network.prefix(2) + [sys.executable, "-c", self.ECHO],
+                                  stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (server.kill(), server.wait(10), server.stdout.close()))
+        self.assertEqual(server.stdout.readline(), b"up\n")
+
+        def dial():
+            return subprocess.run(network.prefix(1) + [sys.executable, "-c", self.DIAL,
+                                                       network.host(2)], stdout=subprocess.PIPE,
+                                  timeout=20).stdout.decode().strip()
+
+        made = links.KernelLinks(network)
+        self.assertEqual(dial(), "in")
+        for ways, kind, seen in (([(1, 2)], "drop", "silence"), ([(2, 1)], "drop", "silence"),
+                                 ([(1, 2)], "reset", "ConnectionRefusedError")):
+            rule = made.add(ways, kind)
+            self.assertEqual(dial(), seen, "%s %s" % (kind, ways))
+            made.remove(rule)
+            self.assertEqual(dial(), "in", "after %s %s" % (kind, ways))
+
+
+class Plans(unittest.TestCase):
+    def plan(self, seed, **options):
+        made = random_mode.RandomScenario(seed, 2, "1+1+1", "relay", **options)
+        return made, [str(occurrence) for occurrence in made.plan]
+
+    def test_the_same_seed_is_the_same_plan_and_another_seed_another(self):
+        self.assertEqual(self.plan(5)[1], self.plan(5)[1])
+        self.assertNotEqual(self.plan(5)[1], self.plan(6)[1])
+
+    def test_plans_hold_only_what_can_be_here(self):
+        for seed in range(40):
+            made, _ = self.plan(seed, without=["kill", "pause"])
+            for occurrence in made.plan:
+                fault = occurrence.fault
+                self.assertGreater(fault.weight, 0)
+                self.assertNotIn(fault.name, ("kill", "pause"))
+                self.assertTrue(set(fault.preload) <= set(made.preload), fault.name)
+                self.assertIn("relay", fault.networks)
+            self.assertFalse({"disk", "power"} <= set(made.preload))
+
+    def test_every_fault_that_can_be_drawn_is_drawn_by_some_seed(self):
+        drawn = {o.fault.name for seed in range(60) for o in self.plan(seed)[0].plan}
+        wanted = {name for name, kind in all_faults().items()
+                  if kind.weight > 0 and kind.needs() is None and "relay" in kind.networks
+                  and "1+1+1" in kind.topologies}
+        self.assertEqual(wanted - drawn, set())
+
+    def test_only_means_only(self):
+        self.assertEqual({o.fault.name for o in self.plan(3, only=["kill"])[0].plan}, {"kill"})
+
+
+class Timeline(World):
+    class Short(Held):
+        name = ""
+
+        def describe(self):
+            return "%s %s" % (type(self).__name__, self.whom)
+
+    def run_plan(self, occurrences):
+        made = random_mode.RandomScenario.__new__(random_mode.RandomScenario)
+        made.plan, made.minutes = occurrences, 0.4 / 60
+        self.context.settle = lambda seconds=None: self.context.note("barrier")
+        self.context.wait_answers = lambda *arguments, **options: None
+        self.context.run.wait_sync = lambda seconds: None
+        made.timeline(self.context)
+        return [(e["what"], e.get("text")) for e in self.events()]
+
+    # One that takes a disk away begins and ends with nothing else under way.
+    def test_a_fault_that_is_alone_stands_between_barriers(self):
+        first, alone, last = (self.Short("node-%d" % n) for n in (1, 2, 3))
+        alone.alone = True
+        occurrences = [random_mode.Occurrence(*what) for what in (
+            (0.0, first, 30.0), (0.05, alone, 0.05), (0.1, last, 0.05))]
+        told = self.run_plan(occurrences)
+        self.assertEqual(told, [
+            ("fault-begin", "Short node-1"), ("fault-end", "Short node-1"), ("note", "barrier"),
+            ("fault-begin", "Short node-2"), ("fault-end", "Short node-2"), ("note", "barrier"),
+            ("fault-begin", "Short node-3"), ("fault-end", "Short node-3")])
+
+    def test_faults_overlap_and_end_when_they_are_due(self):
+        one, two = self.Short("node-1"), self.Short("node-2")
+        told = self.run_plan([random_mode.Occurrence(0.0, one, 0.2),
+                              random_mode.Occurrence(0.05, two, 0.05)])
+        self.assertEqual([text for what, text in told],
+                         ["Short node-1", "Short node-2", "Short node-2", "Short node-1"])
+
+
+class Verdicts(World):
+    def write(self, claims, must_break=()):
+        self.history.put_meta(scenario="s", seed=1, must_break=list(must_break))
+        return {"claims": [{"name": n, "verdict": v, "checked": 1, "text": ""} for n, v in claims],
+                "violations": []}
+
+    def test_the_exit_status_follows_from_the_claims(self):
+        for claims, wanted, status in (
+                ([("money", "holds"), ("pauses", "unchecked")], (), 0),
+                ([("money", "broken")], (), 1),
+                ([("money", "broken")], ("money",), 0),
+                ([("money", "broken"), ("stamps", "broken")], ("money",), 1),
+                ([("money", "holds")], ("money",), 1)):
+            self.assertEqual(verdict.status_of(self.write(claims), wanted)[0], status, claims)
+
+    def with_checkers(self, text):
+        path = os.path.join(self.directory, "checkers.py")
+        with open(path, "w") as file:
+            file.write(text)
+        return mock.patch.object(verdict, "program", lambda name: path)
+
+    CHECKERS = ("import json, sys\nwith open(sys.argv[1] + '/verdicts.json', 'w') as f:\n"
+                " json.dump({'claims': [{'name': 'money', 'verdict': 'holds', 'checked': 3,"
+                " 'text': ''}], 'violations': []}, f)\n")
+
+    # What the run saw is joined to what the checkers say, by its own name, and once.
+    def test_the_runs_own_findings_are_part_of_the_verdict(self):
+        self.write([])
+        findings = Findings(self.history)
+        findings.look("journals", 3)
+        findings.add("liveness", "nobody answers")
+        lines = []
+        with self.with_checkers(self.CHECKERS):
+            for _ in range(2):
+                self.assertEqual(verdict.check(self.directory, lines.append), 1)
+        with open(os.path.join(self.directory, "verdicts.json")) as file:
+            told = {c["name"]: c["verdict"] for c in json.load(file)["claims"]}
+        self.assertEqual(told["money"], "holds")
+        self.assertEqual(told["run: liveness"], "broken")
+        self.assertEqual(told["run: journals"], "holds")
+        self.assertEqual(told["run: timeline"], "unchecked")
+        self.assertEqual(sum(1 for line in lines if "nobody answers" in line and
+                             line.startswith("VIOLATION")), 2)
+
+    def test_checkers_that_fail_or_lack_are_no_good_verdict(self):
+        self.write([])
+        with self.with_checkers("import sys; print('what is this'); sys.exit(2)"):
+            self.assertEqual(verdict.check(self.directory, lambda text: None), 2)
+        lines = []
+        with mock.patch.object(verdict, "program", lambda name: "/nonexistent"):
+            verdict.check(self.directory, lines.append)
+        self.assertTrue(any("unchecked" in line for line in lines), lines)
+
+    def judged(self, body, **options):
+        """The exit status of a run whose engine does just this."""
+        class Stub:
+            def __init__(self, options, scenario, history):
+                self.findings = Findings(history)
+
+            def go(self):
+                body(self.findings)
+
+        self.history.put_meta(scenario="s", seed=1, must_break=[])
+        options = types.SimpleNamespace(no_report=True, planted_expected=False, **options)
+        with self.with_checkers(self.CHECKERS), mock.patch.object(main, "Run", Stub), \
+                contextlib.redirect_stdout(io.StringIO()):
+            found = [main.judged(options, None, self.history)]
+            options.planted_expected = True
+            found.append(main.judged(options, None, self.history))
+        return found
+
+    def test_planted_expected_changes_good_and_bad_but_not_failed(self):
+        def fails(findings):
+            raise RunFailure("no network")
+
+        self.assertEqual(self.judged(fails), [2, 2])
+        self.history.put_meta(failed=None)
+        self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [0, 1])
+        self.assertEqual(self.judged(lambda findings: findings.add("liveness", "stuck")), [1, 0])
+
+
+class Alone(Scenario):
+    """A scenario that needs a cluster of its own, for a test of what may share one."""
+    answers = "nothing"
+
+    def __init__(self, name, shares=True, **fields):
+        self.name, self.shares = name, shares
+        for field, value in fields.items():
+            setattr(self, field, value)
+
+
+class Chains(unittest.TestCase):
+    def test_only_what_fits_together_shares_a_cluster(self):
+        made = chain([Alone("a", preload=("clock",)), Alone("b", network="relay")])
+        self.assertEqual((made.name, made.preload, made.network), ("a,b", ("clock",), "relay"))
+        for parts, words in (
+                ([Alone("a"), Alone("b", shares=False)], "b: needs a cluster of its own"),
+                ([Alone("a"), Alone("b", topology="2+2+1")], "different topology"),
+                ([Alone("a"), Alone("b", settings={"x": {}})], "different settings"),
+                ([Alone("a", network="relay"), Alone("b", network="kernel")], "network"),
+                ([Alone("a", preload=("disk",)), Alone("b", preload=("power",))], "\"power\"")):
+            with self.assertRaisesRegex(ValueError, words):
+                chain(parts)
+
+    def test_a_search_groups_what_may_share_and_a_slice_leaves_the_rest_out(self):
+        def kind(shares, **fields):
+            return type("Kind", (Scenario,), dict(fields, shares=shares))
+
+        known = {"a": kind(True), "b": kind(True), "c": kind(False), "d": kind(True, topology="2+2+1")}
+        made = campaign.Search.__new__(campaign.Search)
+        made.draw, made.skipped = random.Random(1), []
+        made.options = types.SimpleNamespace(ci=False)
+        self.assertEqual(sorted(made.groups(known, list(known))), [["a", "b"], ["c"], ["d"]])
+        made.options.ci = True
+        self.assertEqual(made.groups(known, list(known)), [["a", "b"]])
+        self.assertEqual({row["scenario"] for row in made.skipped}, {"c", "d"})
+
+
+class Words(unittest.TestCase):
+    def told(self, *words):
+        text = io.StringIO()
+        with contextlib.redirect_stderr(text), contextlib.redirect_stdout(text), \
+                self.assertRaises(SystemExit) as ended:
+            main.main(list(words))
+        return ended.exception.code, text.getvalue()
+
+    def test_bad_words_are_refused_in_words(self):
+        for words, said in ((["run"], "either names of scenarios or --random"),
+                            (["run", "quiet", "--random"], "either names"),
+                            (["run", "--random", "--minutes", "0"], "more than 0"),
+                            (["run", "--random", "--only", "kil"], "no fault is called kil"),
+                            (["run", "nonesuch"], "no scenario is called nonesuch"),
+                            (["run", "quiet", "--directory", "/"], "is there already"),
+                            (["search", "--scenarios", "x"], "no scenario is called x")):
+            code, text = self.told(*words)
+            self.assertEqual(code, 2, words)
+            self.assertIn(said, text)
+
+    def test_checking_what_is_no_history_says_so(self):
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            self.assertEqual(main.main(["check", "/nonexistent"]), 2)
+        self.assertIn("no meta.json", text.getvalue())
+
+
+if __name__ == "__main__":
+    unittest.main()
