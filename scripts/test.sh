@@ -25,7 +25,7 @@ elif [ $# -gt 0 ]; then
 fi
 
 . scripts/packages.sh
-install_packages "${packages_build[@]}" "${packages_test[@]}" "${packages_model[@]}"
+install_packages "${packages_build[@]}" "${packages_test[@]}" "${packages_model[@]}" "${packages_chaos[@]}"
 export TALLY_SEED=${TALLY_SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "== commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), seed $TALLY_SEED"
 
@@ -84,6 +84,9 @@ if ! $quick; then
         scripts/kill-loop.sh --rounds 8 --seed "$TALLY_SEED" --power-loss
     step "the same loop without sync must fail" \
         scripts/kill-loop.sh --rounds 10 --seed "$TALLY_SEED" --power-loss --no-sync --expect-failure
+    step "simulator and nemesis, a slice with fresh seeds" \
+        scripts/chaos.sh --ci --build build --seed "$TALLY_SEED" \
+        --output "$(mktemp -d -u build/chaos-XXXXXX)"
     step "fault loop on two sites and a witness, a short slice" \
         scripts/fault-loop.sh --build build --faults 20 --seed "$TALLY_SEED"
     for fault in sync_off reply_before_commit request_window_off; do

@@ -209,7 +209,8 @@ class Run:
             if status and (status.get("mode") in (None, "sync") or policy.get("decision") != "auto"
                            or self.context.down):
                 return
-            if self.context.counts.get("degrade-by-hand") and not asked:
+            if (self.context.counts.get("degrade-by-hand") and not asked
+                    and time.monotonic() > end - seconds / 2):
                 # What a person gave up no policy takes back, and his own command may have failed.
                 asked = True
                 self.context.tally("durability", "return", "--reason", "the run ends")

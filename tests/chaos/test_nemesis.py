@@ -385,6 +385,8 @@ class Verdicts(World):
             self.assertEqual(verdict.status_of(self.write(claims), wanted)[0], status, claims)
 
     def with_checkers(self, text):
+        with open(os.path.join(self.directory, "clients", "one.jsonl"), "w") as file:
+            file.write("{}\n")
         path = os.path.join(self.directory, "checkers.py")
         with open(path, "w") as file:
             file.write(text)
