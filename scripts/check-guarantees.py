@@ -1,17 +1,26 @@
 #!/usr/bin/python3
-"""Checks that docs/guarantees.md names evidence that exists, and that each promise names some.
+"""Checks that docs/guarantees.md and chaos/FINDINGS.md name evidence that exists, and that each promise and
+each finding names some.
 
-usage: scripts/check-guarantees.py [DOCUMENT]
+usage: scripts/check-guarantees.py [DOCUMENT...]
 
-Exit status 1: something named is not there, or a row of promises has no evidence; each is printed.
+Evidence is the last cell of a row in a table whose last column is "shown by" or "kept by". Commits in a
+column "mended in" have to be commits of this repository, where that can be asked (no archive, no
+shallow clone). A row that names a part of the guard and a schedule ("part off", "schedule") has to name a
+test that runs just that schedule without just that part.
+
+Exit status 1: something named is not there, or a row has no evidence; each is printed.
 """
 import glob
 import os
 import re
+import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOCUMENT = "docs/guarantees.md"
+DOCUMENTS = ("docs/guarantees.md", "chaos/FINDINGS.md")
+EVIDENCE = ("shown by", "kept by")
+KINDS = r"(?:e2e|model|sim|run|py|fuzz|chaos):"
 
 
 def read(pattern):
@@ -48,45 +57,115 @@ def known():
         found.add("sim:" + name)
     for path in glob.glob(os.path.join(ROOT, "scripts/*.sh")):
         found.add("run:scripts/" + os.path.basename(path))
+    for path in glob.glob(os.path.join(ROOT, "tests/*/test_*.py")):
+        module = os.path.relpath(path, os.path.join(ROOT, "tests"))[:-len(".py")]
+        with open(path, encoding="utf-8") as file:
+            for name in re.findall(r"^    def (test_\w+)\(self", file.read(), re.M):
+                found.add("py:%s.%s" % (module, name))
+    for path in glob.glob(os.path.join(ROOT, "tests/fuzz/corpus/*/*")):
+        found.add("fuzz:" + os.path.relpath(path, os.path.join(ROOT, "tests/fuzz/corpus")))
+    for name in re.findall(r'^    name = "([\w-]+)"', read("chaos/nemesis/scenarios/*.py"), re.M):
+        found.add("chaos:" + name)
     return found
 
 
-def main(arguments):
-    document = arguments[0] if arguments else os.path.join(ROOT, DOCUMENT)
-    found = known()
-    wrong = 0
-    named = 0
-    evidence = re.compile(r"`((?:e2e:|model:|sim:|run:)[\w./-]+|\w+\.\w+)`")
-    with open(document, encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    shown = False   # inside of a table with a column "shown by"
-    for number, line in enumerate(lines, 1):
-        if not line.startswith("|"):
-            shown = False
-            continue
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[-1] == "shown by":
-            shown = True
-            continue
-        if not shown or set(line) <= set("|-"):
-            continue
-        names = evidence.findall(cells[-1])
-        named += len(names)
+def guard_tests():
+    """{test: {(part, schedule)}} of the tests that switch one part of the guard off."""
+    found = {}
+    text = read("tests/replication/guard/test_raft_guard.c")
+    for name, body in re.findall(r"^Test\((raft_guard, \w+).*?\)\n\{(.*?)^\}", text, re.M | re.S):
+        found[name.replace(", ", ".")] = {(part, schedule) for schedule, part in re.findall(
+            r"expect_needed\(schedule_(\w+),\s*RAFT_GUARD_(\w+)\)", body)}
+    return found
+
+
+def ask_git(*words):
+    """What git says; None when it cannot be asked."""
+    try:
+        done = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*"] + list(words),
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    except OSError:
+        return None
+    return done.stdout.decode().strip() if done.returncode == 0 else None
+
+
+class Table:
+    """The columns of the table that is being read."""
+
+    def __init__(self, cells):
+        self.columns = {name: place for place, name in enumerate(cells)}
+
+    def has(self, *names):
+        return all(name in self.columns for name in names)
+
+    def cell(self, cells, name):
+        place = self.columns[name]
+        return cells[place] if place < len(cells) else ""
+
+
+class Check:
+    def __init__(self):
+        self.found, self.guard = known(), guard_tests()
+        # A shallow clone has no history to look into, an archive no git at all.
+        self.commits = ask_git("rev-parse", "--is-shallow-repository") == "false"
+        self.named = self.wrong = 0
+
+    def complain(self, where, text):
+        print("%s: %s" % (where, text))
+        self.wrong += 1
+
+    def row(self, where, table, cells):
+        evidence = cells[-1]
+        names = re.findall(r"`(%s[\w./-]+|\w+\.\w+)`" % KINDS, evidence)
+        self.named += len(names)
         if not names:
-            print("%s:%d: a promise without evidence: %s" % (document, number, cells[0]))
-            wrong += 1
-        for piece in re.sub(r"`[^`]*`", "", cells[-1]).replace(",", "").split():
-            print("%s:%d: not understood: %s" % (document, number, piece))
-            wrong += 1
-        for name in re.findall(r"`([^`]*)`", cells[-1]):
-            if name not in found:
-                print("%s:%d: there is no %s" % (document, number, name))
-                wrong += 1
-    if named == 0:
-        print("%s: names no evidence at all" % document)
-        wrong += 1
-    print("%d names, %d wrong" % (named, wrong))
-    return 1 if wrong else 0
+            self.complain(where, "a row without evidence: %s" % cells[0])
+        for piece in re.sub(r"`[^`]*`", "", evidence).replace(",", "").split():
+            self.complain(where, "not understood: %s" % piece)
+        for name in re.findall(r"`([^`]*)`", evidence):
+            if name not in self.found:
+                self.complain(where, "there is no %s" % name)
+        if table.has("mended in"):
+            self.mends(where, table.cell(cells, "mended in"))
+        if table.has("part off", "schedule"):
+            wanted = (table.cell(cells, "part off").strip("`"), table.cell(cells, "schedule").strip("`"))
+            if not any(wanted in self.guard.get(name, ()) for name in names):
+                self.complain(where, "no test that is named runs %s without %s" % wanted[::-1])
+
+    def mends(self, where, cell):
+        hashes = cell.replace(",", " ").split()
+        if not hashes:
+            self.complain(where, "mended in no commit")
+        for name in hashes:
+            if not re.fullmatch(r"[0-9a-f]{7,40}", name):
+                self.complain(where, "not a commit: %s" % name)
+            elif self.commits and ask_git("cat-file", "-t", name) != "commit":
+                self.complain(where, "no commit of this repository: %s" % name)
+
+    def document(self, path):
+        before = self.named
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().split("\n")
+        table = None        # with evidence in its last column
+        for number, line in enumerate(lines, 1):
+            if not line.startswith("|"):
+                table = None
+                continue
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if cells[-1] in EVIDENCE:
+                table = Table(cells)
+            elif table and not set(line) <= set("|-"):
+                self.row("%s:%d" % (path, number), table, cells)
+        if self.named == before:
+            self.complain(path, "names no evidence at all")
+
+
+def main(arguments):
+    check = Check()
+    for path in arguments or [os.path.join(ROOT, name) for name in DOCUMENTS]:
+        check.document(path)
+    print("%d names, %d wrong" % (check.named, check.wrong))
+    return 1 if check.wrong else 0
 
 
 if __name__ == "__main__":
