@@ -86,6 +86,29 @@ Test(catch_up, a_joiner_gets_store_and_journal)
     forget_all(maker);
 }
 
+/* Behind its snapshot libraft never sends entry 1, also where its memory begins with it: a joiner
+ * with nothing is behind, whatever the leader's memory holds. */
+Test(catch_up, an_empty_journal_is_behind_whatever_the_leaders_memory_holds)
+{
+    for (uint64_t first = 0; first <= 1; first++) {
+        rig_init(&rig, 31);
+        struct epoch_maker *maker = rig_maker();
+        struct rig_side *leader = rig_make(&rig, 0, false);
+        rig_open(leader);
+        rig_append(leader, 300);
+        leader->facts = (struct catch_up_facts){
+            .term = 9, .leads = true, .commit_index = 300, .log_first_index = first};
+        struct rig_side *joiner = rig_make(&rig, 1, false);
+        rig_open(joiner);
+        cr_assert(rig_until_fed(&rig, leader, joiner, 20000), "%s", joiner->last_failure);
+        for (int i = 0; i < 2000 && leader->caught_up[2] == 0; i++)
+            (void)rig_until_ready(&rig, leader, joiner, 1);
+        cr_assert_geq(leader->caught_up[2], 1, "memory from entry %lu", (unsigned long)first);
+        rig_assert_same(joiner, leader, leader->caught_up[2]);
+        forget_all(maker);
+    }
+}
+
 /* Its own journal ends within reach of the leader's: entries are sent, which it takes behind its
  * own without opening anything again. */
 Test(catch_up, a_journal_in_reach_needs_entries_only)
