@@ -6,6 +6,7 @@ from . import figures as figures_of
 from . import lanes, words
 from .look import (count, escape, legend, mark, ms, page as whole_page, plural, span, table)
 
+UNFOLDED_RUNS = 3
 SHOWN_DOUBTS, SHOWN_FAULTS, SHOWN_EVIDENCE = 200, 1000, 4000
 HEADS = {"holds": ("good", "Everything that was checked held"),
          "broken": ("bad", "Broken: see what did not hold"),
@@ -235,7 +236,7 @@ def simulator_section(found):
 def planted_section(matrix):
     rows = matrix["rows"]
     missed = [row for row in rows if not row["found"]]
-    kind = "bad" if missed else "good"
+    kind = "bad" if missed or matrix["alarms"] else "good"
     head = ("each of %s was found" % plural(len(rows), "planted error") if not missed else
             "%d of %s not found: %s" % (len(missed), plural(len(rows), "planted error was",
                                                             "planted errors were"),
@@ -249,8 +250,10 @@ def planted_section(matrix):
                      escape(row["checker"]), seed, escape(row["budget"])])
     return ("<h2>Planted errors</h2><div class='card verdict %s'><p class=first>%s %s</p><p class=soft>A "
             "checker that has never failed is not trusted: each of these errors is built in on purpose, "
-            "and its checker has to find it within the budget.</p>%s%s%s</div>" % (
+            "and its checker has to find it within the budget.</p>%s%s%s%s</div>" % (
                 kind, mark(kind), escape(head[:1].upper() + head[1:]),
+                "".join("<p><b class=bad>found with nothing planted</b>: %s</p>" % escape(text)
+                        for text in matrix["alarms"]),
                 "<pre>%s</pre>" % escape(matrix["command"]) if matrix["command"] else "",
                 table(["<planted", "<what is wrong then", "<searched by", "<outcome",
                        "<checker, and its words", "seed", "<budget"], body, stack=True),
@@ -287,14 +290,26 @@ def total(runs, searches, matrices):
     """(verdict, sentence)"""
     broken = (any(words.verdict(f.history) == "broken" for f in runs)
               or any(s["failed"] or s["violations"] for s in searches)
-              or any(not row["found"] for m in matrices for row in m["rows"]))
+              or any(m["alarms"] or not all(row["found"] for row in m["rows"]) for m in matrices))
     if broken:
         return "broken"
     return "unjudged" if any(words.verdict(f.history) != "holds" for f in runs) else "holds"
 
 
-def page(runs, searches, matrices):
-    several = len(runs) + len(searches) + len(matrices) > 1
+def summary_section(told):
+    return ("<h2>All of the search</h2><div class=card><p>%s on real processes, %d of them without a find"
+            "%s; below are those with one and the newest.</p><h3>Faults by kind</h3>%s<h3>Facts checked, by "
+            "claim</h3>%s%s</div>" % (
+                plural(told["runs"], "run"), told["held"],
+                ", %s in all" % span(told["seconds"]) if told["seconds"] else "", *(
+                    table(["<" + name, "times"], [[escape(key), count(number)] for key, number in
+                                                  sorted(found.items(), key=lambda pair: -pair[1])])
+                    for name, found in (("fault", told["faults"]), ("claim", told["checked"]))),
+                "<h3>Not done</h3>" + items(map(escape, told["skipped"])) if told["skipped"] else ""))
+
+
+def page(runs, searches, matrices, summary=None):
+    several = len(runs) + len(searches) + len(matrices) > 1 or summary is not None
     title = "Chaos report" if several or not runs else "Chaos: %s" % (
         runs[0].history.meta.get("scenario") or "a run")
     out = [lanes.PATTERNS, "<h1>%s</h1>" % escape(title)]
@@ -309,7 +324,15 @@ def page(runs, searches, matrices):
             kind, mark(kind), escape(text), escape(", ".join(parts))))
         if len(runs) > 1:
             out.append(overview(runs))
-    out += [run_section(figures, several) for figures in runs]
+    if summary:
+        out.append(summary_section(summary))
+    for figures in runs:
+        # Of many runs the good ones are folded: a link to one opens it.
+        folded = len(runs) > UNFOLDED_RUNS and words.verdict(figures.history) == "holds"
+        out.append("<details><summary>%s, seed %s: held</summary>%s</details>" % (
+            escape(str(figures.history.meta.get("scenario") or "a run")),
+            escape(str(figures.history.meta.get("seed", ""))), run_section(figures, several))
+            if folded else run_section(figures, several))
     if searches:
         out.append(simulator_section(searches))
     out += [planted_section(matrix) for matrix in matrices]
@@ -326,8 +349,8 @@ def page(runs, searches, matrices):
     return whole_page(title, "".join(out), lanes.STYLE)
 
 
-def document(runs, searches, matrices):
-    return {"format": "tally-chaos-report", "version": 1,
+def document(runs, searches, matrices, summary=None):
+    return {"format": "tally-chaos-report", "version": 1, "summary": summary,
             "verdict": total(runs, searches, matrices),
             "runs": [{"directory": f.history.directory, "meta": f.history.meta,
                       "verdict": words.verdict(f.history), "words": words.headline(f.history)[1],

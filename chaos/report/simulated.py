@@ -95,7 +95,7 @@ def planted(path):
                          None, "found") else ""})
     if not rows:
         raise BadInput("%s: is neither JSON nor what tally-sim --planted prints" % path)
-    return {"commit": commit, "command": "", "rows": rows}
+    return {"commit": commit, "command": "", "alarms": [], "rows": rows}
 
 
 def planted_json(path, text):
@@ -112,4 +112,18 @@ def planted_json(path, text):
     if not rows:
         raise BadInput("%s: a matrix without a row" % path)
     return {"commit": str(told.get("commit") or ""), "command": str(told.get("command") or ""),
-            "rows": rows}
+            "alarms": [str(text) for text in told.get("alarms") or ()], "rows": rows}
+
+
+def summary(path):
+    """Of a whole search on real processes: {"runs", "held", "faults", "checked", "skipped"}."""
+    try:
+        told = json.loads(read(path))
+        statuses = [run["status"] for run in told["runs"]]
+        return {"runs": len(statuses), "held": statuses.count(0),
+                "seconds": sum(run.get("seconds") or 0 for run in told["runs"]),
+                "faults": {str(name): int(count) for name, count in told["faults"].items()},
+                "checked": {str(name): int(count) for name, count in told["checked"].items()},
+                "skipped": ["%s" % (text,) for text in told.get("skipped") or ()]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput("%s: is no summary of a search: %r" % (path, error)) from None

@@ -2,7 +2,7 @@
 
 `verdict()` is one of three words. "broken": a checker found a violation that nobody wanted, or one
 that the scenario demands was not found. "unjudged": nothing was checked, or the run has no end.
-"holds": everything that was checked holds, and something was.
+"holds": everything that was checked holds, something was, and the run itself did what it was to do.
 """
 from .figures import family
 from .look import count, escape, mark, ms, plural, span
@@ -43,7 +43,9 @@ def verdict(history):
         return "broken"
     if not any(c["verdict"] != "unchecked" for c in history.verdicts["claims"]):
         return "unjudged"
-    return "unjudged" if history.clock("end", "mono") is None else "holds"
+    if history.meta.get("failed") or history.clock("end", "mono") is None:
+        return "unjudged"
+    return "holds"
 
 
 def title(history, name):
@@ -65,6 +67,8 @@ def headline(history):
     elif verdict(history) == "broken":
         text = "The scenario demands a finding, and it was not made: %s." % ", ".join(
             not_broken(history))
+    elif verdict(history) == "unjudged" and history.meta.get("failed"):
+        text = "Not judged: the run itself failed: %s" % str(history.meta["failed"]).splitlines()[0]
     elif verdict(history) == "holds":
         held = sum(c["verdict"] == "holds" for c in claims)
         text = "%s %s, none broken%s." % (
@@ -84,6 +88,9 @@ def attacked(figures):
     out = ["A cluster of real processes%s, for %s%s." % (
         " (%s)" % escape(str(meta["topology"])) if meta.get("topology") else "",
         span(history.seconds), ": " + escape(where) if where else "")]
+    if meta.get("planted"):
+        out.append("<b class=warn>An error is planted on purpose</b> in this build: %s. What did not hold "
+                   "is how it shows itself." % escape(str(meta["planted"])))
     clients = history.clients
     if clients.names:
         out.append("%s sent %s with %s; %s were acknowledged, %s refused for good; %s on purpose or "
@@ -147,6 +154,9 @@ def unchecked(history):
     else:
         out += ["%s: %s" % (c["name"], c.get("text") or "not checked")
                 for c in history.verdicts["claims"] if c["verdict"] == "unchecked"]
+    if history.meta.get("failed"):
+        out.append("what the run was to show behind the point where it failed: %s" %
+                   str(history.meta["failed"])[:2000])
     out += ["a fault that this machine cannot: %s" % text for text in history.meta.get("skipped") or ()]
     return out + history.missing
 

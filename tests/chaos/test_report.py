@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """The report says what a history holds, in words first, and never more than was checked."""
 import contextlib
-import html.parser
 import io
 import json
 import os
@@ -11,87 +10,12 @@ import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.join(ROOT, "chaos"))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import history_maker  # noqa: E402
-from report import figures, lanes, look, page, run, simulated, words  # noqa: E402
-from report.history import BadInput, History  # noqa: E402
-
-SEARCH = """VIOLATION seed 12: commit implies both sites: entry 7 is at one
-    replay: tally-sim --topology 1+1+1 --seconds 60 --verbose-seed 12   (commit abc)
-1+1+1: 20 seeds, 0.37 virtual hours in 12.5 s (53 virtual s per s and job), 1 failed, commit abc
-  10 commits, 2 elections, 3 starts (1 kills, 1 power losses, 0 fail-stops)
-  5 events, 6 turns, 7 messages; faults: kill 12 cut_host 3
-"""
-PLANTED = """1+1+1, at most 20 seeds of 40 s per error, from 1, commit abc
-gate-open              found  seed 1 (of 1): the witness is ahead
-clamp-off              NOT FOUND in 20 seeds
-degrade-early          FOUND BY ANOTHER CHECKER  seed 3 (of 3): no progress
-1 of 3 planted errors found by their checkers
-"""
-VOID = {"meta", "br"}
-UNCLOSED = ("li", "p", "td", "th", "tr", "html")   # need no end in HTML
-
-
-class Tags(html.parser.HTMLParser):
-    """Elements that are opened and never closed, or closed and not open; addresses; scripts."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.wrong, self.addresses, self.text = [], [], [], []
-        self.ids, self.targets = set(), []
-
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
-            if name in ("src", "srcset", "data") or name == "href" and not value.startswith("#"):
-                self.addresses.append(value)
-            if name == "id":
-                self.ids.add(value)
-            if name == "href":
-                self.targets.append(value)
-        if tag not in VOID and tag not in UNCLOSED:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        if tag not in ("rect", "line", "circle", "path"):
-            self.wrong.append("%s closes itself" % tag)
-
-    def handle_endtag(self, tag):
-        if tag in UNCLOSED:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append("</%s>" % tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-class OnDisk(unittest.TestCase):
-    def setUp(self):
-        self.scratch = tempfile.TemporaryDirectory()
-        self.at = os.path.join(self.scratch.name, "history")
-
-    def tearDown(self):
-        self.scratch.cleanup()
-
-    def figures(self, made):
-        return figures.Figures(History(made.write(self.at)))
-
-    def page(self, made):
-        return page.page([self.figures(made)], [], [])
-
-    def text(self, made):
-        tags = Tags()
-        tags.feed(self.page(made))
-        return " ".join("".join(tags.text).split())
-
-    def file(self, name, text):
-        path = os.path.join(self.scratch.name, name)
-        with open(path, "w") as file:
-            file.write(text)
-        return path
+from report_rig import SEARCH, OnDisk, Tags  # noqa: E402
+from report import figures, look, page, run, simulated, words  # noqa: E402
+from report.history import History  # noqa: E402
 
 
 class Verdicts(OnDisk):
@@ -125,6 +49,7 @@ class Verdicts(OnDisk):
         for change in (lambda m: setattr(m, "verdicts", None),
                        lambda m: m.verdicts.update(claims=[]),
                        lambda m: [c.update(verdict="unchecked") for c in m.verdicts["claims"]],
+                       lambda m: m.meta.update(failed="a client did not settle"),
                        lambda m: m.meta.pop("end")):
             made = history_maker.quiet()
             change(made)
@@ -320,122 +245,6 @@ class Pages(OnDisk):
         self.assertEqual(set(re.findall(r"var\(--([a-z]+)\)", text)) - set(look.LIGHT), set())
         self.assertEqual(set(look.LIGHT), set(look.DARK))
         self.assertEqual(re.findall(r"(?:fill|stroke)='#", text), [])
-
-
-class Inputs(OnDisk):
-    def refused(self, change, *expected):
-        made = history_maker.quiet()
-        made.write(self.at)
-        change(self.at)
-        errors = io.StringIO()
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            self.assertEqual(run.main([self.at]), 2)
-        for part in expected:
-            self.assertIn(part, errors.getvalue())
-
-    def append(self, name, text):
-        def change(directory):
-            with open(os.path.join(directory, name), "a") as file:
-                file.write(text)
-        return change
-
-    def test_what_cannot_be_read_is_named_with_its_place(self):
-        self.refused(lambda d: os.unlink(os.path.join(d, "meta.json")), "meta.json")
-        self.refused(self.append("meta.json", "}"), "meta.json", "JSON")
-        self.refused(self.append("events.jsonl", "not json\n{}\n"), "events.jsonl:6")
-        self.refused(self.append("events.jsonl", '{"what": "note"}\n'), "events.jsonl", '"t"')
-        self.refused(self.append("verdicts.json", "x"), "verdicts.json")
-        self.refused(self.append("observe-A.json", "x"), "observe-A.json")
-        self.refused(self.append("clients/site-A-0.jsonl", '{"t": 5000000000000}\n'), "site-A-0", "event")
-        self.refused(lambda d: None if os.rename(d, d + "-") else None, "no directory")
-
-    # Whoever wrote it was killed in the middle of a line.
-    def test_a_last_line_that_is_cut_off_is_told_and_no_error(self):
-        made = history_maker.quiet()
-        made.write(self.at)
-        self.append("observations.jsonl", '{"t": 50')(self.at)
-        history = History(self.at)
-        self.assertTrue(any("observations.jsonl" in text and "cut off" in text
-                            for text in history.missing))
-
-    def test_a_run_without_clients_faults_or_polls_is_told_as_such(self):
-        made = history_maker.Made()
-        made.write(self.at)
-        for name in ("events.jsonl", "observations.jsonl"):
-            os.unlink(os.path.join(self.at, name))
-        told = figures.Figures(History(self.at))
-        said = " ".join(words.unchecked(told.history))
-        for part in ("events.jsonl is missing", "observations.jsonl is missing", "clients/ has no logs"):
-            self.assertIn(part, said)
-        self.assertIn("</html>", page.page([told], [], []))
-
-
-class Searches(OnDisk):
-    def test_a_search_is_told_with_its_violations_and_their_command(self):
-        search, = simulated.searches(self.file("search", SEARCH + SEARCH.split("\n")[2] + "\n"))
-        self.assertEqual((search["topology"], search["seeds"], search["hours"], search["failed"]),
-                         ("1+1+1", 20, 0.37, 1))
-        self.assertEqual(search["faults"], {"kill": 12, "cut_host": 3})
-        self.assertEqual(search["violations"][0]["seed"], 12)
-        self.assertIn("--verbose-seed 12", search["violations"][0]["command"])
-        text = page.page([], [search], [])
-        self.assertIn("1 broke a promise", text)
-        self.assertEqual(page.total([], [search], []), "broken")
-
-    def test_a_planted_error_that_was_missed_breaks_the_report(self):
-        matrix = simulated.planted(self.file("planted", PLANTED))
-        self.assertEqual([row["found"] for row in matrix["rows"]], [True, False, False])
-        self.assertEqual(page.total([], [], [matrix]), "broken")
-        self.assertIn("2 of 3 planted errors were not found: clamp-off, degrade-early",
-                      page.page([], [], [matrix]))
-        as_json = {"rows": [{"bug": "a", "found": True, "checker": "c", "seed": 1}]}
-        matrix = simulated.planted(self.file("json", json.dumps(as_json)))
-        self.assertEqual(page.total([], [], [matrix]), "holds")
-
-    def test_a_file_with_no_summary_is_no_success(self):
-        for reader, text in ((simulated.searches, "no progress\n"), (simulated.planted, "hello\n"),
-                             (simulated.planted, '{"rows": []}'), (simulated.planted, '{"rows": [1]}')):
-            with self.assertRaises(BadInput):
-                reader(self.file("x", text))
-
-
-class Lanes(OnDisk):
-    # Making the cluster and judging it take longer than many a run.
-    def test_the_timeline_is_of_what_was_seen(self):
-        made = history_maker.Made(100.0)
-        made.poll(30.0, 1)
-        made.request("site-A-0", "n", 40.0, 1.0)
-        self.assertEqual([round(at, 3) for at in self.figures(made).window()], [0.0, 41.5])
-        made.clients["site-A-0"][0]["t"] = history_maker.ns(30)
-        made.fault(50.0, None, "kill", [1])
-        self.assertEqual([round(at, 3) for at in self.figures(made).window()], [29.5, 100.5])
-
-    def test_a_pause_is_named_where_that_covers_no_other(self):
-        made = history_maker.quiet()
-        made.observed = {}
-        made.observe("A", {"A": [(1000, 1420), (1450, 1600), (5000, 5150)], "B": []})
-        text = lanes.Timeline(self.figures(made), 0, 10).html()
-        self.assertEqual(re.findall(r"class='(?:on|bad)' pointer-events=none>(\d+ ms)<", text),
-                         ["150 ms", "150 ms"])
-
-    def test_many_faults_at_once_are_drawn_without_their_names(self):
-        made = history_maker.Made()
-        for number in range(40):
-            made.fault(1 + number / 100, 8, "pause-%d" % number, [1])
-        text = lanes.Timeline(self.figures(made), 0, 10).faults()
-        self.assertIn("too many at once", text)
-        self.assertNotIn(">1 pause-0", text)
-        self.assertIn("fault 40: pause-39", text)   # as a title
-
-    def test_nothing_is_drawn_outside_of_the_figure(self):
-        made = history_maker.quiet()
-        made.fault(-3, 99, "kill", [1])
-        text = lanes.Timeline(self.figures(made), 2, 5).html()
-        for left, width in re.findall(r"<rect x='([\d.-]+)' y='[\d.-]+' width='([\d.-]+)'", text):
-            self.assertGreaterEqual(float(left), lanes.LEFT)
-            self.assertLessEqual(float(left) + float(width), lanes.WIDTH)
-        for circle in re.findall(r"cy='([\d.-]+)'", text):
-            self.assertGreaterEqual(float(circle), 0)
 
 
 if __name__ == "__main__":
