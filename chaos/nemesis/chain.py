@@ -44,6 +44,9 @@ def chain(parts):
     alone = [part.name for part in parts if not part.shares]
     if alone:
         raise ValueError("%s: needs a cluster of its own, run it by itself" % ", ".join(alone))
+    wanting = [part.name for part in parts if part.must_break]
+    if wanting:
+        raise ValueError("%s: wants a claim broken, run it by itself" % ", ".join(wanting))
     for what in ("topology", "settings", "policy"):
         values = [getattr(part, what) for part in parts]
         if any(value != values[0] for value in values):

@@ -79,10 +79,12 @@ class Context:
         return fault
 
     def drop(self, fault):
-        fault.end(self)
-        fault.release(self)
-        with self.lock:
-            self.open.remove(fault)
+        try:
+            fault.end(self)
+        finally:
+            fault.release(self)
+            with self.lock:
+                self.open.remove(fault)
 
     def end(self, fault):
         """Ends it; nothing when it has ended, or never began."""
@@ -102,8 +104,16 @@ class Context:
             self.end(fault)
 
     def end_all(self):
+        """Ends what is open, last first; one that cannot be ended keeps no other from it."""
+        failure = None
         for fault in reversed(list(self.open)):
-            self.end(fault)
+            try:
+                self.end(fault)
+            except Exception as error:
+                self.note("%s could not be ended: %s" % (fault.describe(), error))
+                failure = failure or error
+        if failure:
+            raise failure
 
     def site_of(self, fault):
         sites = {self.sites[n].site for n in fault.nodes()
@@ -209,14 +219,16 @@ class Context:
 
     def mend(self):
         """Ends all faults; every node that is not meant to be gone runs."""
-        self.end_all()
-        self.links.clear()
-        for member in self.sites.members:
-            if member.node_id in self.down:
-                continue
-            if member.stopped:
-                member.resume()
-            self.start(member)
+        try:
+            self.end_all()
+        finally:
+            self.links.clear()
+            for member in self.sites.members:
+                if member.node_id in self.down:
+                    continue
+                if member.stopped:
+                    member.resume()
+                self.start(member)
 
     def settle(self, seconds=None):
         self.run.settle(seconds)

@@ -13,6 +13,7 @@
 Lines of one file are whole, each written with one call; moments are CLOCK_MONOTONIC ns. A line may
 be written a little later than its moment: sort by "t".
 """
+import functools
 import json
 import os
 import threading
@@ -33,7 +34,7 @@ class History:
         self.files = {name: open(self.path(name + ".jsonl"), "w")
                       for name in ("events", "observations")}
         self.meta = {}
-        self.spoken = print         # where events are told to a person; None: nowhere
+        self.spoken = functools.partial(print, flush=True)  # where events are told to a person; None: nowhere
         self.began = time.monotonic()
 
     def path(self, *names):

@@ -12,11 +12,14 @@ import time
 
 from clients import LoopFailure, Process
 
-PATIENCE_SECONDS = 90       # a client's longest wait for a final outcome
+# A client's longest wait for a final outcome: longer than any time without a majority in a plan, and than
+# what a run waits for its clients at the end.
+PATIENCE_SECONDS = 300
 # Small, so that a slow and obviously right oracle can follow.
 BATCH_SIZES = ((0.85, 1, 3), (0.99, 3, 20), (1, 20, 60))
 STORM_PAUSE_SECONDS = 0.002
 OBSERVE_EVERY_MS = 50
+START_SECONDS = 60          # of a process of clients
 OBSERVER_SECONDS = 60       # to begin, and to end
 
 
@@ -43,7 +46,7 @@ class Storm:
 
     def end(self):
         self.stop.set()
-        self.thread.join(PATIENCE_SECONDS)
+        self.thread.join(START_SECONDS)
 
 
 class Load:

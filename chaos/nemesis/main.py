@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 
 import cluster
 from nemesis import CHAOS, ROOT, campaign, verdict
@@ -207,6 +208,9 @@ def judged(options, scenario, history):
     except RunFailure as failure:
         print("the run itself failed: %s" % failure)
         history.put_meta(failed=str(failure))
+    except Exception as error:                  # our own mistake is no finding about the cluster
+        traceback.print_exc(file=sys.stdout)
+        history.put_meta(failed="%s: %s" % (type(error).__name__, error))
     status = verdict.check(history.directory)
     if not options.no_report:
         written = verdict.report([history.directory])

@@ -34,7 +34,7 @@ def judge(directory, say=print):
         os.unlink(os.path.join(directory, "verdicts.json"))
     except FileNotFoundError:
         pass
-    if not any(os.scandir(os.path.join(directory, "clients"))):
+    if not os.listdir(os.path.join(directory, "clients")):
         say("unchecked: no client wrote anything")
     elif not os.path.exists(program("checkers")):
         say("unchecked: %s is not there" % program("checkers"))

@@ -128,6 +128,18 @@ class Faults(World):
         self.context.end_all()
         self.assertEqual(order, [faults[1], faults[2], faults[0]])
 
+    # One that cannot be ended keeps no other from its end, nor a node stopped; the run hears of it.
+    def test_an_end_that_fails_stops_no_other_end(self):
+        first, second = Held("node-1"), Held("node-2")
+        self.context.begin(first)
+        self.context.begin(second)
+        second.end = mock.Mock(side_effect=OSError("stuck"))
+        self.context.sites[1].process = None
+        with self.assertRaisesRegex(OSError, "stuck"):
+            self.context.mend()
+        self.assertEqual((first.ended, self.context.held, self.context.open), (1, {}, []))
+        self.assertEqual(self.context.sites[1].spawned, 1)
+
     # What begin() did before it failed is put right with everything else.
     def test_a_fault_that_fails_in_its_beginning_is_ended_too(self):
         fault = Held("leader", raises=OSError("no disk"))
@@ -448,6 +460,8 @@ class Verdicts(World):
 
         self.assertEqual(self.judged(fails), [2, 2])
         self.history.put_meta(failed=None)
+        self.assertEqual(self.judged(lambda findings: findings.nonesuch()), [2, 2])
+        self.history.put_meta(failed=None)
         self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [0, 1])
         self.assertEqual(self.judged(lambda findings: findings.add("liveness", "stuck")), [1, 0])
 
@@ -468,6 +482,7 @@ class Chains(unittest.TestCase):
         self.assertEqual((made.name, made.preload, made.network), ("a,b", ("clock",), "relay"))
         for parts, words in (
                 ([Alone("a"), Alone("b", shares=False)], "b: needs a cluster of its own"),
+                ([Alone("a"), Alone("b", must_break=("money",))], "b: wants a claim broken"),
                 ([Alone("a"), Alone("b", topology="2+2+1")], "different topology"),
                 ([Alone("a"), Alone("b", settings={"x": {}})], "different settings"),
                 ([Alone("a", network="relay"), Alone("b", network="kernel")], "network"),

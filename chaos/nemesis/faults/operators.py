@@ -134,7 +134,7 @@ class Replace(Fault):
         context.kill([lost])
         shutil.rmtree(lost.data, ignore_errors=True)
         context.give_up(lost, "its disk is lost; it will be replaced")
-        self.new = sites.new_member(lost.site)
+        self.new = sites.new_member(lost.site, lost.kind)
         self.taken.append(self.new)
         context.take(self.new, self)
         sites.prepare_joiner(self.new)
