@@ -136,14 +136,14 @@ class Run:
             if self.scenario.observe:
                 self.observer = Observer(self.context)
                 self.observer.wait_begin()
-            self.context.wait_answers(WARM_UP_ANSWERS)
-        except (cluster.Failure, LoopFailure, Found) as failure:
+        except (cluster.Failure, LoopFailure) as failure:
             raise RunFailure("before the first fault: %s" % failure) from failure
-        self.history.event("note", text="clients write at both sites: the timeline begins")
 
     def strike(self):
         """The scenario's timeline; what it finds, or cannot do, is a finding."""
         try:
+            self.context.wait_answers(WARM_UP_ANSWERS)
+            self.history.event("note", text="clients write at both sites: the timeline begins")
             self.scenario.timeline(self.context)
             self.findings.look("timeline")
         except Found as found:

@@ -456,12 +456,14 @@ class Verdicts(World):
 
     def test_planted_expected_changes_good_and_bad_but_not_failed(self):
         def fails(findings):
+            findings.add("liveness", "clients were cut off")
             raise RunFailure("no network")
 
         self.assertEqual(self.judged(fails), [2, 2])
         self.history.put_meta(failed=None)
         self.assertEqual(self.judged(lambda findings: findings.nonesuch()), [2, 2])
         self.history.put_meta(failed=None)
+        os.unlink(os.path.join(self.directory, "findings.json"))
         self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [0, 1])
         self.assertEqual(self.judged(lambda findings: findings.add("liveness", "stuck")), [1, 0])
 
