@@ -9,7 +9,7 @@ from .look import (count, escape, legend, mark, ms, page as whole_page, plural, 
 UNFOLDED_RUNS = 3
 SHOWN_DOUBTS, SHOWN_FAULTS, SHOWN_EVIDENCE = 200, 1000, 4000
 HEADS = {"holds": ("good", "Everything that was checked held"),
-         "broken": ("bad", "Broken: see what did not hold"),
+         "broken": ("bad", "Broken"),
          "unjudged": ("warn", "Not judged: nothing is claimed")}
 
 
@@ -286,12 +286,26 @@ def overview(runs):
          "claims not checked", "longest pause, ms"], rows, stack=True)
 
 
-def total(runs, searches, matrices):
-    """(verdict, sentence)"""
-    broken = (any(words.verdict(f.history) == "broken" for f in runs)
-              or any(s["failed"] or s["violations"] for s in searches)
-              or any(m["alarms"] or not all(row["found"] for row in m["rows"]) for m in matrices))
+def broken_parts(runs, searches, matrices):
+    """In words."""
+    out = []
+    broken = sum(words.verdict(f.history) == "broken" for f in runs)
     if broken:
+        out.append("%d of %s on real processes" % (broken, plural(len(runs), "run")))
+    seeds = sum(max(s["failed"], len(s["violations"])) for s in searches)
+    if seeds:
+        out.append("%s of the simulator" % plural(seeds, "seed"))
+    missed = sum(not row["found"] for m in matrices for row in m["rows"])
+    if missed:
+        out.append(plural(missed, "planted error was not found", "planted errors were not found"))
+    if any(m["alarms"] for m in matrices):
+        out.append("a checker spoke with nothing planted")
+    return out
+
+
+def total(runs, searches, matrices):
+    """The verdict of all of it."""
+    if broken_parts(runs, searches, matrices):
         return "broken"
     return "unjudged" if any(words.verdict(f.history) != "holds" for f in runs) else "holds"
 
@@ -315,9 +329,12 @@ def page(runs, searches, matrices, summary=None):
     out = [lanes.PATTERNS, "<h1>%s</h1>" % escape(title)]
     if several:
         kind, text = HEADS[total(runs, searches, matrices)]
+        found = broken_parts(runs, searches, matrices)
+        if found:
+            text = "Broken: %s" % "; ".join(found)
         parts = [plural(len(runs), "run") + " on real processes"] if runs else []
         if searches:
-            parts.append("%.1f virtual hours of the simulator" % sum(s["hours"] for s in searches))
+            parts.append("%.2f virtual hours of the simulator" % sum(s["hours"] for s in searches))
         if matrices:
             parts.append(plural(sum(len(m["rows"]) for m in matrices), "planted error"))
         out.append("<div class='card verdict %s'><p class=first>%s %s</p><p>%s.</p></div>" % (

@@ -236,7 +236,7 @@ class Pages(OnDisk):
         with contextlib.redirect_stdout(io.StringIO()):
             self.assertEqual(run.main(paths + ["--out", os.path.join(self.scratch.name, "all")]), 1)
         with open(os.path.join(self.scratch.name, "all.html")) as file:
-            self.assertIn("Broken: see what did not hold", file.read().split("<h2")[0])
+            self.assertIn("Broken: 1 of 2 runs on real processes", file.read().split("<h2")[0])
 
     def test_text_keeps_its_size_and_colours_follow_the_reader(self):
         text = self.page(history_maker.quiet())
