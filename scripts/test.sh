@@ -95,7 +95,7 @@ if ! $quick; then
     done
 fi
 
-step "evidence of docs/guarantees.md" scripts/check-guarantees.py
+step "evidence of docs/guarantees.md and chaos/FINDINGS.md" scripts/check-guarantees.py
 
 for name in "${failures[@]}"; do
     echo "FAILED: $name"
