@@ -190,6 +190,7 @@ def run(parser, options):
                      network=options.network, scenario=scenario.name, story=scenario.story(),
                      answers=scenario.answers, machine=machine(), command=repeat, begin=now(),
                      bounds=scenario.bounds, must_break=list(scenario.must_break),
+                     may_break=list(scenario.may_break),
                      planted=os.environ.get("TALLY_PLANTED"),
                      skipped=["%s: %s" % item for item in
                               sorted(getattr(scenario, "missing", {}).items())])

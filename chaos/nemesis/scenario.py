@@ -35,6 +35,8 @@ class Scenario:
     bounds = {}
     # Names of claims that the checkers must find broken: without that finding the scenario failed.
     must_break = ()
+    # And those that may break along with them: one loss shows in more than one way.
+    may_break = ()
 
     @classmethod
     def needs(cls):

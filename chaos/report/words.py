@@ -13,7 +13,7 @@ HEADLINES = {"holds": ("good", "Everything that was checked held."),
 
 
 def wanted(history):
-    return set(history.meta.get("must_break") or ())
+    return set(history.meta.get("must_break") or ()) | set(history.meta.get("may_break") or ())
 
 
 def unexpected(history):
