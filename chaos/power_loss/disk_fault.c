@@ -10,8 +10,8 @@
  *
  * write: write, pwrite, writev, pwritev. sync: fsync, fdatasync. allocate: fallocate, ftruncate.
  * name: open with O_CREAT, rename, unlink, mkdir. malloc: malloc, calloc, realloc, posix_memalign.
- * SHORT writes half of the bytes and says so; KILL writes half of them and ends the process as
- * SIGKILL would. HANG waits in the call, as on a disk that does not answer, until the file of
+ * SHORT writes half of the bytes and says so; KILL writes half of the sectors and ends the process
+ * as SIGKILL would. HANG waits in the call, as on a disk that does not answer, until the file of
  * TALLY_DISKFAULT_WHILE is gone, and then does what was asked.
  *
  * A test program that is preloaded with it can say the same by calling diskfault_arm(), found with
@@ -74,6 +74,7 @@ struct control {
 };
 _Static_assert(sizeof(struct control) == 64, "as chaos/nemesis/faults/preload.py writes it");
 
+enum { SECTOR = 512 };
 enum { FILE_JOURNAL = 1, FILE_STORE = 2, FILE_OTHER = 4 };
 
 static struct control *control; /* NULL: not driven */
@@ -260,12 +261,15 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, off_t o
                       : syscall(SYS_pwritev, fd, parts, (long)count, (long)offset, 0L);
 }
 
-static ssize_t write_half(int fd, const struct iovec *parts, int count, off_t offset)
+/* `unit`: where it may be torn; what a process is told may end anywhere, a disk keeps sectors
+ * whole. */
+static ssize_t write_half(int fd, const struct iovec *parts, int count, off_t offset, size_t unit)
 {
     struct iovec half = parts[0];
     if (count > 1)
         return write_parts(fd, parts, count / 2, offset);
-    half.iov_len /= 2;
+    const size_t begin = offset < 0 ? 0 : (size_t)offset, middle = begin + half.iov_len / 2;
+    half.iov_len = middle / unit * unit > begin ? middle / unit * unit - begin : 0;
     return write_parts(fd, &half, 1, offset);
 }
 
@@ -288,9 +292,9 @@ static ssize_t write_or_fail(int fd, const struct iovec *parts, int count, off_t
     case 0:
         return write_parts(fd, parts, count, offset);
     case ERROR_SHORT:
-        return write_half(fd, parts, count, offset);
+        return write_half(fd, parts, count, offset, 1);
     case ERROR_KILL:
-        (void)write_half(fd, parts, count, offset);
+        (void)write_half(fd, parts, count, offset, SECTOR);
         end_process();
     case ERROR_LOSE:
         for (int i = 0; i < count; i++)

@@ -82,8 +82,9 @@ class FailingWrites(DiskFault):
 
 
 class TornWrites(DiskFault):
-    """Every so many-th write is made by half and says so: the rest has to be written by another."""
-    name, seconds, weight = "torn-writes", (0.5, 4.0), 1
+    """Every so many-th write is made by half and says so: the journal writes the rest; LMDB takes it for
+    an error, and the process ends."""
+    name, seconds, weight, may_exit = "torn-writes", (0.5, 4.0), 1, True
     calls, error = ("write",), "SHORT"
 
     def settings(self):
@@ -98,7 +99,8 @@ class NoSpaceCalls(DiskFault):
 
 
 class DieInWrite(DiskFault):
-    """The process is ended in the middle of its n-th write from now: half of it is on the disk."""
+    """The process is ended in the middle of its n-th write from now: half of it is on the disk, to the end
+    of a sector."""
     name, seconds, weight, may_exit = "die-in-write", (0.3, 2.0), 1, True
     calls, error = ("write",), "KILL"
 
