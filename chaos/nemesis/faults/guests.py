@@ -7,11 +7,12 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 
 from abuse import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, head
 from nemesis.fault import Fault, Passed
 
-CONNECT_SECONDS = 5
+CONNECT_SECONDS, CALL_SECONDS = 5, 5
 END_SECONDS = 20
 
 
@@ -104,9 +105,78 @@ class StoppedReaders(Guests):
             if reader.poll() is None:
                 reader.send_signal(signal.SIGSTOP)
 
+    def go_on(self, seconds):
+        """They read on: exit statuses, None for who does not come to an end."""
+        statuses = []
+        for reader in self.open:
+            reader.send_signal(signal.SIGCONT)
+            try:
+                reader.communicate(timeout=seconds)
+                statuses.append(reader.returncode)
+            except subprocess.TimeoutExpired:
+                statuses.append(None)
+        return statuses
+
     def end(self, context):
         for reader in getattr(self, "open", []):
             if reader.poll() is None:
                 reader.kill()           # also ends one that is stopped
             reader.communicate(timeout=END_SECONDS)
         self.open = []
+
+
+class GreedyClients(Fault):
+    """One principal keeps `depth` requests under way at each data node, more than it may. They are
+    fences of identities that nobody uses: they go through the log and change no balance."""
+    name, kind, seconds, weight = "greedy-clients", "clients", (1.0, 5.0), 1
+
+    @classmethod
+    def draw(cls, draw, topology):
+        return cls(draw.choice(("leader", "data")), depth=draw.choice((300, 1500)))
+
+    def begin(self, context):
+        self.struck = [m for m in context.members(self.whom) if m.is_data and m.alive and not m.stopped]
+        if not self.struck:
+            raise Passed("no data node is up")
+        self.stop, self.lock, self.counts = threading.Event(), threading.Lock(), {}
+        self.threads = [threading.Thread(target=self.press, args=(member,), daemon=True)
+                        for member in self.struck]
+        for thread in self.threads:
+            thread.start()
+
+    def nodes(self):
+        return [member.node_id for member in getattr(self, "struck", [])]
+
+    def press(self, member):
+        from client import Api          # when it runs, so that the list of faults needs no gRPC
+        security = member.sites.security
+        api = Api(member.grpc_port(), member.schema, security.authority, security.by_name["other"],
+                  host=member.host)
+        calls = []
+        try:
+            while not self.stop.is_set():
+                while len(calls) < self.parameters.get("depth", 300) and not self.stop.is_set():
+                    body = api.message("FenceRequest", identity=api.identity()).SerializeToString()
+                    calls.append(api.start("FenceRequest", body, timeout=CALL_SECONDS, wait=False))
+                over = [call for call in calls if call.done()]
+                calls = [call for call in calls if not call.done()]
+                self.count(over)
+                self.stop.wait(0.01)
+            for call in calls:
+                call.cancel()
+        finally:
+            api.close()
+
+    def count(self, calls):
+        with self.lock:
+            for call in calls:
+                name = call.code().name
+                self.counts[name] = self.counts.get(name, 0) + 1
+
+    def end(self, context):
+        if not hasattr(self, "threads"):
+            return
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(END_SECONDS)
+        context.note("%s: %s" % (self.name, self.counts))
