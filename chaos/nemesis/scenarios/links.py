@@ -1,0 +1,150 @@
+"""Links between sites and witness that fail in the ways that broke others. Clients reach every node all
+the while, so that whoever is cut off is asked for what he must not promise."""
+from nemesis import asks
+from nemesis.faults.network import Flapping, Isolate, OneWay, SitesCut
+from nemesis.faults.process import Kill, SiteLoss
+from nemesis.scenario import Scenario
+
+SERVE_SECONDS = 20          # bound on "goes on"; how fast it is has a program of its own
+
+
+def not_reached(*sites):
+    """The words of a refusal that names whom the node misses."""
+    return tuple("site %s is not reached" % site for site in sites)
+
+
+def acknowledged(members):
+    """How far each says that the log is agreed on."""
+    return [asks.status_of(m).get("index", {}).get("commit") for m in members]
+
+
+class LinkCut(Scenario):
+    """The link between the sites is cut while both see the witness. One side goes on after about a
+    second, degraded, with the witness's voice; the other refuses writes and newest reads and says whom
+    it misses; terms do not keep rising. When the link is back so is SYNC, and both have everything."""
+    name = "link-cut"
+    answers = "the link between the sites cut while both see the witness"
+    shares = True
+
+    def timeline(self, context):
+        sites = context.sites
+        with context.during(SitesCut("sites", way="both")):
+            told = asks.mode_is(context, "degraded", SERVE_SECONDS)
+            if not context.expect("one side degrades", told, "the leader's mode is degraded"):
+                return
+            side = sites.wait_leader()
+            lost = [m for m in sites.data() if m.site != side.site]
+            asks.serves(context, "one side serves", side, SERVE_SECONDS)
+            term = asks.status_of(side).get("term", 0)
+            for member in lost:
+                asks.refuses(context, "the other side refuses", member, not_reached(side.site))
+            context.wait_answers(25, site=side.site)
+            context.wait(3)
+            rose = asks.status_of(sites.wait_leader()).get("term", 0) - term
+            context.expect("terms do not keep rising", rose <= 4, "%d further terms in 3 s" % rose)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "after the cut")
+        context.wait_answers(30)
+
+
+class OneWayCuts(Scenario):
+    """Each node in turn is not heard, then does not hear, while the other way works. Whoever believes
+    to lead and is not heard by a majority, or does not hear one, acknowledges nothing; service goes
+    on or comes back each time."""
+    name, answers = "one-way-cuts", "one-way cuts"
+
+    def timeline(self, context):
+        for whom in ("leader", "leader", "follower", "witness"):
+            for way in ("out", "in"):
+                with context.during(OneWay(whom, way=way)):
+                    context.wait(1.2)           # longer than an election takes to begin
+                    context.wait_answers(15, SERVE_SECONDS)
+        context.wait_answers(30)
+
+
+class FlappingLink(Scenario):
+    """The link between the sites goes and comes, at first faster than anything is noticed, then just
+    slowly enough that the site is given up each time. A bounded number of changes of mode, every
+    request ends, nothing is lost; after the last one SYNC comes back."""
+    name, answers = "flapping-link", "flapping links"
+
+    def timeline(self, context):
+        number = asks.status_of(context.sites.wait_leader()).get("number", 0)
+        with context.during(Flapping("sites", down=0.25, up=0.25)):
+            context.wait(5)
+        with context.during(Flapping("sites", down=1.6, up=0.9)):
+            context.wait(12)
+        context.wait_answers(50)
+        changes = asks.status_of(context.sites.wait_leader()).get("number", 0) - number
+        # Dwells allow no more than one way and back in four seconds.
+        context.expect("changes of mode are bounded", changes <= 10, "%d in 17 s" % changes)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "after the flapping")
+
+
+class LeaderCutOff(Scenario):
+    """The leader is cut off from everybody but its clients, and believes for a moment that it leads.
+    The others elect another one. The old one acknowledges nothing that they do not have, serves no
+    newest read from the past, in no moment there are two leaders of one term."""
+    name, answers = "leader-cut-off", "two leaders in one term, stale read (raft #386)"
+
+    def timeline(self, context):
+        for _ in range(2):
+            old = context.sites.wait_leader()
+            with context.during(Isolate("node-%d" % old.node_id)):
+                rest = [m for m in context.sites.members if m is not old]
+                new = context.sites.wait_leader(rest)
+                context.expect("another one leads", new is not old, "node %d" % new.node_id)
+                asks.serves(context, "the others serve", new, SERVE_SECONDS)
+                asks.refuses(context, "who is cut off refuses", old, not_reached(new.site, "C"))
+                context.wait_answers(15, site=new.site)
+            context.wait_answers(30)
+
+
+class WitnessThenSite(Scenario):
+    """The witness is lost, which nobody notices; then a site is lost as well. With one voter of three
+    left nothing is acknowledged and nothing false is answered: it says that it has no majority. As
+    soon as one of the two is back service goes on, and nothing acknowledged is missing."""
+    name, answers = "witness-then-site", "the witness lost, then a site"
+    shares = True
+
+    def timeline(self, context):
+        sites = context.sites
+        with context.during(Kill("witness")):
+            context.wait_answers(40, SERVE_SECONDS)
+            told = asks.status_of(sites.wait_leader()).get("survives_loss", {})
+            context.expect("it is known what may not be lost now",
+                           told.get("A") is False and told.get("B") is False, repr(told))
+            with context.during(SiteLoss("leader-site")):
+                left = [m for m in sites.data() if m.alive]
+                context.wait(1)
+                for member in left:
+                    asks.refuses(context, "no majority, no answer", member, not_reached("C"))
+                before = acknowledged(left)
+                context.wait(1.5)
+                context.expect("nothing is agreed on", acknowledged(left) == before, "the commit "
+                               "indexes are %s, and were %s" % (acknowledged(left), before))
+            context.wait_answers(60, SERVE_SECONDS)
+        context.wait_answers(30)
+
+
+class DegradeThenPrimaryDies(Scenario):
+    """One site is lost, the cluster degrades and goes on at the other; then that one is lost as well, in
+    the middle of its work, and the first comes back alone, without what was acknowledged meanwhile.
+    With the witness, which holds the journal, it may go on only with all of it: the witness leads for
+    as long as it takes to hand it over. Nothing acknowledged is missing."""
+    name, answers = "degrade-then-primary-dies", "degrade and then the primary dies"
+    shares = True
+
+    def timeline(self, context):
+        with context.during(SiteLoss("other-site")):
+            context.expect("it degrades", asks.mode_is(context, "degraded", SERVE_SECONDS), "by policy")
+            context.wait_answers(60, SERVE_SECONDS)
+            primary = SiteLoss("leader-site")
+            context.begin(primary)
+            context.wait(0.5)
+        # The first site is back now, and the one that worked meanwhile is not.
+        leader = context.sites.wait_leader()
+        asks.serves(context, "the old site serves, with everything", leader, SERVE_SECONDS)
+        context.wait_answers(40, SERVE_SECONDS)
+        context.end(primary)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
+        context.wait_answers(30)
