@@ -217,11 +217,12 @@ class Search:
         good = self.thin()
         pages = [run["directory"] for run in self.runs if (run["status"] != 0 or run in good)
                  and os.path.exists(os.path.join(run["directory"], "meta.json"))]
-        more = ["--out", os.path.join(self.output, "report")]
+        more = ["--out", os.path.join(self.output, "report"), "--summary",
+                os.path.join(self.output, "summary.json")]
         for told in self.simulated.values():
             if told["file"]:
                 more += ["--simulator", told["file"]]
-        return verdict.report(pages, more=more) if pages or len(more) > 2 else verdict.FAILED
+        return verdict.report(pages, more=more)
 
     def status(self):
         worst = [run["status"] for run in self.runs]

@@ -102,11 +102,12 @@ class Run:
             self.ended.add(process)
             self.history.event("exit", nodes=[member.node_id], site=member.site,
                                text="exit %d" % process.returncode)
-            if not self.context.may_exit(member):
-                raise Found("processes: node %d ended by itself with %d\n%s" % (
-                    member.node_id, process.returncode, member.log_tail()))
+            tail, forgiven = member.log_tail(), self.context.may_exit(member)
             if member.node_id not in self.context.held and member.node_id not in self.context.down:
                 self.context.start(member)      # as its supervisor would
+            if not forgiven:
+                raise Found("processes: node %d ended by itself with %d\n%s" % (
+                    member.node_id, process.returncode, tail))
 
     def find(self, error):
         """A finding out of what was raised: "claim: text"."""
@@ -152,23 +153,12 @@ class Run:
             self.findings.add("timeline", str(failure))
 
     def finish(self):
+        """Everything is put right, comes to rest and is written down; what does not is a finding, and
+        the next step is tried all the same: checkers see as much as there is."""
         self.history.event("note", text="the timeline has ended: everything is put right")
-        view = None
-        try:
-            self.context.mend()
-            self.come_to_rest()
-            view = self.view()
-            view.settle(self.scenario.rest_seconds)
-            self.findings.look("liveness")
-            self.findings.look("processes", len(view.members))
-            self.scenario.verify(self.context)
-        except Found as found:
-            self.find(found)
-        except cluster.Failure as failure:
-            diverged = sites_of.DIVERGED in str(failure)
-            self.findings.add("journals" if diverged else "liveness", str(failure))
-        if self.poller:
-            self.poller.end()
+        for step in (self.context.mend, self.wait_service, self.settle_clients, self.wait_rest):
+            self.attempt(step)
+        self.poller.end()
         self.history.put_meta(nodes=[{"node": m.node_id, "site": m.site, "kind": m.kind}
                                      for m in self.context.sites.members])
         rest.write(self)
@@ -178,25 +168,45 @@ class Run:
         if not self.context.broken:
             self.findings.look("scenario")
 
+    def attempt(self, step):
+        try:
+            step()
+        except Found as found:
+            self.find(found)
+        except cluster.Failure as failure:
+            diverged = sites_of.DIVERGED in str(failure)
+            self.findings.add("journals" if diverged else "liveness", str(failure))
+
     def view(self):
         """The cluster without those that are meant to be gone."""
         view = copy.copy(self.context.sites)
         view.members = [m for m in view.members if m.node_id not in self.context.down]
         return view
 
-    def come_to_rest(self):
-        """Service and mode come back within the bound, and every client's last request ends."""
+    def wait_service(self):
+        """Answers and mode come back within the bound."""
         seconds, began = self.scenario.rest_seconds, time.monotonic()
         self.context.wait_answers(AFTERWARDS_ANSWERS, seconds)
         self.history.event("note", text="service is back after %.2f s" % (
             time.monotonic() - began))
         self.wait_sync(min(seconds, SYNC_SECONDS))
-        for text in self.load.settle(seconds):
+
+    def settle_clients(self):
+        """Every client's last request ends, and the observer's."""
+        for text in self.load.settle(self.scenario.rest_seconds):
             self.findings.add("liveness", text)
         if self.observer:
             status, output = self.observer.finish()
             if status not in (0, 4):
                 self.findings.add("liveness", "tally observe: exit %s: %s" % (status, output[-400:]))
+
+    def wait_rest(self):
+        """All nodes stand at one index, with one digest and one chain head."""
+        view = self.view()
+        view.settle(self.scenario.rest_seconds)
+        self.findings.look("liveness")
+        self.findings.look("processes", len(view.members))
+        self.scenario.verify(self.context)
 
     def wait_sync(self, seconds):
         """Under policy "auto" a cluster whose sites are both up returns to SYNC by itself."""
