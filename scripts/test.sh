@@ -87,6 +87,7 @@ if ! $quick; then
     step "simulator and nemesis, a slice with fresh seeds" \
         scripts/chaos.sh --ci --build build --seed "$TALLY_SEED" \
         --output "$(mktemp -d -u build/chaos-XXXXXX)"
+    step "planted bugs are found, a slice" scripts/planted.sh --ci --seed "$TALLY_SEED"
     step "fault loop on two sites and a witness, a short slice" \
         scripts/fault-loop.sh --build build --faults 20 --seed "$TALLY_SEED"
     for fault in sync_off reply_before_commit request_window_off; do

@@ -1,0 +1,1 @@
+"""The matrix of planted bugs: chaos/matrix/README.md."""
