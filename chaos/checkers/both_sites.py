@@ -18,15 +18,16 @@ from .findings import Findings
 
 CLAIM = "both-sites"
 LOOK_NS = 2_000_000_000     # without "began": an answer of /status may tell of so long before
+SOON_NS = 5_000_000_000     # a member that is seen first so soon may be there already
 
 
 class Node:
-    """The newest look at a data node."""
-    __slots__ = ("began_t", "synced", "incarnation", "holds")
+    """The newest look at a data node, and what may have been lost with a disk of it."""
 
     def __init__(self):
         self.began_t, self.synced, self.incarnation = None, 0, None
-        self.holds = True       # False: lost its disk, and has not caught up since
+        self.excused = 0        # promised before its disk was taken away: may have been only there
+        self.first_t = self.last_t = None       # of all looks at it
 
 
 def told_by(seen):
@@ -64,12 +65,34 @@ class Promises:
         return self.highest[at - 1] if at else (0, "")
 
 
-def check_looks(found, history):
-    sites = {}
+def data_nodes(history):
+    """site -> {node: Node}"""
+    sites, nodes = {}, {}
     for node, (site, kind) in history.members.items():
         if kind == "data":
-            sites.setdefault(site, {})[node] = Node()
-    promises = Promises(history)
+            nodes[node] = sites.setdefault(site, {})[node] = Node()
+    for seen in history.observations:
+        if seen.status is not None and seen.node in nodes:
+            node = nodes[seen.node]
+            node.first_t, node.last_t = node.first_t or seen.t, seen.t
+    return sites
+
+
+def counted(nodes, now):
+    """Nodes of a site whose looks decide; [] when somebody may have what nobody looked at yet."""
+    looked_at = []
+    for node in nodes.values():
+        if node.began_t is not None:
+            # Whoever lost its disk and is not seen again is no holder of what is promised now.
+            if not (node.excused and now > node.last_t):
+                looked_at.append(node)
+        elif node.first_t is not None and node.first_t - now < SOON_NS:
+            return []
+    return looked_at
+
+
+def check_looks(found, history):
+    sites, promises = data_nodes(history), Promises(history)
     if len(sites) < 2 or not promises.count:
         return
     damaged, told = sorted(history.damaged, key=lambda fault: fault[0]), set()
@@ -79,24 +102,24 @@ def check_looks(found, history):
         if seen.status is None or node is None:
             continue
         while damaged and damaged[0][0] <= seen.t:
-            for number in damaged.pop(0)[1]:
-                for nodes in sites.values():
-                    if number in nodes:
-                        nodes[number].holds = False
+            robbed_t, numbers = damaged.pop(0)
+            for nodes in sites.values():
+                for number in numbers & set(nodes):
+                    nodes[number].excused = promises.before(robbed_t)[0]
         incarnation = seen.status.get("incarnation")
         if node.incarnation not in (None, incarnation):
-            node.holds = False
+            node.excused = promises.before(seen.t)[0]
         node.incarnation, node.synced = incarnation, seen.index("synced")
         node.began_t = seen.began_t if seen.began_t is not None else seen.t - LOOK_NS
-        node.holds = node.holds or node.synced >= promises.before(seen.t)[0]
-        nodes = sites[site].values()
-        if not all(n.holds and n.began_t is not None for n in nodes):
+        nodes = counted(sites[site], seen.t)
+        if not nodes:
             continue
         # What had been promised before the oldest of the newest looks must be at one of the nodes.
         index, words = promises.before(min(n.began_t for n in nodes))
         best = max(n.synced for n in nodes)
         found.checked += index > 0
-        if best < index and (site, index) not in told:
+        if index > max(best, max(n.excused for n in sites[site].values())) \
+                and (site, index) not in told:
             told.add((site, index))
             found.add("not on both sites", "entry %d is %s, and at %d no data node of site %s has synced "
                       "more than %d", index, words, seen.t, site, best)

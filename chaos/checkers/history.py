@@ -27,7 +27,7 @@ from .replay import Replay
 STATUS_FIELDS = ("phase", "kind", "site", "incarnation", "epoch", "term", "leads", "digest",
                  "digest_at", "index", "rule", "mode", "mode_committed", "durability_entry", "both",
                  "certificate")
-DAMAGING = re.compile("wipe|roll|rot|misdirect|damage|replace")
+DAMAGING = re.compile("wipe|roll-?back|bit-?rot|misdirect|damage|replace")
 LEADER_ELECTED = re.compile(r"event=leader_elected node=(\d+) .*\bnew_term=(\d+)")
 
 

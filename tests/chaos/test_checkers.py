@@ -23,7 +23,6 @@ from checker_spoils import (SPOILED, at_all, bounded, hole, insert, post, put, s
                             synced)
 from checker_world import answer, begin, digest, head, line, t, wall  # noqa: E402
 from checkers import run  # noqa: E402
-from checkers.client_logs import BadInput  # noqa: E402
 
 
 def no_evidence(w, *names):
