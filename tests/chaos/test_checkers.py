@@ -19,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [os.path.join(ROOT, "chaos"), HERE]
 import checker_world  # noqa: E402
 import test_judge  # noqa: E402
-from checker_spoils import (SPOILED, at_all, bounded, hole, insert, post, put, status,  # noqa: E402
+from checker_spoils import (SPOILED, at_all, bounded, first_of, hole, insert, post, put, status,  # noqa: E402
                             synced)
 from checker_world import answer, begin, digest, head, line, t, wall  # noqa: E402
 from checkers import run  # noqa: E402
@@ -107,6 +107,12 @@ TOLERATED = [
                             body=answer([0], 9, 90))),
                 at_all(w, lambda n: post(w, n, ["u1", "a", "b", 2, 1, 1, 0, 90, 0])))),
 ]
+
+
+def nobody_was_told(w):
+    """Without an export, and without the answer about the accounts: nobody can know what they hold."""
+    no_evidence(w, "exports")
+    w["clients"]["business"].remove(first_of(w, "business", "answer", "n1"))
 
 
 def judged(it, kinds=None):
@@ -237,6 +243,10 @@ def main():
         it = checker_world.world()
         change(it)
         claim("nothing is broken: " + text, not broken(judged(it)), broken(judged(it)))
+    it = checker_world.world()
+    nobody_was_told(it)
+    claim("what an unknown outcome may have changed is not held against anybody",
+          broken(judged(it)) == {"unknown", "deadlines"}, broken(judged(it)))
     check_programs(claim)
     for text in claim.failed:
         print("FAILED: " + text)
