@@ -89,7 +89,7 @@ class ClientLogs:
         self.principals = {}        # log -> its first line
         self.counts = {}
         self.early = []             # lines about requests of a log that is read later
-        self.late_ms = 1500         # how late a call may end after its limit
+        self.late_ms = 5000         # how late a call may end after its limit
         self.answers = {}           # site -> [t] of answers
 
     def count(self, name, number=1):
