@@ -35,6 +35,10 @@ static void run_round(struct pump *pump, uint64_t first)
             uint32_t size = proposed % 3 == 0 ? REQUEST_EVENTS_MAX : 1 + proposed * 7;
             requests[proposed] = request_transfers(first + proposed * REQUEST_EVENTS_MAX, size);
             enum status status = request_propose(pump, requests[proposed]);
+            if (status == STATUS_BUSY) { /* a machine so slow that commits take over a second */
+                request_destroy(requests[proposed]);
+                break;
+            }
             require(status == STATUS_OK, "%s", status_text(status));
             proposed++;
         }
