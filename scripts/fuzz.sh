@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for a while, each from its corpus, with address and undefined behaviour
 # sanitizers. A crash is written to build-fuzz/crash-* and the command to repeat it is printed.
+# tests/fuzz/README.md says which parser is reached by which target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=60
 only=
+seeds=false
 while [ $# -gt 0 ]; do
     case $1 in
     --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
     --only) only=${2:?--only needs the name of a target}; shift 2 ;;
+    --seeds) seeds=true; shift ;;
     --help)
-        echo "usage: scripts/fuzz.sh [--seconds N] [--only TARGET]   (default 60 s per target)"
+        cat <<HELP
+usage: scripts/fuzz.sh [--seconds N] [--only TARGET] [--seeds]
+
+  --seconds N     for each target (default 60)
+  --only TARGET   e.g. fuzz_csv
+  --seeds         write the seeds of tests/fuzz/corpus anew, with the product's encoders, and end
+HELP
         exit 0 ;;
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
@@ -21,9 +30,14 @@ done
 install_packages "${packages_build[@]}" "${packages_test[@]}"
 CC=clang configure_build build-fuzz -Dfuzz=true -Dtests=enabled -Db_lundef=false \
     -Db_sanitize=address,undefined -Dwerror=false
-targets=$(ninja -C build-fuzz -t targets all | sed -n 's/^tests\/fuzz\/\(fuzz_[a-z_]*\): .*/\1/p' | sort -u)
+targets=$(ninja -C build-fuzz -t targets all | sed -n 's/^tests\/fuzz\/\(fuzz_[a-z0-9_]*\): .*/\1/p' | sort -u)
 [ -n "$targets" ] || { echo "error: no fuzz target found" >&2; exit 1; }
 
+if $seeds; then
+    ninja -C build-fuzz tests/fuzz/make_seeds >build-fuzz/build.log 2>&1 ||
+        { tail -n 20 build-fuzz/build.log; exit 1; }
+    exec build-fuzz/tests/fuzz/make_seeds tests/fuzz/corpus
+fi
 if [ -n "$only" ]; then
     grep -qFx "$only" <<<"$targets" ||
         { echo "error: no fuzz target is called $only; there are: ${targets//$'\n'/, }" >&2; exit 2; }
@@ -32,6 +46,9 @@ fi
 # shellcheck disable=SC2086
 ninja -C build-fuzz ${targets//fuzz_/tests/fuzz/fuzz_} >build-fuzz/build.log 2>&1 ||
     { tail -n 20 build-fuzz/build.log; exit 1; }
+
+# Undefined behaviour ends a target like any other crash.
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:suppressions=$PWD/tests/fuzz/undefined.supp
 
 # One target, beside others: what it has to say comes in one piece at its end.
 fuzz()

@@ -143,7 +143,76 @@ static bool sum_each(void *context, const struct journal_entry *entry)
     return true;
 }
 
-/* Verifies, opens, compares the two, reads what opened. True when it opened. */
+/* The end of the log, as somebody sees it who is shown record after record. */
+struct surveyed {
+    uint64_t last_index;
+    uint8_t head[JOURNAL_HASH_SIZE];
+};
+
+static void survey_anchor(void *context, const struct journal_anchor *anchor)
+{
+    struct surveyed *seen = context;
+    require(anchor->configuration_size <= JOURNAL_CONFIGURATION_SIZE_MAX, "an anchor's size");
+    seen->last_index = anchor->index;
+    memcpy(seen->head, anchor->head, sizeof seen->head);
+}
+
+static void survey_entry(void *context, const struct journal_entry *entry,
+                         const uint8_t head[JOURNAL_HASH_SIZE])
+{
+    struct surveyed *seen = context;
+    require(entry->index == seen->last_index + 1, "an entry is shown out of order");
+    seen->last_index = entry->index;
+    memcpy(seen->head, head, sizeof seen->head);
+}
+
+static void survey_truncated(void *context, uint64_t index, uint64_t term,
+                             const uint8_t head[JOURNAL_HASH_SIZE])
+{
+    struct surveyed *seen = context;
+    (void)term;
+    require(index <= seen->last_index, "what is not there is cut off");
+    seen->last_index = index;
+    memcpy(seen->head, head, sizeof seen->head);
+}
+
+static void survey(const struct files *files, const struct journal_report *verified)
+{
+    struct surveyed seen = {.last_index = 0};
+    const struct journal_visitor visitor = {.context = &seen,
+                                            .anchor = survey_anchor,
+                                            .entry = survey_entry,
+                                            .truncated = survey_truncated};
+    struct journal_report report;
+    require(journal_survey(files, &visitor, &report) == STATUS_OK, "verified and not surveyed");
+    require(report.damage.status == verified->damage.status &&
+                report.last_index == verified->last_index &&
+                memcmp(report.head, verified->head, sizeof report.head) == 0,
+            "verification and survey see other ends");
+    if (report.damage.status == STATUS_OK)
+        require(seen.last_index == report.last_index &&
+                    memcmp(seen.head, report.head, sizeof seen.head) == 0,
+                "what was shown ends elsewhere");
+}
+
+/* For a peer: by the index, with the chain computed again. */
+static void read_beside(struct journal *journal, uint64_t last, uint64_t expected)
+{
+    static uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
+    struct journal_reader *reader;
+    struct journal_anchor anchor;
+    uint8_t head[JOURNAL_HASH_SIZE];
+    uint64_t sum = 0;
+    require(journal_reader_create(journal, &reader) == STATUS_OK, "memory");
+    require(journal_reader_anchor(reader, &anchor, configuration) == STATUS_OK, "an anchor");
+    journal_reader_set(reader, anchor.index, anchor.head);
+    require(journal_reader_read(reader, last, sum_each, &sum, head) == STATUS_OK,
+            "what opened cannot be read for a peer");
+    require(sum == expected, "two ways of reading give other entries");
+    journal_reader_destroy(reader);
+}
+
+/* Verifies, surveys, opens, compares them, reads what opened. True when it opened. */
 static bool examine(struct files_memory *memory)
 {
     const struct journal_options options = options_for(memory);
@@ -152,6 +221,8 @@ static bool examine(struct files_memory *memory)
     struct journal *journal;
     uint64_t cut;
     const enum status verified = journal_verify(options.files, &report, NULL, NULL);
+    if (verified == STATUS_OK)
+        survey(options.files, &report);
     const enum status opened = journal_open(&options, &journal, &damage, &cut);
     if (opened != STATUS_OK) {
         require(damage.status == opened, "the damage has another status than the call");
@@ -171,6 +242,8 @@ static bool examine(struct files_memory *memory)
     require(journal_read(journal, position.first_index, position.last_index, sum_each, &sum) ==
                 STATUS_OK,
             "what opened cannot be read");
+    if (position.synced_index == position.last_index)
+        read_beside(journal, position.last_index, sum);
     journal_close(journal);
     return true;
 }
