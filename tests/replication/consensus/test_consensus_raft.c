@@ -154,11 +154,11 @@ Test(consensus_raft, what_a_start_knows_to_be_committed_is_pulled_without_a_lead
 
 /* The store of nobody advances: the log in memory fills, proposals are refused and tell why. Once
  * the stores have caught up everything goes on, and memory has been given back. */
-Test(consensus_raft, a_full_log_in_memory_pushes_back_and_recovers)
+static void fill_and_recover(uint64_t tail_bytes, uint64_t left_bytes, int least)
 {
     struct cluster *cluster = cluster_create(3, 3, true);
     cluster->log_bytes_max = 8 * 1024 * 1024;
-    cluster->tail_bytes = 1024 * 1024;
+    cluster->tail_bytes = tail_bytes;
     for (uint32_t i = 0; i < 3; i++)
         cluster_start(cluster, i);
     for (int round = 0; round < 3; round++) {
@@ -174,7 +174,7 @@ Test(consensus_raft, a_full_log_in_memory_pushes_back_and_recovers)
             cluster_run(cluster, 5);
         }
         cr_assert_eq(status, STATUS_BUSY, "round %d: status %d after %d", round, status, proposed);
-        cr_assert_gt(proposed, 50);
+        cr_assert_gt(proposed, least);
         cluster_expect_pulled(cluster, last);
         cr_assert_gt(cluster_status(cluster, leader).log_bytes, 7 * 1000 * 1000);
         for (uint32_t i = 0; i < 3; i++)
@@ -182,10 +182,21 @@ Test(consensus_raft, a_full_log_in_memory_pushes_back_and_recovers)
         cluster_commit(cluster, 1000);
         cluster_run(cluster, 300);
         for (uint32_t i = 0; i < 3; i++)
-            cr_assert_lt(cluster_status(cluster, i).log_bytes, 3 * 1024 * 1024, "node %u has %lu",
-                         i + 1, cluster_status(cluster, i).log_bytes);
+            cr_assert_lt(cluster_status(cluster, i).log_bytes, left_bytes, "node %u has %lu", i + 1,
+                         cluster_status(cluster, i).log_bytes);
     }
     cluster_destroy(cluster);
+}
+
+Test(consensus_raft, a_full_log_in_memory_pushes_back_and_recovers)
+{
+    fill_and_recover(1024 * 1024, 3 * 1024 * 1024, 50);
+}
+
+/* What is kept for followers is at most half of the bound: otherwise there is nothing to drop. */
+Test(consensus_raft, a_tail_as_large_as_the_bound_does_not_keep_the_log_full)
+{
+    fill_and_recover(8 * 1024 * 1024, 6 * 1024 * 1024, 30);
 }
 
 /* A follower's store stands still, the others' do not: the follower takes no more entries, stays in

@@ -238,6 +238,37 @@ Test(durability_cluster, under_policy_operator_a_person_decides)
     cluster_destroy(cluster);
 }
 
+/* A site that lacks too much is released. That the degrade before it was a person's is still known,
+ * also where a start finds the release as the newest entry: nothing returns by itself. */
+Test(durability_cluster, a_release_does_not_hide_who_degraded)
+{
+    struct cluster *cluster = started(3);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    lose_site(cluster, other, true);
+    struct consensus_durability_change change = wish(DURABILITY_DEGRADE, 0);
+    strcpy(change.site, other == 1 ? "B" : "A");
+    cr_assert_eq(ask(cluster, leader, &change, ""), STATUS_OK);
+    wait_for(cluster, DURABILITY_DEGRADE, 0, other, 2000);
+    struct consensus_durability_change release = wish(DURABILITY_RELEASE, 1);
+    strcpy(release.site, change.site);
+    cr_assert_eq(ask(cluster, leader, &release, ""), STATUS_OK);
+    wait_for(cluster, DURABILITY_RELEASE, 1, other, 2000);
+    uint64_t index = 0;
+    cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
+    cluster_run(cluster, 500);
+    cluster_flush(cluster, leader);
+    cluster_flush(cluster, 2);
+    cluster_crash(cluster, leader);
+    cluster_crash(cluster, 2);
+    cluster_start(cluster, leader);
+    cluster_start(cluster, 2);
+    cr_assert_eq(look(cluster, cluster_leader(cluster)).newest.kind, DURABILITY_RELEASE);
+    lose_site(cluster, other, false);
+    cluster_run(cluster, 20000);
+    cr_assert_eq(look(cluster, cluster_leader(cluster)).newest.number, 2, "not by itself");
+    cluster_destroy(cluster);
+}
+
 /* Under `never` nobody degrades. Another policy has to be committed first: not while the site that
  * it takes is away. */
 Test(durability_cluster, under_policy_never_nobody_degrades)
