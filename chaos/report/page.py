@@ -29,7 +29,9 @@ def verdict_card(figures):
         out.append("<h3>What was seen</h3>" + items(said))
     wrong = violations(history)
     if wrong:
-        out.append("<h3>What did not hold</h3>" + wrong)
+        out.append("<h3>What did not hold</h3>%s%s" % (
+            "<p>The run failed by itself, and this may be a consequence of that.</p>"
+            if history.meta.get("failed") else "", wrong))
     missing = words.unchecked(history)
     if missing:
         out.append("<h3>What was not checked</h3>" + items(map(escape, missing)))

@@ -1,7 +1,7 @@
 """The verdict in sentences: what was attacked, what held, what did not, and what was not checked.
 
 `verdict()` is one of three words. "broken": a checker found a violation that nobody wanted, or one
-that the scenario demands was not found. "unjudged": nothing was checked, or the run has no end.
+that the scenario demands was not found. "unjudged": nothing was checked, the run has no end, or it failed by itself.
 "holds": everything that was checked holds, something was, and the run itself did what it was to do.
 """
 from .figures import family
@@ -12,8 +12,14 @@ HEADLINES = {"holds": ("good", "Everything that was checked held."),
              "unjudged": ("warn", "Not judged: nothing is claimed.")}
 
 
+def demanded(history):
+    """Claims that the scenario breaks on purpose: they have to be found broken."""
+    return set(history.meta.get("must_break") or ())
+
+
 def wanted(history):
-    return set(history.meta.get("must_break") or ()) | set(history.meta.get("may_break") or ())
+    """These, and those that may break with them."""
+    return demanded(history) | set(history.meta.get("may_break") or ())
 
 
 def unexpected(history):
@@ -33,19 +39,18 @@ def not_broken(history):
     verdicts = history.verdicts or {"claims": [], "violations": []}
     broken = {c["name"] for c in verdicts["claims"] if c["verdict"] == "broken"}
     broken |= {v["claim"] for v in verdicts["violations"]}
-    return sorted(wanted(history) - broken)
+    return sorted(demanded(history) - broken)
 
 
 def verdict(history):
-    if history.verdicts is None:
+    # Of a run that failed by itself what is broken may be broken by that.
+    if history.verdicts is None or history.meta.get("failed"):
         return "unjudged"
     if unexpected(history) or broken_claims(history) or not_broken(history):
         return "broken"
     if not any(c["verdict"] != "unchecked" for c in history.verdicts["claims"]):
         return "unjudged"
-    if history.meta.get("failed") or history.clock("end", "mono") is None:
-        return "unjudged"
-    return "holds"
+    return "unjudged" if history.clock("end", "mono") is None else "holds"
 
 
 def title(history, name):

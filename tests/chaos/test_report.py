@@ -58,6 +58,17 @@ class Verdicts(OnDisk):
                 self.assertIn("Not judged", self.text(made))
                 self.assertNotIn("Everything that was checked held", self.text(made))
 
+    # What the run itself cut off leaves requests without an end, and a checker calls that broken.
+    def test_of_a_run_that_failed_nothing_is_claimed(self):
+        made = history_maker.quiet()
+        made.meta["failed"] = "a client did not settle\nmore"
+        made.verdicts["violations"] = [{"claim": "money", "text": "5 appeared", "evidence": None}]
+        self.assertEqual(self.verdict(made), "unjudged")
+        said = self.text(made)
+        for part in ("the run itself failed: a client did not settle", "5 appeared",
+                     "may be a consequence"):
+            self.assertIn(part, said)
+
     def test_what_was_not_checked_is_listed(self):
         made = history_maker.quiet()
         made.verdicts["claims"].append({"name": "linearizable", "verdict": "unchecked", "checked": 0,
@@ -81,6 +92,8 @@ class Verdicts(OnDisk):
         self.assertIn("broken, as the scenario demands", self.text(made))
         made.verdicts["violations"].append({"claim": "acknowledged", "text": "x", "evidence": None})
         self.assertEqual(self.verdict(made), "broken")
+        made.meta["may_break"] = ["acknowledged", "stamps"]    # stamps hold, and need not break
+        self.assertEqual(self.verdict(made), "holds")
 
 
 class Seen(OnDisk):
