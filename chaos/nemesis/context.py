@@ -257,10 +257,10 @@ class Context:
 
     def wait_answers(self, count, seconds=60, site=None):
         """Until so many more answers were had; the run fails when they do not come."""
-        goal, end = self.answers(site) + count, time.monotonic() + seconds
+        goal, deadline = self.answers(site) + count, self.run.pulse.deadline(seconds)
         while self.answers(site) < goal:
             self.run.check()
-            if time.monotonic() > end:
+            if deadline.over():
                 raise Found("liveness: %d of %d answers%s in %d s\n%s" % (
                     count - goal + self.answers(site), count,
                     " at site %s" % site if site else "", seconds, self.sites.describe()))
@@ -277,8 +277,8 @@ class Context:
 
     def until(self, question, what, seconds=30):
         """Waits until the question is answered truly: the answer, or None after the time."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        deadline = self.run.pulse.deadline(seconds)
+        while not deadline.over():
             answer = question()
             if answer:
                 return answer

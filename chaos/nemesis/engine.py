@@ -27,6 +27,7 @@ from nemesis.history import now
 from nemesis.links import make_links
 from nemesis.load import Load, Observer
 from nemesis.poller import Poller
+from nemesis.pulse import Pulse
 from network import NetworkFailure
 
 TOPOLOGIES = {"1+1+1": sites_of.ONE_ONE_ONE, "2+2+1": sites_of.TWO_TWO_ONE}
@@ -36,6 +37,7 @@ SETTINGS = {"journal": {"segment_bytes": 2 << 20},
                            "map_size_bytes": cluster.MAP_BYTES}}
 WARM_UP_ANSWERS = 40        # before the first fault
 AFTERWARDS_ANSWERS = 40     # after the last one: service is back
+LATE_MS = 1500              # how much later than its limit a call may end (docs/checkers.md)
 SYNC_SECONDS = 60           # and the mode as well, where the policy returns by itself
 
 
@@ -49,6 +51,7 @@ class Run:
         self.context = Context(self, history, random.Random("%s/%s" % (options.seed,
                                                                        scenario.name)))
         self.load = self.observer = self.poller = None
+        self.pulse = Pulse(history)
         self.ended = set()          # processes whose end was looked at
 
     # ---- the cluster ----
@@ -124,7 +127,8 @@ class Run:
         except (NetworkFailure, NamespacesMissing, subprocess.SubprocessError, OSError) as failure:
             raise RunFailure("%s: %s" % (type(failure).__name__, failure)) from failure
         finally:
-            self.history.put_meta(end=now(), faults=self.context.counts)
+            self.history.put_meta(end=now(), faults=self.context.counts, stalls=self.pulse.told(),
+                                  bounds=self.pulse.widen(self.scenario.bounds, LATE_MS))
             self.close()
 
     def begin(self):
@@ -193,7 +197,7 @@ class Run:
 
     def settle_clients(self):
         """Every client's last request ends, and the observer's."""
-        for text in self.load.settle(self.scenario.rest_seconds):
+        for text in self.load.settle(self.scenario.rest_seconds * self.pulse.stretch()):
             self.findings.add("liveness", text)
         if self.observer:
             status, output = self.observer.finish()
@@ -203,14 +207,14 @@ class Run:
     def wait_rest(self):
         """All nodes stand at one index, with one digest and one chain head."""
         view = self.view()
-        view.settle(self.scenario.rest_seconds)
+        view.settle(self.scenario.rest_seconds * self.pulse.stretch())
         self.findings.look("liveness")
         self.findings.look("processes", len(view.members))
         self.scenario.verify(self.context)
 
     def wait_sync(self, seconds):
         """Under policy "auto" a cluster whose sites are both up returns to SYNC by itself."""
-        end, asked = time.monotonic() + seconds, False
+        deadline, asked = self.pulse.deadline(seconds), False
         while True:
             self.check()
             leader = self.view().leader_now()
@@ -220,25 +224,25 @@ class Run:
                            or self.context.down):
                 return
             if (self.context.counts.get("degrade-by-hand") and not asked
-                    and time.monotonic() > end - seconds / 2):
+                    and deadline.half()):
                 # What a person gave up no policy takes back, and his own command may have failed.
                 asked = True
                 self.context.tally("durability", "return", "--reason", "the run ends")
-            if time.monotonic() > end:
+            if deadline.over():
                 raise Found("liveness: not back under SYNC %d s after the last fault\n%s" % (
                     seconds, self.context.sites.describe()))
             time.sleep(0.1)
 
     def settle(self, seconds=None):
         """In the middle of a timeline: all nodes are equal, under load as far as it goes."""
-        end = time.monotonic() + (seconds or self.scenario.rest_seconds)
+        deadline = self.pulse.deadline(seconds or self.scenario.rest_seconds)
         while True:
             self.check()
             late = [m.node_id for m in self.view().members
                     for status in [m.brief()] if status is None or not status["ready"]]
             if not late:
                 return
-            if time.monotonic() > end:
+            if deadline.over():
                 raise Found("liveness: nodes %s are not ready again\n%s" % (
                     late, self.context.sites.describe()))
             time.sleep(0.05)
@@ -247,6 +251,7 @@ class Run:
 
     def close(self):
         """Every process of this run is gone afterwards; then what faults left on the machine."""
+        self.pulse.end()
         for part in (self.poller, self.load, self.observer):
             if part:
                 (part.end if part is self.poller else part.close)()

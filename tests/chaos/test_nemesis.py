@@ -25,6 +25,7 @@ from nemesis.engine import Run  # noqa: E402
 from nemesis.fault import Fault, all_faults  # noqa: E402
 from nemesis.findings import Findings  # noqa: E402
 from nemesis.history import History  # noqa: E402
+from nemesis.pulse import Pulse  # noqa: E402
 from nemesis.scenario import Scenario, all_scenarios  # noqa: E402
 
 
@@ -379,6 +380,45 @@ class Timeline(World):
                               random_mode.Occurrence(0.05, two, 0.05)])
         self.assertEqual([text for what, text in told],
                          ["Short node-1", "Short node-2", "Short node-2", "Short node-1"])
+
+
+class Pulses(World):
+    # A machine that stands still makes bounds wait, and only then; what it did is written down.
+    def test_a_bound_waits_while_the_machine_stands_still(self):
+        pulse = Pulse(self.history)
+        pulse.end()
+        pulse.fair = 0.0
+        deadline = pulse.deadline(1.0)
+        for _ in range(45):
+            pulse.took(0.021)
+        self.assertFalse(deadline.over())
+        pulse.took(5.0)
+        self.assertFalse(deadline.over(), "a stall counted")
+        for _ in range(5):
+            pulse.took(0.021)
+        self.assertTrue(deadline.over())
+        self.assertEqual(pulse.told()["count"], 1)
+        self.assertEqual([e["ms"] for e in self.events() if e["what"] == "stall"], [4980])
+
+    def test_a_machine_that_stands_still_for_good_stretches_no_bound_for_ever(self):
+        pulse = Pulse(self.history)
+        pulse.end()
+        deadline = pulse.deadline(1.0)
+        deadline.real -= 9.0
+        self.assertTrue(deadline.over())
+        pulse.began, pulse.fair = time.monotonic() - 1000, 1.0
+        self.assertAlmostEqual(pulse.stretch(), 8.0, 1)
+
+    def test_bounds_are_widened_by_stalls_and_by_nothing_else(self):
+        pulse = Pulse(self.history)
+        pulse.end()
+        pulse.count, pulse.worst = 0, 0.0
+        self.assertEqual(pulse.widen({"pause_ms": 700}, 1500), {"pause_ms": 700})
+        pulse.took(0.52)
+        self.assertEqual(pulse.widen({"pause_ms": {"B": 700}}, 1500),
+                         {"pause_ms": {"B": 1700}, "late_ms": 2500})
+        self.assertEqual(pulse.widen({"pause_ms": 700, "late_ms": 1}, 1500),
+                         {"pause_ms": 1700, "late_ms": 1001})
 
 
 class Verdicts(World):
