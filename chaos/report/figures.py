@@ -8,12 +8,13 @@ import math
 
 HOLD = 1.5                  # seconds an observation counts for
 PAUSE_MS = 100              # as tally observe names them
+STALL_SECONDS = 1.0         # without a look at any node
 
 # Faults by what they strike; the first family with a word of the kind's name counts.
 FAMILIES = (
     ("network", "blue", ("cut", "hole", "drop", "link", "lossy", "packet", "latency", "delay", "reset",
                          "partition", "network", "flap", "one_way", "isolate")),
-    ("disk", "warn", ("disk", "full", "sync", "stuck", "io", "torn", "rot", "rolled", "rollback",
+    ("disk", "warn", ("disk", "full", "sync", "stuck", "io", "write", "writes", "reads", "torn", "rot", "rolled", "rollback",
                       "fiu", "quarantine")),
     ("power", "violet", ("power",)),
     ("clock", "teal", ("clock",)),
@@ -266,6 +267,12 @@ class Figures:
                         longest[site["name"]] = (ms, begin, is_open)
                 longest.setdefault(site["name"], (site["summary"]["pause"]["ms"], None, False))
         return dict(sorted(longest.items()))
+
+    def stalls(self):
+        """Seconds of each time in which nobody looked at any node though somebody looks five times a
+        second: then the machine stood still, or was busy with something else."""
+        times = sorted(row["at"] for row in self.history.polls)
+        return [b - a for a, b in zip(times, times[1:]) if b - a > STALL_SECONDS]
 
     def modes(self):
         """Seconds seen in each mode."""

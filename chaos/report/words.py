@@ -4,7 +4,7 @@
 that the scenario demands was not found. "unjudged": nothing was checked, the run has no end, or it failed by itself.
 "holds": everything that was checked holds, something was, and the run itself did what it was to do.
 """
-from .figures import family
+from .figures import STALL_SECONDS, family
 from .look import count, escape, mark, ms, plural, span
 
 HEADLINES = {"holds": ("good", "Everything that was checked held."),
@@ -48,7 +48,9 @@ def verdict(history):
         return "unjudged"
     if unexpected(history) or broken_claims(history) or not_broken(history):
         return "broken"
-    if not any(c["verdict"] != "unchecked" for c in history.verdicts["claims"]):
+    # What the engine says of its own run ("run: ...") is no checker's word.
+    if not any(c["verdict"] != "unchecked" and not c["name"].startswith("run:")
+               for c in history.verdicts["claims"]):
         return "unjudged"
     return "unjudged" if history.clock("end", "mono") is None else "holds"
 
@@ -139,6 +141,11 @@ def seen(figures):
                        escape(site), "at least " if is_open else "", ms(longest),
                        "" if begin is None else " at %s" % span(begin))
                        for site, (longest, begin, is_open) in pauses.items()))
+    stalls = figures.stalls()
+    if stalls:
+        out.append("<b class=warn>The machine was slow</b>: %s nobody looked at any node for more than %g s, "
+                   "at most for %s. Pauses of those moments may be the machine's." % (
+                       plural(len(stalls), "time"), STALL_SECONDS, span(max(stalls))))
     clients = history.clients
     if clients.counts["in doubt"]:
         out.append("%s in doubt for a while: %s." % (

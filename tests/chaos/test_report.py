@@ -49,6 +49,7 @@ class Verdicts(OnDisk):
         for change in (lambda m: setattr(m, "verdicts", None),
                        lambda m: m.verdicts.update(claims=[]),
                        lambda m: [c.update(verdict="unchecked") for c in m.verdicts["claims"]],
+                       lambda m: [c.update(name="run: " + c["name"]) for c in m.verdicts["claims"]],
                        lambda m: m.meta.update(failed="a client did not settle"),
                        lambda m: m.meta.pop("end")):
             made = history_maker.quiet()
@@ -120,6 +121,13 @@ class Seen(OnDisk):
         self.assertEqual([(a, b) for a, b, _ in spans], [(1.0, 1.0 + figures.HOLD),
                                                        (8.0, 8.0 + figures.HOLD)])
 
+    def test_a_machine_that_stood_still_is_told(self):
+        self.assertNotIn("The machine was slow", self.text(history_maker.quiet()))
+        made = history_maker.quiet()
+        made.polls = [row for row in made.polls if not 2e9 < row["t"] - history_maker.BEGIN < 5e9]
+        self.assertIn("1 time nobody looked at any node for more than 1 s, at most for 3.0 s",
+                      self.text(made))
+
     def test_what_is_not_known_of_a_site_is_no_zero(self):
         made = history_maker.quiet()
         for row in made.polls:
@@ -146,7 +154,7 @@ class Seen(OnDisk):
     def test_kinds_of_faults_have_their_family(self):
         for kind, name in (("kill", "processes and sites"), ("site-loss", "processes and sites"),
                            ("packet-loss", "network"), ("one-way", "network"), ("disk full", "disk"),
-                           ("power-loss", "power"), ("clock-jump", "clock"), ("storm", "load and memory"),
+                           ("power-loss", "power"), ("clock-jump", "clock"), ("die-in-write", "disk"), ("storm", "load and memory"),
                            ("certificate-revoked", "operators"), ("pause", "processes and sites")):
             self.assertEqual(figures.family(kind)[0], name, kind)
 
