@@ -1,8 +1,9 @@
 """No acknowledged request is lost, and nothing is there that nobody sent.
 
-Every event that a client was told of is looked up in the exported ledger: posted ones are there with
-the same fields and the stamp that the answer gave, refused ones are not, and a refusal that spends the
-id of a transfer is on record with its reason. In the other direction everything in the ledger was
+Some node's log at rest reaches every index that was ever answered. Every event that a client was told of
+is looked up in the exported ledger: posted ones are there
+with the same fields and the stamp that the answer gave, refused ones are not, and a refusal that spends
+the id of a transfer is on record with its reason. In the other direction everything in the ledger was
 sent, by a request that may have executed.
 """
 from . import wire
@@ -101,9 +102,21 @@ def check_origins(found, history):
         found.add("account twice", "account %s", id)
 
 
+def check_reach(found, history):
+    """Some node has the log as far as anybody was answered."""
+    reach = max(row["index"] for row in history.heads)
+    for request in history.executed:
+        found.checked += 1
+        if request.decoded[1] > reach:
+            found.add("lost", "request %s was answered at index %d; all logs end at %d", request.nonce,
+                      request.decoded[1], reach)
+
+
 def check(history):
     found = Findings(CLAIM)
     check_answers(found, history)
+    if history.heads:
+        check_reach(found, history)
     if history.export:
         check_origins(found, history)
     else:

@@ -91,11 +91,9 @@ class History:
         for name in sorted(glob.glob(self.path("observe-*.json"))):
             self.add_report(name)
         self.logs.finish()
-        for name in sorted(glob.glob(self.path("exports", "*"))):
-            self.add_export(name, int(re.match(r"\d+|", os.path.basename(name)).group() or 0)
-                            or os.path.basename(name))
         if os.path.exists(self.path("heads.json")):
             self.add_heads(self.path("heads.json"), must=False)
+        self.read_exports()
         if os.path.exists(self.path("observations.jsonl")):
             self.observations = [Observation(line)
                                  for _, line in lines(self.path("observations.jsonl"))]
@@ -104,6 +102,18 @@ class History:
             self.add_node_log(name)
 
     # ---- parts ----
+
+    def read_exports(self):
+        """That of the node that is furthest comes first: where a node was left behind, its ledger is
+        shorter and no less right."""
+        reaches = {int(row["node"]): row["index"] for row in self.heads or ()}
+        paths = []
+        for path in sorted(glob.glob(self.path("exports", "*"))):
+            number = re.match(r"\d*", os.path.basename(path)).group()
+            node = int(number) if number else os.path.basename(path)
+            paths.append((-reaches.get(node, 0), path, node))
+        for _, path, node in sorted(paths, key=lambda row: row[:2]):
+            self.add_export(path, node)
 
     def add_report(self, path):
         report = Report(path)
