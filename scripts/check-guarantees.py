@@ -20,7 +20,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ("docs/guarantees.md", "chaos/FINDINGS.md")
 EVIDENCE = ("shown by", "kept by")
-KINDS = r"(?:e2e|model|sim|run|py|fuzz|chaos):"
+KINDS = r"(?:e2e|model|sim|run|py|fuzz|chaos|meson):"
 
 
 def read(pattern):
@@ -62,6 +62,8 @@ def known():
         with open(path, encoding="utf-8") as file:
             for name in re.findall(r"^    def (test_\w+)\(self", file.read(), re.M):
                 found.add("py:%s.%s" % (module, name))
+    for name in re.findall(r"^ *test\('([\w-]+)',", read("tests/**/meson.build"), re.M):
+        found.add("meson:" + name)
     for path in glob.glob(os.path.join(ROOT, "tests/fuzz/corpus/*/*")):
         found.add("fuzz:" + os.path.relpath(path, os.path.join(ROOT, "tests/fuzz/corpus")))
     for name in re.findall(r'^    name = "([\w-]+)"', read("chaos/nemesis/scenarios/*.py"), re.M):

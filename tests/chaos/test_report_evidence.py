@@ -46,7 +46,8 @@ class Documents(unittest.TestCase):
 
     def test_a_name_that_is_not_there_is_refused(self):
         for name in ("sim.no_such_test", "e2e:sites_kill.test_none", "run:scripts/none.sh",
-                     "py:chaos/test_report.test_none", "fuzz:wire/none", "sim:none", "chaos:none"):
+                     "py:chaos/test_report.test_none", "fuzz:wire/none", "sim:none", "chaos:none",
+                     "meson:none"):
             self.refused(HEAD + "| 1 | %s | `%s` |\n" % (self.head(), name), "there is no " + name)
 
     def test_a_row_without_evidence_and_a_document_without_any_are_refused(self):
