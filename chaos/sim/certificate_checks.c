@@ -18,7 +18,8 @@
 
 static void watch_clock(struct certificate_checks *checks, const struct host *host)
 {
-    if (checks->seen[host->number].wall_offset_ns == host->wall_offset_ns)
+    if (checks->seen[host->number].wall_offset_ns == host->wall_offset_ns &&
+        host->wall_drift_ppm == 0)
         return;
     checks->seen[host->number].wall_offset_ns = host->wall_offset_ns;
     checks->seen[host->number].wall_moved_ns = host->world->now_ns;

@@ -19,6 +19,7 @@
 #define READ_WAIT_NS    (2 * NS_PER_S)
 #define PATIENCE_NS     (200 * NS_PER_MS) /* with a node that takes no call */
 #define CALL_LATENCY_NS (300 * NS_PER_US)
+#define DISTRUSTS_MAX   5
 
 enum read_kind { READ_LINEARIZABLE, READ_MIN_INDEX, READ_BOUNDED };
 
@@ -41,9 +42,9 @@ struct attempt {
 static void operation_begin(void *context, uint64_t number, uint64_t round);
 static void attempt_begin(void *context, uint64_t number, uint64_t round);
 
-static uint64_t client_wall_ns(const struct clients *clients)
+static uint64_t client_wall_ns(const struct client *client)
 {
-    return WORLD_WALL_NS + clients->world->now_ns;
+    return WORLD_WALL_NS + client->clients->world->now_ns + (uint64_t)client->skew_ns;
 }
 
 /* ---- attempts ---- */
@@ -109,6 +110,34 @@ static void attempt_again(struct client *client)
                attempt_begin, clients, client->number, client->round);
 }
 
+/* Its time is up, or it is refused: some calls are given up for good. */
+static bool gives_up(struct client *client)
+{
+    const struct clients *clients = client->clients;
+    return clients->abandons && !clients->quiet &&
+           (client->doing == CLIENT_WRITES || client->doing == CLIENT_REPEATS) &&
+           clients_are_set_up(clients) && draw_chance(&client->clients->habits, 1, 3);
+}
+
+static void keep_abandoned(struct clients *clients, struct fact *fact)
+{
+    if (clients->abandoned_count == clients->abandoned_capacity) {
+        clients->abandoned_capacity = 2 * clients->abandoned_capacity + 64;
+        clients->abandoned = sim_resize(clients->abandoned,
+                                        clients->abandoned_capacity * sizeof *clients->abandoned);
+    }
+    clients->abandoned[clients->abandoned_count++] = fact;
+    clients->abandoned_total++;
+}
+
+/* It may be executed, now or later; nobody asks before the end. */
+static void abandon(struct client *client)
+{
+    world_note(client->clients->world, "abandoned", client->number, client->fact->number, 0);
+    keep_abandoned(client->clients, client->fact);
+    operation_end(client);
+}
+
 static void timed_out(void *context, uint64_t number, uint64_t round)
 {
     struct clients *clients = context;
@@ -119,6 +148,8 @@ static void timed_out(void *context, uint64_t number, uint64_t round)
     world_note(clients->world, "client timeout", client->host, number, client->doing);
     if (client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP)
         operation_end(client); /* a read that nobody answers is just asked no more */
+    else if (gives_up(client))
+        abandon(client);
     else
         attempt_again(client);
 }
@@ -136,8 +167,23 @@ static void refused(struct client *client, enum status status)
         clients->refused_by[status]++;
     if (client->doing == CLIENT_READS || client->doing == CLIENT_LOOKS_UP)
         operation_end(client);
+    else if (gives_up(client))
+        abandon(client);
     else
         attempt_again(client);
+}
+
+/* Ledger time says that this clock is wrong: in the end somebody sets it, and the call is gone. */
+static void distrusted(struct client *client, uint8_t outcome)
+{
+    if (outcome == OUTCOME_BEYOND_WINDOW || ++client->distrusts >= DISTRUSTS_MAX) {
+        world_note(client->clients->world, "clock set", client->number, outcome, 0);
+        client->skew_ns = 0;
+        client->distrusts = 0;
+        operation_end(client);
+    } else {
+        refused(client, STATUS_NOT_READY);
+    }
 }
 
 /* ---- callbacks ---- */
@@ -153,8 +199,9 @@ static void request_cb(struct node_request *request, enum status status,
     if (!lost && status == STATUS_OK) {
         oracle_answered(clients->oracle, attempt->fact, answer, attempt->host->number);
         if (current) {
-            if (answer->outcome == OUTCOME_ISSUED_TOO_FAR_AHEAD)
-                refused(client, STATUS_NOT_READY);
+            if (answer->outcome == OUTCOME_ISSUED_TOO_FAR_AHEAD ||
+                answer->outcome == OUTCOME_BEYOND_WINDOW)
+                distrusted(client, answer->outcome);
             else
                 operation_end(client);
         }
@@ -165,6 +212,8 @@ static void request_cb(struct node_request *request, enum status status,
             world_violate(clients->world, "request %" PRIu64 ": host %u says STATUS_INVALID",
                           attempt->fact->number, attempt->host->number);
         refused(client, status);
+    } else if (client == &clients->crowd && !attempt->fact->answered) {
+        keep_abandoned(clients, attempt->fact);
     }
     attempt_destroy(attempt);
 }
@@ -273,7 +322,7 @@ static void choose(struct client *client)
 {
     struct clients *clients = client->clients;
     struct oracle *oracle = clients->oracle;
-    const uint64_t wall = client_wall_ns(clients);
+    const uint64_t wall = client_wall_ns(client);
     const uint64_t die = draw_below(&clients->draw, 100);
     if (die < 55) {
         client->doing = CLIENT_WRITES;
@@ -302,8 +351,8 @@ static bool set_up(struct client *client)
     if (client->number != 0)
         return false;
     client->doing = CLIENT_WRITES;
-    client->fact = oracle->fact_count == 0 ? oracle_ledger(oracle, client_wall_ns(clients))
-                                           : oracle_accounts(oracle, client_wall_ns(clients));
+    client->fact = oracle->fact_count == 0 ? oracle_ledger(oracle, client_wall_ns(client))
+                                           : oracle_accounts(oracle, client_wall_ns(client));
     return true;
 }
 
@@ -313,6 +362,36 @@ bool clients_are_set_up(const struct clients *clients)
     return oracle->fact_count >= 2 && oracle->facts[0]->answered && oracle->facts[1]->answered;
 }
 
+static void operation_first(struct client *client)
+{
+    struct clients *clients = client->clients;
+    client->round++;
+    client->tries = 0;
+    client->began_ns = clients->world->now_ns;
+    client->host = client->home;
+    if (draw_chance(&clients->draw, 1, 4)) /* the other site serves as well */
+        client->host = (uint32_t)draw_below(&clients->draw, clients->host_count);
+    world_post(clients->world, clients->world->now_ns + CALL_LATENCY_NS, attempt_begin, clients,
+               client->number, client->round);
+}
+
+/* What was abandoned is asked for again, or fenced: it has one outcome, and that is final. */
+static bool settles_one(struct client *client)
+{
+    struct clients *clients = client->clients;
+    while (clients->abandoned_count > 0) {
+        struct fact *fact = clients->abandoned[--clients->abandoned_count];
+        if (fact->answered)
+            continue;
+        clients->settled_total++;
+        client->fact = fact;
+        client->doing = draw_chance(&clients->habits, 1, 2) ? CLIENT_FENCES : CLIENT_REPEATS;
+        operation_first(client);
+        return true;
+    }
+    return false;
+}
+
 static void operation_begin(void *context, uint64_t number, uint64_t round)
 {
     struct clients *clients = context;
@@ -320,6 +399,8 @@ static void operation_begin(void *context, uint64_t number, uint64_t round)
     if (client->round != round || client->doing != CLIENT_IDLE)
         return;
     const bool ready = clients_are_set_up(clients);
+    if (clients->quiet && ready && settles_one(client))
+        return;
     if (clients->quiet || (!ready && !set_up(client))) {
         client->round++;
         world_post(clients->world, clients->world->now_ns + 50 * NS_PER_MS, operation_begin,
@@ -328,24 +409,46 @@ static void operation_begin(void *context, uint64_t number, uint64_t round)
     }
     if (ready)
         choose(client);
-    client->round++;
-    client->tries = 0;
-    client->began_ns = clients->world->now_ns;
-    client->host = client->home;
-    if (draw_chance(&clients->draw, 1, 4)) /* the other site serves as well */
-        client->host = (uint32_t)draw_below(&clients->draw, clients->host_count);
-    world_post(clients->world, clients->world->now_ns + CALL_LATENCY_NS, attempt_begin, clients,
-               number, client->round);
+    operation_first(client);
+}
+
+void clients_burst(struct clients *clients, uint32_t number, uint32_t count)
+{
+    struct host *host = &clients->hosts[number];
+    if (!clients_are_set_up(clients) || !host_is_up(host) || host->kind == MEMBER_WITNESS ||
+        host->unreachable || host->busy_until_ns > clients->world->now_ns)
+        return;
+    clients->burst_total += count;
+    for (uint32_t i = 0; i < count && host_is_up(host); i++) {
+        clients->crowd.doing = CLIENT_WRITES;
+        clients->crowd.fact = oracle_transfers(clients->oracle, client_wall_ns(&clients->crowd));
+        struct fact *fact = clients->crowd.fact;
+        const enum status status = send_request(&clients->crowd, host);
+        clients->crowd.round++; /* nobody waits for it */
+        if (status != STATUS_OK && draw_chance(&clients->habits, 1, 8))
+            keep_abandoned(clients, fact); /* asked for at the end, in spite of the refusal */
+    }
+    clients->crowd.fact = NULL;
+    host_left(host);
 }
 
 /* ---- life ---- */
 
 void clients_init(struct clients *clients)
 {
+    /* Less than what is taken, more than that, and more than a day behind. */
+    static const int64_t skews_s[] = {0, 0, 5, -5, 50, 300, -3600, -25 * 3600};
     clients->draw = draw_stream(clients->world->seed, 4000);
-    for (uint32_t i = 0; i < clients->count; i++)
+    clients->habits = draw_stream(clients->world->seed, 4100);
+    clients->crowd = (struct client){.clients = clients, .number = CLIENTS_MAX};
+    for (uint32_t i = 0; i < clients->count; i++) {
         clients->client[i] =
             (struct client){.clients = clients, .number = i, .home = i % clients->host_count};
+        if (clients->skews && i > 0) /* the first one makes the accounts */
+            clients->client[i].skew_ns =
+                skews_s[draw_below(&clients->habits, sizeof skews_s / sizeof skews_s[0])] *
+                (int64_t)NS_PER_S;
+    }
 }
 
 void clients_start(struct clients *clients)
@@ -360,11 +463,12 @@ bool clients_are_idle(const struct clients *clients)
     for (uint32_t i = 0; i < clients->count; i++)
         if (clients->client[i].doing != CLIENT_IDLE)
             return false;
-    return true;
+    return clients->abandoned_count == 0;
 }
 
 void clients_deinit(struct clients *clients)
 {
     while (clients->attempts != NULL)
         attempt_destroy(clients->attempts);
+    free(clients->abandoned);
 }

@@ -10,6 +10,7 @@
 #include "chaos/sim/oracle.h"
 
 #define CLIENTS_MAX 8
+#define BURST_MAX   400 /* requests at once */
 
 struct attempt;
 
@@ -35,6 +36,8 @@ struct client {
     uint32_t host;        /* of the attempt */
     uint64_t began_ns;
     uint32_t tries;
+    int64_t skew_ns;    /* of its clock */
+    uint32_t distrusts; /* answers that its clock is wrong, in a row */
 };
 
 struct clients {
@@ -45,13 +48,18 @@ struct clients {
     uint32_t host_count;
     uint64_t think_ns; /* between two operations of a client, on average */
     uint32_t count;
+    bool abandons; /* calls that are given up, and asked about at the end only */
+    bool skews;    /* clocks are wrong */
     /* ---- ours ---- */
-    struct draw draw;
+    struct draw draw, habits;
     struct client client[CLIENTS_MAX];
+    struct client crowd; /* of bursts: it never asks again */
+    struct fact **abandoned;
+    uint32_t abandoned_count, abandoned_capacity;
     struct attempt *attempts; /* all that were not called back */
     bool quiet;               /* begin nothing new */
     uint64_t longest_ns;      /* of an operation */
-    uint64_t timeout_total, refused_total;
+    uint64_t timeout_total, refused_total, abandoned_total, settled_total, burst_total;
     uint64_t refused_by[64];
 };
 
@@ -59,7 +67,9 @@ void clients_init(struct clients *clients);
 void clients_deinit(struct clients *clients);
 /* Client 0 makes ledger and accounts, then all begin. */
 void clients_start(struct clients *clients);
-/* All operations are finished. */
+/* So many new requests at once, at one host, by callers who do not ask again. */
+void clients_burst(struct clients *clients, uint32_t host, uint32_t count);
+/* All operations are finished, and what was abandoned is settled. */
 bool clients_are_idle(const struct clients *clients);
 bool clients_are_set_up(const struct clients *clients);
 

@@ -11,18 +11,13 @@
  */
 #include "chaos/sim/disk.h"
 
-#include "chaos/sim/disk_inode.h"
+#include "chaos/sim/disk_damage.h"
+#include "chaos/sim/disk_internal.h"
 #include "core/invariant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct disk_name {
-    char path[DISK_NAME_SIZE];
-    struct inode *seen;
-    struct inode *durable;
-};
 
 struct file {
     struct inode *inode;
@@ -59,6 +54,8 @@ void disk_wipe(struct disk *disk)
     }
     disk->name_count = 0;
     disk->used = 0;
+    disk->misdirect_in = 0;
+    disk->misdirected[0] = 0;
 }
 
 /* ---- names ---- */
@@ -129,6 +126,10 @@ static enum verdict change(struct disk *disk, uint64_t base_ns)
     if (disk->dead)
         return FAIL;
     charge(disk, base_ns);
+    if (disk->fail_per_mille > 0 && draw_chance(&disk->draw, disk->fail_per_mille, 1000)) {
+        disk->fail_total++;
+        return FAIL;
+    }
     if (disk->fail_in > 0 && --disk->fail_in == 0) {
         disk->failed = true;
         return FAIL;
@@ -216,6 +217,10 @@ static enum status table_read(void *context, struct file *file, void *buffer, si
         return STATUS_IO;
     if (offset > file->inode->size || size > file->inode->size - offset)
         return STATUS_CORRUPT;
+    if (disk->fail_per_mille > 0 && draw_chance(&disk->draw, disk->fail_per_mille, 1000)) {
+        disk->fail_total++;
+        return STATUS_IO;
+    }
     if (size > 0)
         inode_read(file->inode, buffer, size, offset);
     disk->cost_ns += 2 * NS_PER_US + size / 4; /* page cache, or a fast disk */
@@ -235,6 +240,9 @@ static enum status table_write(void *context, struct file *file, const void *buf
     const enum verdict verdict = change(disk, disk->sync_ns / 10 + size / 4);
     if (disk->dead && verdict == FAIL)
         return STATUS_IO;
+    if (verdict == GO && disk->misdirect_in > 0 &&
+        disk_misdirect(disk, inode, buffer, size, offset))
+        return STATUS_OK;
     /* A write that fails, or in which the process dies, has written some of its sectors. */
     size_t written = size;
     if (verdict != GO)

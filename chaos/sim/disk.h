@@ -16,7 +16,8 @@
 #include "chaos/sim/world.h"
 #include "storage/files.h"
 
-#define DISK_NAME_SIZE 160
+#define DISK_NAME_SIZE   160
+#define DISK_DAMAGE_SIZE 256
 
 struct disk_name;
 struct file;
@@ -32,15 +33,18 @@ struct disk {
     uint64_t stuck_until_ns; /* calls answer only then */
     uint32_t slow_factor;    /* latencies times this; 1 */
     /* ---- faults ---- */
-    bool dead;         /* the process is dead: every call fails */
-    uint32_t halt_in;  /* > 0: after so many further changes the process is dead */
-    uint32_t fail_in;  /* > 0: the n-th further change fails with STATUS_IO */
-    bool failed;       /* a call has failed because of fail_in */
-    bool sync_off;     /* planted fault: sync says OK and does nothing */
-    uint64_t capacity; /* bytes of all files */
-    uint64_t used;     /* by names seen */
+    bool dead;               /* the process is dead: every call fails */
+    uint32_t halt_in;        /* > 0: after so many further changes the process is dead */
+    uint32_t fail_in;        /* > 0: the n-th further change fails with STATUS_IO */
+    bool failed;             /* a call has failed because of fail_in */
+    uint32_t fail_per_mille; /* > 0: of changes and reads */
+    uint32_t misdirect_in;   /* > 0: the n-th further write lands somewhere else, and says OK */
+    char misdirected[DISK_DAMAGE_SIZE]; /* what did, in words; "" = nothing */
+    bool sync_off;                      /* planted fault: sync says OK and does nothing */
+    uint64_t capacity;                  /* bytes of all files */
+    uint64_t used;                      /* by names seen */
     /* ---- counters ---- */
-    uint64_t sync_total, write_total, lost_total;
+    uint64_t sync_total, write_total, lost_total, fail_total;
 };
 
 void disk_init(struct disk *disk, struct world *world, uint64_t seed, uint64_t number);

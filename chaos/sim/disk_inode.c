@@ -241,3 +241,53 @@ void inode_lose(struct inode *inode, struct draw *draw, bool whole_pages)
         page_set_disk(inode, page, NULL);
     }
 }
+
+/* ---- damage ---- */
+
+static bool is_settled(const struct inode *inode, uint64_t page)
+{
+    return !inode->dirty[page] && inode->disk[page] != NULL;
+}
+
+/* Pages below the durable size. */
+static uint64_t durable_pages(const struct inode *inode)
+{
+    const uint64_t size = inode->disk_size < inode->size ? inode->disk_size : inode->size;
+    return pages_of(size);
+}
+
+uint64_t inode_settled_pages(const struct inode *inode)
+{
+    uint64_t count = 0;
+    for (uint64_t page = 0; page < durable_pages(inode); page++)
+        count += is_settled(inode, page);
+    return count;
+}
+
+uint64_t inode_flip(struct inode *inode, uint64_t page_number, uint32_t bit)
+{
+    for (uint64_t page = 0; page < durable_pages(inode); page++) {
+        if (!is_settled(inode, page) || page_number-- > 0)
+            continue;
+        uint64_t at = bit / 8 % DISK_PAGE;
+        /* Zeros behind what was written are mostly room that nobody reads. */
+        while (at > 0 && inode->disk[page]->bytes[at] == 0)
+            at--;
+        inode->disk[page]->bytes[at] ^= (uint8_t)(1u << bit % 8);
+        if (inode->seen[page] != inode->disk[page] && inode->seen[page] != NULL)
+            inode->seen[page]->bytes[at] = inode->disk[page]->bytes[at];
+        return page * DISK_PAGE + at;
+    }
+    return UINT64_MAX;
+}
+
+struct inode *inode_copy_durable(const struct inode *inode)
+{
+    struct inode *copy = inode_create(inode->is_directory);
+    reserve(copy, inode->disk_size);
+    copy->size = copy->disk_size = inode->disk_size;
+    for (uint64_t page = 0; page < pages_of(inode->disk_size); page++)
+        if (page < inode->capacity / DISK_PAGE && inode->disk[page] != NULL)
+            copy->seen[page] = copy->disk[page] = page_copy(inode->disk[page]);
+    return copy;
+}

@@ -39,4 +39,11 @@ void inode_sync(struct inode *inode);
  * each page; likewise a new size. Then only what the disk has is seen. */
 void inode_lose(struct inode *inode, struct draw *draw, bool whole_pages);
 
+/* Pages that hold something, and are as the disk has them. */
+uint64_t inode_settled_pages(const struct inode *inode);
+/* Turns a bit of the n-th of these, on the disk and in what is seen; returns where, in bytes. */
+uint64_t inode_flip(struct inode *inode, uint64_t page_number, uint32_t bit);
+/* A file of its own with what the disk has. */
+struct inode *inode_copy_durable(const struct inode *inode);
+
 #endif

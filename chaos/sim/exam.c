@@ -25,6 +25,10 @@ static void lose(struct exam *exam, struct draw *draw)
 {
     const bool kill = draw_chance(draw, 1, 2), power_loss = draw_chance(draw, 1, 2);
     world_note(exam->world, "exam", (uint8_t)exam->place[0], kill, power_loss);
+    world_tell(exam->world, "exam: place %s is %s", exam->place,
+               !kill        ? "cut off, silently"
+               : power_loss ? "without power"
+                            : "killed");
     for (uint32_t i = 0; i < exam->host_count; i++) {
         struct host *host = &exam->hosts[i];
         if (!is_lost(exam, host))

@@ -54,9 +54,16 @@ void holdings_note_death(struct holdings *holdings, const struct host *host)
 
 void holdings_note_wipe(struct holdings *holdings, const struct host *host)
 {
-    free(holdings->retired[host->number].terms);
-    holdings->retired[host->number] = holdings->gone[host->number];
-    holdings->gone[host->number] = (struct holding){0};
+    struct holding *retired = &holdings->retired[host->number];
+    struct holding *gone = &holdings->gone[host->number];
+    /* A disk that was put back and then replaced: what it had before was more. */
+    if (gone->known && (!retired->known || gone->synced_index >= retired->synced_index)) {
+        free(retired->terms);
+        *retired = *gone;
+    } else {
+        free(gone->terms);
+    }
+    *gone = (struct holding){0};
 }
 
 static bool holding_has(const struct holding *holding, uint64_t index, uint64_t term)

@@ -15,7 +15,7 @@
  */
 #include "chaos/sim/host.h"
 
-#include "chaos/sim/twin.h"
+#include "chaos/sim/host_environment.h"
 #include "core/invariant.h"
 #include "replication/node/node_internal.h"
 
@@ -29,155 +29,6 @@
 #define RESTART_MAX_NS     (1500 * NS_PER_MS)
 #define TURNS_A_SECOND_MAX 40000
 #define NEVER              UINT64_MAX
-
-/* ---- the environment ---- */
-
-uint64_t host_monotonic_ns(const struct host *host)
-{
-    return host->monotonic_base_ns + host->world->now_ns + host->disk.cost_ns;
-}
-
-uint64_t host_wall_ns(const struct host *host)
-{
-    const int64_t now = (int64_t)(host->world->now_ns + host->disk.cost_ns);
-    return (uint64_t)((int64_t)WORLD_WALL_NS + now + now / 1000000 * host->wall_drift_ppm +
-                      host->wall_offset_ns);
-}
-
-static uint64_t environment_monotonic(void *context)
-{
-    return host_monotonic_ns(context);
-}
-
-static uint64_t environment_wall(void *context)
-{
-    return host_wall_ns(context);
-}
-
-static void environment_random(void *context, void *out, size_t size)
-{
-    struct host *host = context;
-    uint8_t *bytes = out;
-    while (size > 0) {
-        const uint64_t word = draw_u64(&host->draw);
-        const size_t part = size < sizeof word ? size : sizeof word;
-        memcpy(bytes, &word, part);
-        bytes += part;
-        size -= part;
-    }
-}
-
-static enum status environment_open_directory(void *context, const char *path, struct files *out)
-{
-    struct host *host = context;
-    return disk_open_directory(&host->disk, path, out);
-}
-
-static void environment_close_directory(void *context, struct files *files)
-{
-    (void)context;
-    disk_close_directory(files);
-}
-
-static enum status environment_make_directory(void *context, const char *path)
-{
-    struct host *host = context;
-    return disk_make_directory(&host->disk, path);
-}
-
-static enum status environment_find_directory(void *context, const char *path)
-{
-    struct host *host = context;
-    return disk_find_directory(&host->disk, path);
-}
-
-static enum status environment_remove_directory(void *context, const char *path)
-{
-    struct host *host = context;
-    return disk_remove_directory(&host->disk, path);
-}
-
-static enum status environment_rename_directory(void *context, const char *from, const char *to)
-{
-    struct host *host = context;
-    return disk_rename_directory(&host->disk, from, to);
-}
-
-static enum status environment_sync_parent(void *context, const char *path)
-{
-    struct host *host = context;
-    return disk_sync_parent(&host->disk, path);
-}
-
-static enum status environment_open_store(void *context, const struct store_options *options,
-                                          struct checkpoint **out_store,
-                                          struct store_error *out_error)
-{
-    struct host *host = context;
-    struct files files;
-    enum status status = disk_open_directory(&host->disk, options->path, &files);
-    if (status != STATUS_OK)
-        return status;
-    status = twin_open(&files, disk_close_directory, options, out_store, out_error);
-    if (status != STATUS_OK) {
-        disk_close_directory(&files);
-        return status;
-    }
-    if (host->forget_requests)
-        twin_forget_requests(*out_store);
-    return STATUS_OK;
-}
-
-static void environment_store_failure(void *context, struct checkpoint *store,
-                                      struct store_error *out_error)
-{
-    (void)context;
-    twin_failure(store, out_error);
-}
-
-static void node_event(void *context, const char *name, const char *text, uint64_t a, uint64_t b)
-{
-    struct host *host = context;
-    if (host->dying)
-        return;
-    world_note(host->world, name, host->number, a, b);
-    if (strcmp(name, "fail_stop") == 0)
-        world_say(host->world, "host %u: fail_stop: %s", host->number, text);
-}
-
-static void node_wake(void *context)
-{
-    struct host *host = context;
-    if (host->dying)
-        return;
-    if (host->turning)
-        host->wake_in_turn = true;
-    else
-        host_wake(host);
-}
-
-/* ---- signing ---- */
-
-/* Nobody forges here; a certificate just has to have a signature to count. */
-static enum status signer_sign(void *context, const void *bytes, size_t size,
-                               uint8_t out_signature[CERTIFICATE_SIGNATURE_SIZE_MAX],
-                               size_t *out_size)
-{
-    (void)context, (void)bytes, (void)size;
-    memset(out_signature, 1, 8);
-    *out_size = 8;
-    return STATUS_OK;
-}
-
-static size_t signer_chain(void *context, const uint8_t **out_bytes)
-{
-    static const uint8_t chain[8] = {1};
-    (void)context;
-    *out_bytes = chain;
-    return sizeof chain;
-}
-
-static const struct certificate_signer signer = {.sign = signer_sign, .chain = signer_chain};
 
 void host_found(struct host *host, const uint8_t cluster_id[16], uint64_t node_id,
                 const struct principal_event *principals, uint32_t principal_count)
@@ -373,6 +224,7 @@ static void collect_failed(struct host *host)
 static void collect_stopped(struct host *host)
 {
     world_note(host->world, "stopped", host->number, host->life, 0);
+    world_tell(host->world, "host %u has stopped in good order", host->number);
     host->sink.dies(host->sink.context, host);
     host->drain_total++;
     host->dying = true;
@@ -393,6 +245,7 @@ void host_drain(struct host *host)
     if (host->node == NULL || host->draining)
         return;
     world_note(host->world, "drain", host->number, host->life, 0);
+    world_tell(host->world, "host %u is told to stop", host->number);
     host->draining = true;
     host->drained_ns = host->world->now_ns;
     node_drain(host->node);
@@ -420,6 +273,9 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
         plant_early_return(host->node->consensus);
     node_process(host->node);
     host->turning = false;
+    if (host->reopened_seen != host->node->reopened_total)
+        host->opened_ns = host->world->now_ns;
+    host->reopened_seen = host->node->reopened_total;
     if (host->certificate_high)
         plant_certificate_high(host->node);
     set_busy(host, host->world->now_ns + host->disk.cost_ns + TURN_NS);
@@ -445,6 +301,8 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
 void host_pause(struct host *host, uint64_t until_ns)
 {
     world_note(host->world, "pause", host->number, (until_ns - host->world->now_ns) / NS_PER_MS, 0);
+    world_tell(host->world, "    host %u for %.2f s", host->number,
+               (double)(until_ns - host->world->now_ns) / 1e9);
     host->paused_until_ns = until_ns;
     if (host->busy_until_ns < until_ns)
         set_busy(host, until_ns);
@@ -474,32 +332,10 @@ void host_init(struct host *host, uint64_t seed)
 {
     host->draw = draw_stream(seed, 100 + host->number);
     disk_init(&host->disk, host->world, seed, host->number);
-    host->environment = (struct environment){
-        .context = host,
-        .monotonic_ns = environment_monotonic,
-        .wall_ns = environment_wall,
-        .random = environment_random,
-        .open_directory = environment_open_directory,
-        .close_directory = environment_close_directory,
-        .make_directory = environment_make_directory,
-        .find_directory = environment_find_directory,
-        .remove_directory = environment_remove_directory,
-        .rename_directory = environment_rename_directory,
-        .sync_parent = environment_sync_parent,
-        .open_store = environment_open_store,
-        .store_failure = environment_store_failure,
-        .manual_jobs = true,
-        .small_segments = true,
-    };
+    host_environment_init(host);
     host->options.directory = HOST_DIRECTORY;
-    host->options.environment = &host->environment;
-    host->options.signer = &signer;
     if (host->network->host_count > 1)
         host->options.transport = &host->network->hosts[host->number].transport;
-    host->options.wake_context = host;
-    host->options.wake_loop = node_wake;
-    host->options.event_context = host;
-    host->options.event = node_event;
     host->monotonic_base_ns = draw_between(&host->draw, 1, 1000000) * NS_PER_S;
     host->turn_at_ns = NEVER;
     for (int job = 0; job < NODE_JOB_COUNT; job++)
@@ -528,7 +364,7 @@ static void start_later(struct host *host)
 static void refuse_start(struct host *host, const struct node_error *error)
 {
     world_note(host->world, "refused to start", host->number, error->status, 0);
-    world_say(host->world, "host %u refused to start: %s", host->number, error->text);
+    world_tell(host->world, "host %u refuses to start: %s", host->number, error->text);
     snprintf(host->last_failure, sizeof host->last_failure, "%s", error->text);
     const bool halted = host->disk.dead;
     if (!halted && !host->may_fail && host->world->now_ns > host->excused_until_ns)
@@ -551,6 +387,7 @@ void host_start(struct host *host)
     network_host_powered(host->network, host->number);
     host->paused_until_ns = 0;
     world_note(host->world, "start", host->number, host->life, 0);
+    world_tell(host->world, "host %u starts as node %" PRIu64, host->number, host->node_id);
     struct node_error error = {0};
     struct node *node = NULL;
     enum status status = node_open(&host->options, &node, &error);
@@ -562,7 +399,7 @@ void host_start(struct host *host)
     for (int job = 0; job < NODE_JOB_COUNT; job++)
         host->job_at_ns[job] = NEVER;
     host->turn_at_ns = NEVER;
-    host->started_ns = host->world->now_ns;
+    host->started_ns = host->opened_ns = host->world->now_ns;
     if (host->reply_early)
         plant_reply_before_commit(&host->plant, node->consensus);
     if (host->followers_mode)
@@ -603,6 +440,7 @@ void host_kill(struct host *host, bool power_loss)
     if (host->node == NULL)
         return;
     world_note(host->world, power_loss ? "power loss" : "kill", host->number, host->life, 0);
+    world_tell(host->world, "host %u %s", host->number, power_loss ? "loses power" : "dies");
     host->sink.dies(host->sink.context, host);
     host->dying = true;
     tear_steps(host);

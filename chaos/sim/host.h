@@ -62,15 +62,19 @@ struct host {
     uint64_t paused_until_ns;
     uint64_t job_at_ns[NODE_JOB_COUNT]; /* UINT64_MAX: not planned */
     uint64_t started_ns;
+    uint64_t opened_ns; /* its files: at the start, or later on those of a copy */
+    uint64_t reopened_seen;
     bool unreachable; /* by clients: they are refused at once, and ask elsewhere */
 
     /* ---- clock ---- */
     int64_t wall_offset_ns;
-    int64_t wall_drift_ppm;
-    uint64_t monotonic_base_ns;
+    int64_t wall_drift_ppm, monotonic_drift_ppm; /* since then, of the clock's rate */
+    uint64_t drift_since_ns;
+    uint64_t monotonic_base_ns, monotonic_seen_ns;
 
     /* ---- supervision ---- */
     bool wanted;   /* to be started again when it has gone */
+    bool damaged;  /* its disk has not kept what it was given */
     bool may_fail; /* a fault of the world excuses a fail-stop */
     uint64_t excused_until_ns;
     bool forget_requests; /* planted faults */
@@ -80,7 +84,6 @@ struct host {
     bool certificate_high;
     uint64_t guard_off;
     struct plant plant;
-    uint32_t open_refusals; /* in a row */
 
     /* ---- counters ---- */
     bool draining;
@@ -108,6 +111,8 @@ void host_pause(struct host *host, uint64_t until_ns);
 void host_drain(struct host *host);
 /* Pauses and stuck calls end now. */
 void host_relieve(struct host *host);
+/* From now on its clocks run that much too fast, or too slowly; 0: as they should. */
+void host_drift(struct host *host, int64_t wall_ppm, int64_t monotonic_ppm);
 /* The loop is to turn at once. */
 void host_wake(struct host *host);
 

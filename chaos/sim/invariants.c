@@ -57,6 +57,9 @@ static void check_leader(struct invariants *invariants, const struct host *host,
         *leader = host->node_id;
         invariants->election_total++;
         world_note(invariants->world, "leads", host->number, status->term, status->commit_index);
+        world_tell(invariants->world,
+                   "host %u at %s leads term %" PRIu64 ", having committed %" PRIu64, host->number,
+                   host->site, status->term, status->commit_index);
     }
     if (*leader != host->node_id)
         world_violate(invariants->world,

@@ -9,6 +9,8 @@
  * Seeds know nothing of each other: which job runs one, and when, changes nothing in it.
  */
 #include "chaos/sim/planted.h"
+#include "chaos/sim/report.h"
+#include "chaos/sim/shrink.h"
 #include "chaos/sim/sim.h"
 #include "commit.h"
 
@@ -36,6 +38,8 @@ struct plan {
     uint32_t jobs;
     bool single;         /* one seed, here, with its events printed */
     bool hashes;         /* a line for every seed */
+    bool shrinks;        /* one seed is made short */
+    uint64_t shrink_s;   /* for at most so long */
     const char *planted; /* look for planted errors: "all", or the name of one */
     int argument_count;
     char **arguments;
@@ -55,6 +59,8 @@ static void usage(FILE *out)
                  "                 [--planted all|early|NAME]\n"
                  "                 [--guard-off S1|LEADER|...]...\n"
                  "                 [--without FAULT]... [--think-ms N] [--verbose-seed N]\n"
+                 "                 [--faults N,N-M,...|none] [--story SEED]\n"
+                 "                 [--shrink SEED [--shrink-seconds N]]\n"
                  "Runs simulated clusters, one per seed, with a job for each core unless told\n"
                  "otherwise; exits 1 when a promise was broken.\n");
 }
@@ -102,11 +108,11 @@ static enum sim_plant plant_of(const char *text)
     exit(2);
 }
 
-static uint32_t kind_of(const char *text)
+static uint64_t kind_of(const char *text)
 {
     for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
         if (strcmp(text, nemesis_name((enum nemesis_kind)kind)) == 0)
-            return 1u << kind;
+            return 1ull << kind;
     fprintf(stderr, "tally-sim: there is no kind of fault \"%s\"\n", text);
     exit(2);
 }
@@ -119,6 +125,36 @@ static uint64_t part_of(const char *text)
         exit(2);
     }
     return part;
+}
+
+/* "3,7,12-15", rising, or "none". */
+static void take_faults(const char *text, struct sim_options *options)
+{
+    static uint64_t faults[SHRINK_FAULTS_MAX];
+    uint32_t count = 0;
+    const char *at = strcmp(text, "none") == 0 ? "" : text;
+    while (*at != 0) {
+        char *end = NULL;
+        uint64_t first = strtoull(at, &end, 10), last = first;
+        if (end != at && *end == '-') {
+            at = end + 1;
+            last = strtoull(at, &end, 10);
+        }
+        const uint64_t before = count > 0 ? faults[count - 1] : 0;
+        if (end == at || (*end != 0 && *end != ',') || first <= before || last < first ||
+            last - first >= SHRINK_FAULTS_MAX - count) {
+            fprintf(stderr,
+                    "tally-sim: --faults wants rising numbers such as 3,7,12-15, at most %d of "
+                    "them, or none\n",
+                    SHRINK_FAULTS_MAX);
+            exit(2);
+        }
+        while (first <= last)
+            faults[count++] = first++;
+        at = *end == ',' ? end + 1 : end;
+    }
+    options->chosen = faults;
+    options->chosen_count = count;
 }
 
 static const char *value_of(int count, char **arguments, int *at)
@@ -139,6 +175,7 @@ static struct plan take_arguments(int count, char **arguments)
                         .argument_count = count,
                         .arguments = arguments};
     plan.options.seconds = 60;
+    plan.shrink_s = 120;
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores > 1)
         plan.jobs = cores < JOBS_MAX ? (uint32_t)cores : JOBS_MAX;
@@ -158,6 +195,16 @@ static struct plan take_arguments(int count, char **arguments)
             plan.options.verbose = plan.single = true;
         } else if (strcmp(name, "--seconds") == 0) {
             plan.options.seconds = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--story") == 0) {
+            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.options.story = plan.single = true;
+        } else if (strcmp(name, "--shrink") == 0) {
+            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.shrinks = true;
+        } else if (strcmp(name, "--shrink-seconds") == 0) {
+            plan.shrink_s = number_of(value_of(count, arguments, &i));
+        } else if (strcmp(name, "--faults") == 0) {
+            take_faults(value_of(count, arguments, &i), &plan.options);
         } else if (strcmp(name, "--jobs") == 0) {
             plan.jobs = (uint32_t)number_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--hashes") == 0) {
@@ -249,12 +296,6 @@ static bool read_record(int pipe, struct record *out)
 
 /* ---- report ---- */
 
-struct report {
-    struct sim_result sum;
-    uint64_t seeds, failed;
-    uint64_t pause_ns[2]; /* longest after the loss of a place; [1]: the leader was there */
-};
-
 /* The same command for one seed. */
 static void print_replay(const struct plan *plan, uint64_t seed)
 {
@@ -292,42 +333,7 @@ static void print_events(const struct plan *plan, uint64_t seed)
 static void add(struct report *report, const struct plan *plan, const struct record *record)
 {
     const struct sim_result *r = &record->result;
-    struct sim_result *sum = &report->sum;
-    report->seeds++;
-    sum->virtual_ns += r->virtual_ns;
-    sum->events += r->events;
-    sum->turns += r->turns;
-    sum->messages += r->messages;
-    sum->commits += r->commits;
-    sum->elections += r->elections;
-    sum->requests += r->requests;
-    sum->answers += r->answers;
-    sum->repeats += r->repeats;
-    sum->reads += r->reads;
-    sum->lookups += r->lookups;
-    sum->unknown += r->unknown;
-    sum->transfers += r->transfers;
-    sum->starts += r->starts;
-    sum->kills += r->kills;
-    sum->power_losses += r->power_losses;
-    sum->fail_stops += r->fail_stops;
-    if (r->pause_ns > report->pause_ns[r->leader_lost])
-        report->pause_ns[r->leader_lost] = r->pause_ns;
-    sum->steps += r->steps;
-    sum->one_sided += r->one_sided;
-    sum->certificates += r->certificates;
-    for (int i = 0; i < 3; i++)
-        sum->verdicts[i] += r->verdicts[i];
-    sum->losses += r->losses;
-    sum->degrades += r->degrades;
-    sum->returns += r->returns;
-    sum->policies += r->policies;
-    if (r->longest_ns > sum->longest_ns)
-        sum->longest_ns = r->longest_ns;
-    if (r->settle_ns > sum->settle_ns)
-        sum->settle_ns = r->settle_ns;
-    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
-        sum->faults[kind] += r->faults[kind];
+    report_add(report, r);
     if (plan->hashes)
         printf("seed %" PRIu64 " hash %016" PRIx64 " settled after %.1f s\n", record->seed, r->hash,
                (double)r->settle_ns / 1e9);
@@ -340,39 +346,57 @@ static void add(struct report *report, const struct plan *plan, const struct rec
         print_events(plan, record->seed);
 }
 
-static void print_summary(const struct report *report, const struct plan *plan, double seconds)
+/* ---- one seed made short ---- */
+
+/* Arguments that stay as they are, in front of those of the short run. */
+static void print_short(const struct plan *plan, const struct shrink_outcome *outcome)
 {
-    const struct sim_result *sum = &report->sum;
-    printf("%s: %" PRIu64 " seeds, %.2f virtual hours in %.1f s (%.0f virtual s per s and job), "
-           "%" PRIu64 " failed, commit %s\n",
-           plan->topology, report->seeds, (double)sum->virtual_ns / 3.6e12, seconds,
-           (double)sum->virtual_ns / 1e9 / seconds / plan->jobs, report->failed, SIM_COMMIT);
-    printf("  %" PRIu64 " commits, %" PRIu64 " elections, %" PRIu64 " starts (%" PRIu64
-           " kills, %" PRIu64 " power losses, %" PRIu64 " fail-stops)\n",
-           sum->commits, sum->elections, sum->starts, sum->kills, sum->power_losses,
-           sum->fail_stops);
-    printf("  %" PRIu64 " requests, %" PRIu64 " transfers, %" PRIu64 " answers (%" PRIu64
-           " repeated), %" PRIu64 " unknown outcomes, %" PRIu64 " reads, %" PRIu64
-           " look-ups, slowest operation %.1f s, longest until settled %.1f s\n",
-           sum->requests, sum->transfers, sum->answers, sum->repeats, sum->unknown, sum->reads,
-           sum->lookups, (double)sum->longest_ns / 1e9, (double)sum->settle_ns / 1e9);
-    printf("  %" PRIu64 " commit steps judged by sites, %" PRIu64 " of them one-sided; %" PRIu64
-           " degrade, %" PRIu64 " return, %" PRIu64 " policy entries; %" PRIu64 " certificates\n",
-           sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies,
-           sum->certificates);
-    printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
-           "%.2f s, of the leader's %.2f s\n",
-           (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);
-    printf("  aftermath: %" PRIu64 " times proven that nothing is lost, %" PRIu64
-           " bounded by time, %" PRIu64 " unknown; something was lost %" PRIu64 " times\n",
-           sum->verdicts[VERDICT_PROVEN_ZERO], sum->verdicts[VERDICT_BOUNDED_BY_TIME],
-           sum->verdicts[VERDICT_UNKNOWN], sum->losses);
-    printf("  %" PRIu64 " events, %" PRIu64 " turns, %" PRIu64 " messages; faults:", sum->events,
-           sum->turns, sum->messages);
-    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
-        if (sum->faults[kind] > 0)
-            printf(" %s %" PRIu64, nemesis_name((enum nemesis_kind)kind), sum->faults[kind]);
-    printf("\n");
+    static const char *const replaced[] = {"--shrink",   "--shrink-seconds", "--seconds",
+                                           "--think-ms", "--faults",         "--jobs"};
+    printf("replay: tally-sim");
+    for (int i = 1; i < plan->argument_count; i++) {
+        bool is_replaced = false;
+        for (size_t j = 0; j < sizeof replaced / sizeof replaced[0]; j++)
+            is_replaced |= strcmp(plan->arguments[i], replaced[j]) == 0;
+        if (is_replaced)
+            i++;
+        else
+            printf(" %s", plan->arguments[i]);
+    }
+    printf(" --seconds %" PRIu64, outcome->seconds);
+    if (outcome->think_ms > 0)
+        printf(" --think-ms %" PRIu64, outcome->think_ms);
+    printf(" --faults ");
+    for (uint32_t i = 0; i < outcome->left_count; i++)
+        printf("%s%" PRIu64, i > 0 ? "," : "", outcome->faults[i]);
+    printf("%s --story %" PRIu64 "   (commit %s)\n", outcome->left_count == 0 ? "none" : "",
+           plan->first, SIM_COMMIT);
+    fflush(stdout);
+}
+
+static int shrink_seed(const struct plan *plan)
+{
+    static struct shrink_outcome outcome;
+    struct sim_options options = plan->options;
+    options.seed = plan->first;
+    shrink(&options, plan->shrink_s, &outcome);
+    if (!outcome.violated) {
+        printf("seed %" PRIu64 " breaks no promise: there is nothing to make short\n", plan->first);
+        return 0;
+    }
+    printf("seed %" PRIu64 ": %u of %" PRIu64 " faults and %" PRIu64
+           " s are enough, found in %u runs\nbroken: %s\n",
+           plan->first, outcome.left_count, outcome.fault_count, outcome.seconds, outcome.run_count,
+           outcome.violation);
+    print_short(plan, &outcome);
+    options.chosen = outcome.faults;
+    options.chosen_count = outcome.left_count;
+    options.seconds = outcome.seconds;
+    options.think_ms = outcome.think_ms;
+    options.story = true;
+    struct sim_result result;
+    sim_run(&options, &result); /* may end the process with an invariant's words: its story, too */
+    return 1;
 }
 
 static double monotonic_seconds(void)
@@ -482,6 +506,8 @@ int main(int count, char **arguments)
         };
         return planted_search(&budget, &plan.options) ? 0 : 1;
     }
+    if (plan.shrinks)
+        return shrink_seed(&plan);
     if (plan.single) {
         struct record record = {.seed = plan.first};
         struct sim_options options = plan.options;
@@ -498,6 +524,6 @@ int main(int count, char **arguments)
             start_job(&plan, &jobs[i]);
     }
     follow(&plan, jobs, &report, began);
-    print_summary(&report, &plan, monotonic_seconds() - began);
+    report_print(&report, plan.topology, plan.jobs, monotonic_seconds() - began);
     return report.failed > 0 ? 1 : 0;
 }

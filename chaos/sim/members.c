@@ -40,6 +40,8 @@ static void changed(struct node_change *change, enum status status, const char *
     if (!call->host->dying) {
         world_note(members->world, "members changed", call->host->number, status,
                    first_task(members)->host);
+        world_tell(members->world, "the operator's change of members for host %u: %s",
+                   first_task(members)->host, status == STATUS_OK ? "done" : text);
         if (status == STATUS_OK)
             finish_task(members);
         else
@@ -119,11 +121,14 @@ bool members_replace(struct members *members, uint32_t number)
     if (members->task_count > 0)
         return false;
     const uint64_t old_id = host->node_id;
+    world_tell(members->world, "host %u gets a new disk, and node %" PRIu64 " is to be replaced",
+               number, old_id);
     host->wanted = false;
     host_kill(host, true);
     host->life++; /* no start that was planned */
     host->sink.wiped(host->sink.context, host);
     disk_wipe(&host->disk);
+    host->damaged = false;
     disk_restart(&host->disk); /* a new one, without the old one's faults */
     make_joiner(members, number, old_id);
     return true;

@@ -43,8 +43,9 @@ static void lose(struct nemesis *nemesis, const char *site, uint64_t duration_ns
     }
 }
 
-void nemesis_lose_site(struct nemesis *nemesis)
+void nemesis_lose_site(struct nemesis *nemesis, struct host *host)
 {
+    (void)host;
     lose(nemesis, any_site(nemesis), nemesis_duration(nemesis, 4 * NS_PER_S, 15 * NS_PER_S));
 }
 
@@ -59,32 +60,37 @@ static void cut_places(struct nemesis *nemesis, const char *a, const char *b, ui
             }
 }
 
-void nemesis_cut_link(struct nemesis *nemesis)
+void nemesis_cut_link(struct nemesis *nemesis, struct host *host)
 {
+    (void)host;
     cut_places(nemesis, "A", "B", nemesis_duration(nemesis, 3 * NS_PER_S, 15 * NS_PER_S));
 }
 
-static void flap(void *context, uint64_t unused, uint64_t round)
+static void flap(void *context, uint64_t packed, uint64_t round)
 {
     struct nemesis *nemesis = context;
     if (round != nemesis->round)
         return;
+    const struct nemesis_step step = nemesis_resume(nemesis, packed);
     /* About as long as a leader waits before it degrades, more or less. */
     const uint64_t duration = draw_between(&nemesis->draw, 50 * NS_PER_MS, 1600 * NS_PER_MS);
     cut_places(nemesis, "A", "B", duration);
     if (draw_chance(&nemesis->draw, 9, 10))
         world_post(nemesis->world,
                    now(nemesis) + duration + draw_between(&nemesis->draw, 50 * NS_PER_MS, duration),
-                   flap, nemesis, unused, round);
+                   flap, nemesis, nemesis_pack(&step), round);
 }
 
-void nemesis_flap_link(struct nemesis *nemesis)
+void nemesis_flap_link(struct nemesis *nemesis, struct host *host)
 {
-    flap(nemesis, 0, nemesis->round);
+    (void)host;
+    const struct nemesis_step step = {.number = nemesis->number};
+    flap(nemesis, nemesis_pack(&step), nemesis->round);
 }
 
-void nemesis_lose_witness(struct nemesis *nemesis)
+void nemesis_lose_witness(struct nemesis *nemesis, struct host *host)
 {
+    (void)host;
     const uint64_t duration = nemesis_duration(nemesis, 3 * NS_PER_S, 15 * NS_PER_S);
     switch (draw_below(&nemesis->draw, 4)) {
     case 0:
@@ -103,15 +109,16 @@ void nemesis_lose_witness(struct nemesis *nemesis)
     }
 }
 
-void nemesis_stick_site(struct nemesis *nemesis)
+void nemesis_stick_site(struct nemesis *nemesis, struct host *host)
 {
+    (void)host;
     const char *site = any_site(nemesis);
     const uint64_t duration = nemesis_duration(nemesis, 2 * NS_PER_S, 8 * NS_PER_S);
     for (uint32_t i = 0; i < nemesis->host_count; i++) {
-        struct host *host = &nemesis->hosts[i];
-        if (!is_at(host, site))
+        struct host *stuck = &nemesis->hosts[i];
+        if (!is_at(stuck, site))
             continue;
-        host->disk.stuck_until_ns = now(nemesis) + duration;
-        nemesis_excuse(nemesis, host, duration);
+        stuck->disk.stuck_until_ns = now(nemesis) + duration;
+        nemesis_excuse(nemesis, stuck, duration);
     }
 }

@@ -10,8 +10,8 @@
  *
  * Events carry the channel's generation; a break makes everything posted before it stale.
  */
-#include "chaos/sim/network.h"
-
+#include "chaos/sim/network_internal.h"
+#include "chaos/sim/network_weather.h"
 #include "core/invariant.h"
 
 #include <stdio.h>
@@ -20,11 +20,8 @@
 
 #define DIAL_PAUSE_MIN_NS (20 * NS_PER_MS)
 #define DIAL_PAUSE_MAX_NS (500 * NS_PER_MS)
-#define PING_MIN_NS       (1000 * NS_PER_MS)
-#define PING_MAX_NS       (1500 * NS_PER_MS)
 #define RESEND_MAX_NS     (200 * NS_PER_MS)
 #define LOOK_AGAIN_NS     (50 * NS_PER_MS)
-#define NS_PER_BYTE       10 /* 100 MB/s */
 
 static struct network_host *host_of(struct transport *transport)
 {
@@ -54,7 +51,7 @@ static bool is_cut(const struct network *network, uint32_t a, uint32_t b)
     return network->cut[a][b] || network->cut[b][a];
 }
 
-static uint64_t latency(struct network *network, uint32_t from, uint32_t to)
+uint64_t network_latency(struct network *network, uint32_t from, uint32_t to)
 {
     const uint64_t base = network->latency_ns[from][to];
     return base + draw_below(&network->draw, base * network->jitter_percent / 100 + 1);
@@ -112,21 +109,26 @@ static bool may_speak(const struct network *network, const struct channel *chann
 static void dial_later(struct channel *channel);
 static void hang_up(struct channel *channel);
 
+static void drop_messages(struct message *message)
+{
+    while (message != NULL) {
+        struct message *next = message->next;
+        free(message);
+        message = next;
+    }
+}
+
 static void drop_queue(struct channel *channel)
 {
-    while (channel->first != NULL) {
-        struct message *message = channel->first;
-        channel->first = message->next;
-        free(message);
-    }
-    channel->last = NULL;
+    drop_messages(channel->first);
+    channel->first = channel->last = NULL;
     channel->queued_bytes = 0;
     channel->refused = false;
     channel->delivering = false;
 }
 
 /* `told`: the sender lives and is told. */
-static void break_channel(struct channel *channel, bool told)
+void network_break(struct channel *channel, bool told)
 {
     struct network *network = channel->network;
     struct network_host *from = &network->hosts[channel->from];
@@ -141,7 +143,7 @@ static void break_channel(struct channel *channel, bool told)
     channel->pause_ns = DIAL_PAUSE_MIN_NS;
     world_note(network->world, "link down", channel->from, channel->to, channel->lane);
     struct channel *back = &network->channels[channel->to][channel->from][channel->lane];
-    if (back->up)
+    if (back->up && channel->late == NULL)
         hang_up(back);
     if (told && from->running) {
         from->sink.link(from->sink.context, network->hosts[channel->to].self.node_id, channel->lane,
@@ -166,6 +168,8 @@ static void bring_up(struct channel *channel)
     struct network *network = channel->network;
     struct network_host *from = &network->hosts[channel->from];
     channel->up = true;
+    drop_messages(channel->late); /* the new connection has taken the place of the old one */
+    channel->late = NULL;
     channel->pause_ns = DIAL_PAUSE_MIN_NS;
     channel->free_ns = network->world->now_ns;
     world_note(network->world, "link up", channel->from, channel->to, channel->lane);
@@ -182,7 +186,7 @@ static void dialled(void *context, uint64_t generation, uint64_t unused)
     if (generation != channel->generation || channel->up)
         return;
     channel->dialing = false;
-    if (!may_speak(network, channel)) {
+    if (!may_speak(network, channel) || network_weather_refuses(channel)) {
         dial_later(channel);
         return;
     }
@@ -212,7 +216,8 @@ static void dial_later(struct channel *channel)
         2 * channel->pause_ns > DIAL_PAUSE_MAX_NS ? DIAL_PAUSE_MAX_NS : 2 * channel->pause_ns;
     channel->dialing = true;
     world_post(network->world,
-               network->world->now_ns + pause + 3 * latency(network, channel->from, channel->to),
+               network->world->now_ns + pause +
+                   3 * network_latency(network, channel->from, channel->to),
                dialled, channel, channel->generation, 0);
 }
 
@@ -234,7 +239,7 @@ static void pings_failed(void *context, uint64_t generation, uint64_t unused)
     const bool dark = half || is_cut(network, channel->from, channel->to) ||
                       network->hosts[channel->to].silent || !network->hosts[channel->to].running;
     if (generation == channel->generation && channel->up && dark)
-        break_channel(channel, true);
+        network_break(channel, true);
 }
 
 static void watch_pings(struct channel *channel)
@@ -246,12 +251,12 @@ static void watch_pings(struct channel *channel)
                    pings_failed, channel, channel->generation, 0);
 }
 
-static void was_reset(void *context, uint64_t generation, uint64_t unused)
+void network_was_reset(void *context, uint64_t generation, uint64_t unused)
 {
     (void)unused;
     struct channel *channel = context;
     if (generation == channel->generation && channel->up)
-        break_channel(channel, true);
+        network_break(channel, true);
 }
 
 /* ---- delivering ---- */
@@ -348,9 +353,9 @@ static void transport_members_virtual(struct transport *transport, const struct 
             struct channel *in = &network->channels[other][host->number][lane];
             /* Told by an event: never inside a call of the transport. */
             if (out->up && !accepts(host, &network->hosts[other].self))
-                world_post(network->world, 0, was_reset, out, out->generation, 0);
+                world_post(network->world, 0, network_was_reset, out, out->generation, 0);
             if (in->up && !accepts(host, &network->hosts[other].self))
-                world_post(network->world, 0, was_reset, in, in->generation, 0);
+                world_post(network->world, 0, network_was_reset, in, in->generation, 0);
         }
     dial_all(network, host->number);
 }
@@ -387,11 +392,15 @@ static enum status transport_send_virtual(struct transport *transport, uint64_t 
     const uint64_t now = network->world->now_ns + *host->ahead_ns;
     if (channel->free_ns < now)
         channel->free_ns = now;
-    channel->free_ns += size * NS_PER_BYTE;
+    channel->free_ns += size * network_ns_per_byte(channel);
     *message = (struct message){
-        .at_ns = channel->free_ns + latency(network, channel->from, channel->to),
+        .at_ns = channel->free_ns + network_latency(network, channel->from, channel->to),
         .size = (uint32_t)size,
     };
+    if (channel->twice)
+        network_weather_duplicate(channel);
+    if (network->rough[channel->from][channel->to])
+        message->at_ns += network_weather_delay(channel, size);
     if (channel->last != NULL && message->at_ns < channel->last->at_ns)
         message->at_ns = channel->last->at_ns;
     if (channel->last != NULL)
@@ -427,8 +436,8 @@ static void hang_up(struct channel *channel)
         watch_pings(channel);
     else
         world_post(network->world,
-                   network->world->now_ns + latency(network, channel->to, channel->from), was_reset,
-                   channel, channel->generation, 0);
+                   network->world->now_ns + network_latency(network, channel->to, channel->from),
+                   network_was_reset, channel, channel->generation, 0);
 }
 
 static void transport_stop_virtual(struct transport *transport)
@@ -439,7 +448,7 @@ static void transport_stop_virtual(struct transport *transport)
     host->member_count = 0;
     for (uint32_t other = 0; other < network->host_count; other++)
         for (int lane = 0; lane < TRANSPORT_LANE_COUNT && other != host->number; lane++) {
-            break_channel(&network->channels[host->number][other][lane], false);
+            network_break(&network->channels[host->number][other][lane], false);
             hang_up(&network->channels[other][host->number][lane]);
         }
 }
@@ -452,6 +461,8 @@ void network_set_cut(struct network *network, uint32_t from, uint32_t to, bool c
         return;
     network->cut[from][to] = cut;
     world_note(network->world, cut ? "cut" : "heal", from, to, 0);
+    world_tell(network->world, "    %s from host %u to host %u",
+               cut ? "no packets get through" : "packets get through again", from, to);
     for (int lane = 0; lane < TRANSPORT_LANE_COUNT; lane++) {
         struct channel *channels[2] = {&network->channels[from][to][lane],
                                        &network->channels[to][from][lane]};
@@ -473,7 +484,7 @@ void network_reset(struct network *network, uint32_t a, uint32_t b)
                                        &network->channels[b][a][lane]};
         for (int i = 0; i < 2; i++)
             if (channels[i]->up)
-                world_post(network->world, network->world->now_ns, was_reset, channels[i],
+                world_post(network->world, network->world->now_ns, network_was_reset, channels[i],
                            channels[i]->generation, 0);
     }
 }
@@ -485,21 +496,25 @@ void network_host_down(struct network *network, uint32_t host, bool silent)
         transport_stop_virtual(&network->hosts[host].transport);
 }
 
+void network_channel_relieve(struct channel *channel)
+{
+    struct network *network = channel->network;
+    const uint64_t now = network->world->now_ns;
+    const uint64_t at_ns = now + network_latency(network, channel->from, channel->to);
+    if (channel->free_ns > now)
+        channel->free_ns = now;
+    for (struct message *m = channel->first; m != NULL; m = m->next)
+        if (m->at_ns > at_ns)
+            m->at_ns = at_ns;
+    if (channel->first != NULL)
+        deliver_later(channel, channel->first->at_ns);
+}
+
 void network_host_relieved(struct network *network, uint32_t host)
 {
-    const uint64_t now = network->world->now_ns;
     for (uint32_t to = 0; to < network->host_count; to++)
-        for (int lane = 0; lane < TRANSPORT_LANE_COUNT && to != host; lane++) {
-            struct channel *channel = &network->channels[host][to][lane];
-            const uint64_t at_ns = now + latency(network, host, to);
-            if (channel->free_ns > now)
-                channel->free_ns = now;
-            for (struct message *m = channel->first; m != NULL; m = m->next)
-                if (m->at_ns > at_ns)
-                    m->at_ns = at_ns;
-            if (channel->first != NULL)
-                deliver_later(channel, channel->first->at_ns);
-        }
+        for (int lane = 0; lane < TRANSPORT_LANE_COUNT && to != host; lane++)
+            network_channel_relieve(&network->channels[host][to][lane]);
 }
 
 void network_host_powered(struct network *network, uint32_t host)
@@ -543,6 +558,8 @@ void network_deinit(struct network *network)
 {
     for (uint32_t from = 0; from < network->host_count; from++)
         for (uint32_t to = 0; to < network->host_count; to++)
-            for (int lane = 0; lane < TRANSPORT_LANE_COUNT; lane++)
+            for (int lane = 0; lane < TRANSPORT_LANE_COUNT; lane++) {
                 drop_queue(&network->channels[from][to][lane]);
+                drop_messages(network->channels[from][to][lane].late);
+            }
 }

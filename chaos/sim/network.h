@@ -16,6 +16,13 @@
 
 #define HOSTS_MAX 8
 
+/* What the way from one host to another does to packets, beyond latency. All 0: nothing. */
+struct weather {
+    uint32_t loss_per_mille; /* of packets: TCP sends them again, later */
+    uint32_t ns_per_byte;    /* 0: as fast as everything else */
+    uint64_t disorder_ns;    /* lanes lag behind by up to this, each for itself */
+};
+
 struct message {
     struct message *next;
     uint64_t at_ns; /* not before */
@@ -32,6 +39,12 @@ struct channel {
     struct message *first, *last;
     uint64_t queued_bytes;
     uint64_t free_ns; /* the wire has sent what is queued */
+    uint64_t lag_ns;  /* in disorder */
+    /* Of a connection that the sender has given up, and the receiver has not: still delivered until
+     * one of them knows better. */
+    bool twice; /* with the next message */
+    struct message *late;
+    uint64_t late_node_id;
 };
 
 struct network_host {
@@ -60,9 +73,11 @@ struct network {
     struct channel channels[HOSTS_MAX][HOSTS_MAX][TRANSPORT_LANE_COUNT];
     uint64_t latency_ns[HOSTS_MAX][HOSTS_MAX]; /* one way */
     uint32_t jitter_percent;
-    bool cut[HOSTS_MAX][HOSTS_MAX]; /* packets from .. to are swallowed */
+    bool cut[HOSTS_MAX][HOSTS_MAX];   /* packets from .. to are swallowed */
+    bool rough[HOSTS_MAX][HOSTS_MAX]; /* has weather */
+    struct weather weather[HOSTS_MAX][HOSTS_MAX];
     uint64_t cut_generation;
-    uint64_t message_total, byte_total, break_total, refused_total;
+    uint64_t message_total, byte_total, break_total, refused_total, late_total;
 };
 
 void network_init(struct network *network, struct world *world, uint32_t host_count);

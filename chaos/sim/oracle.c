@@ -7,6 +7,7 @@
  */
 #include "chaos/sim/oracle.h"
 
+#include "core/bounds.h"
 #include "core/invariant.h"
 #include "replication/node/propose.h"
 
@@ -14,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* How far ledger time may have been taken ahead by clocks that jumped or ran too fast. */
+#define CLOCKS_AHEAD_NS (2 * 3600 * NS_PER_S)
 
 void oracle_init(struct oracle *oracle, struct world *world)
 {
@@ -155,6 +159,8 @@ struct fact *oracle_any(struct oracle *oracle)
     uint64_t number = draw_below(&oracle->draw, oracle->fact_count);
     if (draw_chance(&oracle->draw, 2, 3)) /* mostly young ones */
         number = oracle->fact_count - 1 - draw_below(&oracle->draw, oracle->fact_count) % 20;
+    while (number > 0 && oracle->facts[number]->only_once)
+        number--;
     return oracle->facts[number];
 }
 
@@ -252,6 +258,14 @@ void oracle_answered(struct oracle *oracle, struct fact *fact, const struct answ
         break;
     case OUTCOME_ISSUED_TOO_FAR_AHEAD:
         return; /* ledger time is behind a client's clock: nothing was done, ask again */
+    case OUTCOME_BEYOND_WINDOW:
+        oracle->too_old_total++;
+        if (fact->answered || fact->bytes->issued_at_ns + REQUEST_WINDOW_NS >
+                                  WORLD_WALL_NS + oracle->world->now_ns + CLOCKS_AHEAD_NS)
+            world_violate(oracle->world,
+                          "request %" PRIu64 ": host %u says that it is too old, and it is not%s",
+                          fact->number, host, fact->answered ? ": it was answered before" : "");
+        return;
     default:
         world_violate(oracle->world, "request %" PRIu64 ": host %u answers %s", fact->number, host,
                       outcome_name(answer->outcome));

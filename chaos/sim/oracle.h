@@ -28,6 +28,8 @@ struct fact {
     bool sent, fenced_sent;       /* at least one attempt left the client */
     uint64_t first_sent_ns;
     uint64_t floor_index; /* acknowledged to anybody before it was first sent */
+    bool only_once;       /* nobody repeats or fences it: it belongs to one call of the library */
+    bool denied;          /* its caller was told that nothing of it was, or will be, executed */
     bool answered;
     uint8_t outcome;
     uint64_t index, stamp;
@@ -56,7 +58,7 @@ struct oracle {
     uint64_t history_count;
     uint64_t next_transfer;
     uint64_t answer_total, repeat_total, fence_total, read_total, lookup_total, unknown_total;
-    uint64_t transfer_total;
+    uint64_t transfer_total, too_old_total;
 };
 
 void oracle_init(struct oracle *oracle, struct world *world);

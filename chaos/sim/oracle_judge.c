@@ -189,6 +189,11 @@ static bool find(struct oracle *oracle, const struct fact *fact, const struct ma
     oracle_lookup(oracle, fact, machine, fact->answered, host);
     machine_request(machine, fact->bytes->principal, fact->bytes->nonce, fact->bytes->issued_at_ns,
                     &answer, results);
+    if (answer.outcome == OUTCOME_EXECUTED && fact->denied)
+        world_violate(oracle->world,
+                      "request %" PRIu64 " is executed at index %" PRIu64
+                      " in the log of host %u, and its caller was told that it never would be",
+                      fact->number, answer.index, host);
     if (answer.outcome != OUTCOME_EXECUTED || answer.event_count != fact->bytes->event_count)
         return false;
     *out = (struct executed){.fact = fact, .index = answer.index, .stamp = answer.stamp};

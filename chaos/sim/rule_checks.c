@@ -116,8 +116,9 @@ static void check_entry(struct rule_checks *checks, const struct host *host,
             world_violate(checks->world, "return entry %" PRIu64 " follows mode sync",
                           entry->number);
         if (automatic &&
-            changes_since(checks, host->started_ns) + 2 >
-                before.policy.changes_per_hour_max) /* it knows of those in its own time */
+            changes_since(checks, host->opened_ns) + 2 >
+                before.policy
+                    .changes_per_hour_max) /* it knows of those since it opened its files */
             world_violate(checks->world,
                           "return entry %" PRIu64
                           ": automatic, and the %u changes of an hour are used up",
@@ -169,9 +170,11 @@ static bool take_entry(void *context, const struct journal_entry *entry)
                                                              .entry = decoded};
     world_note(checks->world, durability_kind_text(decoded.kind), reading->host->number,
                entry->index, decoded.number);
-    world_say(checks->world, "%s %" PRIu64 " of site %s by %s: %s",
-              durability_kind_text(decoded.kind), decoded.number, decoded.site, decoded.who,
-              decoded.why);
+    world_tell(checks->world,
+               "the rule changes: %s %" PRIu64 " of site %s by %s: %s; committed at %" PRIu64
+               " by host %u",
+               durability_kind_text(decoded.kind), decoded.number, decoded.site, decoded.who,
+               decoded.why, entry->index, reading->host->number);
     return true;
 }
 
@@ -302,6 +305,22 @@ static void look_at_return(struct rule_checks *checks, const struct host *host,
                       host->number, has.a ? "B" : "A", index, (double)LAG_NS / 1e9);
 }
 
+/* The same entries of somebody else, where its own disk has rotten. */
+static bool read_elsewhere(struct reading *reading, uint64_t from, uint64_t to, uint64_t term)
+{
+    const struct rule_checks *checks = reading->checks;
+    for (uint32_t i = 0; i < checks->host_count; i++) {
+        const struct host *host = &checks->hosts[i];
+        uint64_t found;
+        if (host != reading->host && host->node != NULL && host->node->journal != NULL &&
+            !host->dying && !host->disk.dead &&
+            journal_term(host->node->journal, to, &found) == STATUS_OK && found == term &&
+            journal_read(host->node->journal, from, to, take_entry, reading) == STATUS_OK)
+            return true;
+    }
+    return false;
+}
+
 static void look_at_commit(struct rule_checks *checks, const struct host *host,
                            const struct consensus_status *status)
 {
@@ -325,8 +344,10 @@ static void look_at_commit(struct rule_checks *checks, const struct host *host,
     if (host->disk.dead)
         return; /* it cannot be read any more, and will die of it */
     struct reading reading = {.checks = checks, .host = host};
+    uint64_t term;
     if (from <= to && journal_read(journal, from, to, take_entry, &reading) != STATUS_OK) {
-        if (!host->disk.dead)
+        if (!host->disk.dead && (journal_term(journal, to, &term) != STATUS_OK ||
+                                 !read_elsewhere(&reading, from, to, term)))
             world_violate(checks->world, "host %u cannot read %" PRIu64 "..%" PRIu64, host->number,
                           from, to);
         return;

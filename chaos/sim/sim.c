@@ -40,24 +40,37 @@ bool sim_topology(const char *text, struct sim_options *out)
 
 /* ---- making the cluster ---- */
 
+/* Whoever looks at a node from outside reads its disk without its troubles. */
 static void host_turned(void *context, struct host *host)
 {
     struct sim *sim = context;
+    const uint32_t fail_per_mille = host->disk.fail_per_mille;
+    if (sim->old_images.restored)
+        return; /* another world than the one that was seen */
+    host->disk.fail_per_mille = 0;
     invariants_check(&sim->invariants, host);
     rule_checks_look(&sim->rule_checks, host);
     certificate_checks_look(&sim->certificate_checks, host);
+    host->disk.fail_per_mille = fail_per_mille;
 }
 
 static void host_heard(void *context, struct host *host)
 {
     struct sim *sim = context;
+    const uint32_t fail_per_mille = host->disk.fail_per_mille;
+    if (sim->old_images.restored)
+        return;
+    host->disk.fail_per_mille = 0;
     rule_checks_look(&sim->rule_checks, host);
+    host->disk.fail_per_mille = fail_per_mille;
 }
 
 static void host_dies(void *context, struct host *host)
 {
     struct sim *sim = context;
     holdings_note_death(&sim->rule_checks.holdings, host);
+    if (host->damaged) /* what it had it has had, whatever it finds when it starts */
+        holdings_note_wipe(&sim->rule_checks.holdings, host);
 }
 
 static void host_wiped(void *context, struct host *host)
@@ -116,6 +129,8 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
                 .log_bytes_max = memories[memory].bound,
             },
     };
+    world_tell(&sim->world, "host %u is a %s at %s", host->number,
+               kind == MEMBER_WITNESS ? "witness" : "data node", site);
     sim->host_count++;
 }
 
@@ -173,6 +188,22 @@ static void make_cluster(struct sim *sim)
     grow(sim);
 }
 
+static void make_nemesis(struct sim *sim)
+{
+    sim->nemesis = (struct nemesis){
+        .world = &sim->world,
+        .network = &sim->network,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .members = &sim->members,
+        .operators = &sim->operators,
+        .clients = &sim->clients,
+        .chosen = sim->options.chosen,
+        .chosen_count = sim->options.chosen_count,
+    };
+    nemesis_init(&sim->nemesis, sim->options.without);
+}
+
 static void make_clients(struct sim *sim)
 {
     struct draw draw = draw_stream(sim->options.seed, 8000);
@@ -187,7 +218,21 @@ static void make_clients(struct sim *sim)
     };
     if (sim->options.think_ms > 0)
         sim->clients.think_ns = sim->options.think_ms * NS_PER_MS;
+    if (!sim->options.no_faults) {
+        sim->clients.abandons = nemesis_has(&sim->nemesis, NEMESIS_ABANDON);
+        sim->clients.skews = nemesis_has(&sim->nemesis, NEMESIS_SKEW);
+    }
     clients_init(&sim->clients);
+    sim->desks = (struct desks){
+        .world = &sim->world,
+        .oracle = &sim->oracle,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .quiet = &sim->clients.quiet,
+        .count =
+            !sim->options.no_faults && nemesis_has(&sim->nemesis, NEMESIS_LIBRARY) ? DESKS_MAX : 0,
+        .think_ns = sim->clients.think_ns,
+    };
 }
 
 /* ---- the end ---- */
@@ -225,6 +270,13 @@ static bool is_settled(const struct sim *sim, char *why, size_t size)
                          client->doing, (double)(sim->world.now_ns - client->began_ns) / 1e9,
                          client->tries);
         }
+        if (sim->clients.abandoned_count > 0 && strcmp(why, "clients wait for answers") == 0)
+            snprintf(why, size, "%u abandoned requests are not settled",
+                     sim->clients.abandoned_count);
+        return false;
+    }
+    if (!desks_are_idle(&sim->desks)) {
+        snprintf(why, size, "desks wait for an outcome");
         return false;
     }
     if (!members_are_idle(&sim->members)) {
@@ -327,6 +379,7 @@ static void note_end(struct sim *sim)
 static void begin(struct sim *sim)
 {
     clients_start(&sim->clients);
+    desks_start(&sim->desks);
     const uint64_t end = sim->world.now_ns + BEGIN_NS;
     while (!clients_are_set_up(&sim->clients) || !members_are_idle(&sim->members)) {
         if (!world_run_until(&sim->world, sim->world.now_ns + STEP_NS))
@@ -350,6 +403,7 @@ static void run(struct sim *sim)
 {
     begin(sim);
     plant(sim);
+    sim->began_ns = sim->world.now_ns;
     if (!sim->world.violated && !sim->options.no_faults)
         nemesis_start(&sim->nemesis);
     if (!world_run_until(&sim->world, sim->world.now_ns + sim->options.seconds * NS_PER_S))
@@ -360,6 +414,10 @@ static void run(struct sim *sim)
         return;
     if (!settle(sim))
         return;
+    const bool forgets =
+        !sim->options.no_faults && nemesis_has(&sim->nemesis, NEMESIS_ROLLBACK_ALL);
+    if (forgets)
+        old_images_take(&sim->old_images);
     if (sim->host_count > 1) {
         if (!exam_run(&sim->exam))
             return;
@@ -371,6 +429,8 @@ static void run(struct sim *sim)
     note_end(sim);
     if (sim->host_count > 1 && !sim->world.violated)
         aftermath_run(&sim->aftermath);
+    if (forgets && !sim->world.violated)
+        old_images_restore(&sim->old_images);
 }
 
 static void fill_result(const struct sim *sim, struct sim_result *out)
@@ -413,6 +473,26 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         out->fail_stops += sim->hosts[i].fail_stop_total;
     }
     memcpy(out->faults, sim->nemesis.total, sizeof out->faults);
+    out->put_back = sim->old_images.asked > 0 || sim->old_images.noticed;
+    out->put_back_noticed = sim->old_images.noticed;
+    out->fault_count = sim->nemesis.number;
+    out->began_ns = sim->began_ns;
+    out->violated_ns = sim->world.now_ns;
+    out->late_messages = sim->network.late_total;
+    for (uint32_t i = 0; i < sim->host_count; i++)
+        out->failed_calls += sim->hosts[i].disk.fail_total;
+    out->abandoned = sim->clients.abandoned_total;
+    out->settled = sim->clients.settled_total;
+    out->burst = sim->clients.burst_total;
+    out->too_old = sim->oracle.too_old_total;
+    out->library_calls = sim->desks.call_total;
+    out->library_unknown = sim->desks.unknown_total;
+    out->library_refused = sim->desks.refused_total + sim->desks.not_sent_total;
+    out->moves = sim->operators.moved_total[0];
+    out->moves_refused = sim->operators.moved_total[1];
+    out->damages_found = sim->nemesis.damage.found_total;
+    out->damages_unnoticed = sim->nemesis.damage.unnoticed_total;
+    out->damages_left_out = sim->nemesis.damage.given_up_total;
 }
 
 void sim_run(const struct sim_options *options, struct sim_result *out)
@@ -422,7 +502,9 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     world_init(&sim->world, options->seed, options->verbose, options->ring_count);
     oracle_init(&sim->oracle, &sim->world);
     invariants_init(&sim->invariants, &sim->world);
+    sim->world.tells = options->story;
     make_cluster(sim);
+    make_nemesis(sim);
     make_clients(sim);
     sim->certificate_checks = (struct certificate_checks){
         .world = &sim->world, .oracle = &sim->oracle, .rule = &sim->rule_checks};
@@ -447,16 +529,11 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .oracle = &sim->oracle,
         .checks = &sim->rule_checks,
     };
-    sim->nemesis = (struct nemesis){
-        .world = &sim->world,
-        .network = &sim->network,
-        .hosts = sim->hosts,
-        .host_count = sim->host_count,
-        .members = &sim->members,
-        .operators = &sim->operators,
-    };
-    nemesis_init(&sim->nemesis);
-    sim->nemesis.enabled &= ~options->without;
+    sim->old_images = (struct old_images){.world = &sim->world,
+                                          .network = &sim->network,
+                                          .hosts = sim->hosts,
+                                          .host_count = sim->host_count,
+                                          .oracle = &sim->oracle};
     run(sim);
     fill_result(sim, out);
     if (sim->world.violated && options->ring_count > 0)
@@ -464,6 +541,10 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     for (uint32_t i = 0; i < sim->host_count; i++)
         host_deinit(&sim->hosts[i]);
     members_deinit(&sim->members);
+    operators_deinit(&sim->operators);
+    nemesis_deinit(&sim->nemesis);
+    old_images_deinit(&sim->old_images);
+    desks_deinit(&sim->desks);
     clients_deinit(&sim->clients);
     network_deinit(&sim->network);
     oracle_deinit(&sim->oracle);

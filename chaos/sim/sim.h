@@ -7,12 +7,14 @@
 #include "chaos/sim/aftermath.h"
 #include "chaos/sim/certificate_checks.h"
 #include "chaos/sim/client.h"
+#include "chaos/sim/desks.h"
 #include "chaos/sim/exam.h"
 #include "chaos/sim/host.h"
 #include "chaos/sim/invariants.h"
 #include "chaos/sim/members.h"
 #include "chaos/sim/nemesis.h"
 #include "chaos/sim/network.h"
+#include "chaos/sim/old_images.h"
 #include "chaos/sim/oracle.h"
 #include "chaos/sim/rule_checks.h"
 #include "chaos/sim/world.h"
@@ -37,10 +39,13 @@ struct sim_options {
     uint32_t ring_count; /* newest notes kept as text */
     bool no_faults;
     enum sim_plant plant;
-    uint64_t guard_off;  /* bits of the guard\'s repairs that are switched off */
-    bool ignore_witness; /* that is ahead is no violation */
-    uint32_t without;    /* bits of enum nemesis_kind */
-    uint64_t think_ms;   /* of a client between operations, on average; 0: drawn */
+    uint64_t guard_off;     /* bits of the guard\'s repairs that are switched off */
+    bool ignore_witness;    /* that is ahead is no violation */
+    uint64_t without;       /* bits of enum nemesis_kind */
+    const uint64_t *chosen; /* only the faults with these numbers; NULL: all */
+    uint32_t chosen_count;
+    bool story;        /* it is told to the end, to stdout */
+    uint64_t think_ms; /* of a client between operations, on average; 0: drawn */
 };
 
 struct sim_result {
@@ -60,6 +65,14 @@ struct sim_result {
     uint64_t verdicts[3], losses;                           /* of the aftermath, by enum verdict */
     uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
+    uint64_t fault_count; /* numbers that were given to faults */
+    uint64_t began_ns;    /* when faults could begin */
+    uint64_t violated_ns;
+    uint64_t late_messages, failed_calls, abandoned, settled, burst, too_old;
+    uint64_t library_calls, library_unknown, library_refused;
+    uint64_t moves, moves_refused; /* of sites */
+    uint64_t damages_found, damages_unnoticed, damages_left_out;
+    uint64_t put_back, put_back_noticed; /* all disks, at the end */
 };
 
 struct sim {
@@ -70,15 +83,17 @@ struct sim {
     uint32_t host_count;
     struct oracle oracle;
     struct clients clients;
+    struct desks desks;
     struct members members;
     struct operators operators;
     struct exam exam;
     struct aftermath aftermath;
+    struct old_images old_images;
     struct nemesis nemesis;
     struct invariants invariants;
     struct rule_checks rule_checks;
     struct certificate_checks certificate_checks;
-    uint64_t settle_ns;
+    uint64_t settle_ns, began_ns;
 };
 
 /* Runs one seed to its end or to its first violation. */

@@ -153,6 +153,23 @@ void world_say(struct world *world, const char *format, ...)
     keep_line(world, line);
 }
 
+void world_tell(struct world *world, const char *format, ...)
+{
+    if (!world->verbose && world->ring_count == 0 && !world->tells)
+        return;
+    char line[640];
+    const int size = snprintf(line, sizeof line, "%11.6f  ", (double)world->now_ns / 1e9);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line + size, sizeof line - (size_t)size, format, arguments);
+    va_end(arguments);
+    keep_line(world, line);
+    if (world->tells && !world->verbose) {
+        printf("%s\n", line);
+        fflush(stdout); /* a broken invariant may be next */
+    }
+}
+
 void world_violate(struct world *world, const char *format, ...)
 {
     if (world->violated)
@@ -164,7 +181,7 @@ void world_violate(struct world *world, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(world->violation + size, sizeof world->violation - (size_t)size, format, arguments);
     va_end(arguments);
-    world_say(world, "VIOLATION %s", world->violation);
+    world_tell(world, "BROKEN PROMISE: %s", world->violation);
 }
 
 void world_print_ring(const struct world *world)

@@ -39,7 +39,8 @@ struct world {
     bool verbose;        /* notes are printed */
     uint32_t ring_count; /* > 0: the newest notes are kept as text */
     uint64_t ring_next;
-    char (*ring)[200];
+    char (*ring)[640];
+    bool tells; /* the story goes to stdout, as it happens */
     /* ---- queue: a binary heap ---- */
     struct world_event *heap;
     size_t heap_count, heap_capacity;
@@ -62,6 +63,8 @@ bool world_run_until(struct world *world, uint64_t until_ns);
 void world_note(struct world *world, const char *what, uint64_t where, uint64_t a, uint64_t b);
 /* Only for people: not part of the hash. */
 __attribute__((format(printf, 2, 3))) void world_say(struct world *world, const char *format, ...);
+/* A line of the story: for people, in words. Not part of the hash. */
+__attribute__((format(printf, 2, 3))) void world_tell(struct world *world, const char *format, ...);
 /* The first one is kept. */
 __attribute__((format(printf, 2, 3))) void world_violate(struct world *world, const char *format,
                                                          ...);

@@ -1,5 +1,5 @@
 /* The virtual disk owes what a disk owes, and no more. */
-#include "chaos/sim/disk.h"
+#include "chaos/sim/disk_damage.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -173,6 +173,128 @@ Test(disk, writes_into_zeros_that_are_not_synced)
     cr_assert_eq(rig.files.read(rig.files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
     for (unsigned i = 0; i < sizeof bytes; i++)
         cr_assert_eq(bytes[i], i == 100 ? 7 : 0);
+    rig.files.close(rig.files.context, file);
+    rig_deinit(&rig);
+}
+
+/* ---- disks that lie ---- */
+
+static struct file *create_filled(struct rig *rig, const char *name, uint8_t byte)
+{
+    static uint8_t bytes[16384];
+    struct file *file = create(rig, name);
+    memset(bytes, byte, sizeof bytes);
+    cr_assert_eq(rig->files.write(rig->files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
+    cr_assert_eq(rig->files.sync(rig->files.context, file), STATUS_OK);
+    cr_assert_eq(rig->files.sync_directory(rig->files.context), STATUS_OK);
+    return file;
+}
+
+/* Bytes of `file` that are not `byte`. */
+static unsigned count_others(struct rig *rig, struct file *file, uint8_t byte)
+{
+    static uint8_t bytes[16384];
+    unsigned count = 0;
+    cr_assert_eq(rig->files.read(rig->files.context, file, bytes, sizeof bytes, 0), STATUS_OK);
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        count += bytes[i] != byte;
+    return count;
+}
+
+/* Rot changes one to three bits, on the disk as well as in what is read, and survives power. */
+Test(disk, rot_changes_a_few_bits_for_good)
+{
+    unsigned changed = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rig rig;
+        char where[DISK_DAMAGE_SIZE];
+        rig_init(&rig, seed);
+        struct file *file = create_filled(&rig, "a", 5);
+        struct draw draw = draw_stream(seed, 1);
+        cr_assert(disk_rot(&rig.disk, &draw, where));
+        cr_assert_not_null(strstr(where, "/d/a at "));
+        const unsigned others = count_others(&rig, file, 5);
+        cr_assert_leq(others, 3);
+        changed += others > 0;
+        rig.files.close(rig.files.context, file);
+        disk_power_loss(&rig.disk);
+        cr_assert_eq(rig.files.open(rig.files.context, "a", FILE_READ, &file), STATUS_OK);
+        cr_assert_eq(count_others(&rig, file, 5), others);
+        rig.files.close(rig.files.context, file);
+        rig_deinit(&rig);
+    }
+    cr_assert_eq(changed, 20);
+}
+
+/* The write says OK, and its bytes are somewhere else: in this file or in another one. */
+Test(disk, a_misdirected_write_lands_somewhere_else)
+{
+    static const uint8_t bytes[512] = {1};
+    unsigned elsewhere = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rig rig;
+        uint8_t read[512];
+        rig_init(&rig, seed);
+        struct file *a = create_filled(&rig, "a", 5), *b = create_filled(&rig, "b", 6);
+        rig.disk.misdirect_in = 1;
+        cr_assert_eq(rig.files.write(rig.files.context, a, bytes, sizeof bytes, 1024), STATUS_OK);
+        cr_assert_neq(rig.disk.misdirected[0], 0);
+        cr_assert_eq(rig.files.read(rig.files.context, a, read, sizeof read, 1024), STATUS_OK);
+        cr_assert_eq(read[0], 5, "where it should be nothing has changed");
+        const unsigned in_a = count_others(&rig, a, 5), in_b = count_others(&rig, b, 6);
+        cr_assert_eq(in_a + in_b, 512);
+        elsewhere += in_b > 0;
+        rig.files.close(rig.files.context, a);
+        rig.files.close(rig.files.context, b);
+        rig_deinit(&rig);
+    }
+    cr_assert_gt(elsewhere, 0);
+    cr_assert_lt(elsewhere, 20);
+}
+
+/* An image has what was durable when it was taken, whatever came later. */
+Test(disk, an_image_is_the_past)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    struct file *file = create_filled(&rig, "a", 5);
+    rig.files.write(rig.files.context, file, "x", 1, 0); /* not synced */
+    struct disk_image *image = disk_image_take(&rig.disk);
+    rig.files.close(rig.files.context, file);
+    rig.files.close(rig.files.context, create_filled(&rig, "b", 6));
+    cr_assert_eq(rig.files.remove(rig.files.context, "a"), STATUS_OK);
+    for (int i = 0; i < 2; i++) { /* it can be used again */
+        disk_image_restore(&rig.disk, image);
+        cr_assert_eq(size_of(&rig, "b"), UINT64_MAX);
+        cr_assert_eq(rig.files.open(rig.files.context, "a", FILE_WRITE, &file), STATUS_OK);
+        cr_assert_eq(count_others(&rig, file, 5), 0);
+        cr_assert_eq(rig.files.write(rig.files.context, file, "x", 1, 0), STATUS_OK);
+        cr_assert_eq(rig.files.sync(rig.files.context, file), STATUS_OK);
+        rig.files.close(rig.files.context, file);
+    }
+    disk_image_destroy(image);
+    rig_deinit(&rig);
+}
+
+/* At a rate of 10 % reads, writes and syncs fail, all three of them, about that often. */
+Test(disk, calls_fail_at_the_rate_that_was_set)
+{
+    struct rig rig;
+    unsigned failed[3] = {0};
+    uint8_t byte;
+    rig_init(&rig, 1);
+    struct file *file = create_filled(&rig, "a", 5);
+    rig.disk.fail_per_mille = 100;
+    for (int i = 0; i < 1000; i++) {
+        failed[0] += rig.files.read(rig.files.context, file, &byte, 1, 0) == STATUS_IO;
+        failed[1] += rig.files.write(rig.files.context, file, "x", 1, 0) == STATUS_IO;
+        failed[2] += rig.files.sync(rig.files.context, file) == STATUS_IO;
+    }
+    for (int i = 0; i < 3; i++) {
+        cr_assert_gt(failed[i], 60);
+        cr_assert_lt(failed[i], 150);
+    }
+    rig.disk.fail_per_mille = 0;
     rig.files.close(rig.files.context, file);
     rig_deinit(&rig);
 }

@@ -1,5 +1,5 @@
 /* The virtual network keeps transport.h's promises, and breaks what a real one may break. */
-#include "chaos/sim/network.h"
+#include "chaos/sim/network_weather.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -219,5 +219,132 @@ Test(network, a_wiped_node_is_refused_under_its_old_id)
     cr_assert_not(rig.ends[0].up[1]);
     cr_assert_eq(rig.ends[1].ups, 0);
     cr_assert(rig.ends[0].up[2]);
+    rig_deinit(&rig);
+}
+
+/* ---- weather ---- */
+
+/* Packets are lost: what is sent comes later, all of it, once, in order, or the lane breaks. */
+Test(network, lost_packets_are_late_and_in_order)
+{
+    const struct weather weather = {.loss_per_mille = 200};
+    struct rig rig;
+    uint64_t latest_ns = 0;
+    rig_init(&rig);
+    run_ms(&rig, 300);
+    network_weather_set(&rig.network, 0, 1, &weather);
+    for (uint64_t word = 1; word <= 40 && rig.ends[0].downs == 0; word++) {
+        const uint64_t sent_ns = rig.world.now_ns;
+        const uint32_t before = rig.ends[1].received_count;
+        cr_assert_eq(say(&rig, 0, 1, word), STATUS_OK);
+        run_ms(&rig, 1600);
+        if (rig.ends[1].received_count > before && rig.ends[1].last_ns - sent_ns > latest_ns)
+            latest_ns = rig.ends[1].last_ns - sent_ns;
+    }
+    cr_assert_gt(rig.ends[1].received_count, 10);
+    for (uint64_t i = 0; i < rig.ends[1].received_count; i++)
+        cr_assert_eq(rig.ends[1].received[i], i + 1);
+    cr_assert_geq(latest_ns, 200 * NS_PER_MS, "one was sent again by its timer");
+    network_weather_clear(&rig.network, 0, 1);
+    run_ms(&rig, 3000);
+    cr_assert(rig.ends[0].up[1]);
+    rig_deinit(&rig);
+}
+
+/* With every third packet lost lanes break by their pings, and come up again. */
+Test(network, heavy_loss_breaks_lanes)
+{
+    const struct weather weather = {.loss_per_mille = 300};
+    struct rig rig;
+    rig_init(&rig);
+    run_ms(&rig, 300);
+    network_weather_set(&rig.network, 0, 1, &weather);
+    for (uint64_t i = 0; i < 400 && rig.ends[0].downs == 0; i++) {
+        rig.ends[1].received_count = 0;
+        (void)say(&rig, 0, 1, i + 1); /* refused while it is down */
+        run_ms(&rig, 100);
+    }
+    cr_assert_geq(rig.ends[0].downs, 1);
+    run_ms(&rig, 10000);
+    cr_assert(rig.ends[0].up[1]);
+    rig_deinit(&rig);
+}
+
+static enum status call(struct rig *rig, uint32_t from, uint32_t to, uint64_t word)
+{
+    const struct transport_part part = {&word, sizeof word};
+    return transport_send(transport_of(rig, from), to + 1, TRANSPORT_CALLS, &part, 1);
+}
+
+/* In disorder one lane overtakes the other, and each keeps its own order. */
+Test(network, lanes_overtake_each_other)
+{
+    const struct weather weather = {.disorder_ns = 300 * NS_PER_MS};
+    struct rig rig;
+    uint64_t last[2] = {0, 0};
+    unsigned overtaken = 0;
+    rig_init(&rig);
+    run_ms(&rig, 300);
+    network_weather_set(&rig.network, 0, 1, &weather);
+    for (uint64_t word = 0; word < 60; word++) {
+        cr_assert_eq(word % 2 == 0 ? say(&rig, 0, 1, word + 1) : call(&rig, 0, 1, word + 1),
+                     STATUS_OK);
+        run_ms(&rig, 10);
+    }
+    run_ms(&rig, 1000);
+    cr_assert_eq(rig.ends[1].received_count, 60);
+    for (uint32_t i = 0; i < 60; i++) {
+        const uint64_t word = rig.ends[1].received[i] - 1;
+        cr_assert_geq(word + 1, last[word % 2]);
+        last[word % 2] = word + 1;
+        overtaken += i > 0 && word + 1 < rig.ends[1].received[i - 1];
+    }
+    cr_assert_gt(overtaken, 0);
+    rig_deinit(&rig);
+}
+
+/* 100 KB take a second at 100 KB/s; when the line is fast again, what it had queued goes out. */
+Test(network, a_slow_line_takes_its_time)
+{
+    static uint8_t large[100 << 10];
+    const struct weather weather = {.ns_per_byte = 10000};
+    const struct transport_part part = {large, sizeof large};
+    struct rig rig;
+    rig_init(&rig);
+    run_ms(&rig, 300);
+    network_weather_set(&rig.network, 0, 1, &weather);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(transport_send(transport_of(&rig, 0), 2, TRANSPORT_RAFT, &part, 1), STATUS_OK);
+    run_ms(&rig, 900);
+    cr_assert_eq(rig.ends[1].received_count, 0);
+    run_ms(&rig, 300);
+    cr_assert_eq(rig.ends[1].received_count, 1);
+    network_weather_clear(&rig.network, 0, 1);
+    run_ms(&rig, 100);
+    cr_assert_eq(rig.ends[1].received_count, 5);
+    rig_deinit(&rig);
+}
+
+/* The sender takes the connection for broken, and what it had sent arrives nevertheless; then the
+ * lane is up again at both ends. */
+Test(network, a_connection_that_was_given_up_still_delivers)
+{
+    struct rig rig;
+    rig_init(&rig);
+    run_ms(&rig, 300);
+    network_weather_arm(&rig.network, 0, 1, TRANSPORT_RAFT);
+    cr_assert_eq(say(&rig, 0, 1, 1), STATUS_OK);
+    run_ms(&rig, 1);
+    cr_assert_eq(rig.ends[0].downs, 1, "the sender has given it up");
+    cr_assert_eq(say(&rig, 0, 1, 2), STATUS_UNAVAILABLE);
+    run_ms(&rig, 500);
+    cr_assert_eq(rig.network.late_total, 1);
+    cr_assert_eq(rig.ends[1].received_count, 1);
+    cr_assert_eq(rig.ends[1].received[0], 1);
+    cr_assert(rig.ends[0].up[1]);
+    cr_assert(rig.ends[1].up[0]);
+    cr_assert_eq(say(&rig, 0, 1, 3), STATUS_OK);
+    run_ms(&rig, 50);
+    cr_assert_eq(rig.ends[1].received_count, 2);
     rig_deinit(&rig);
 }

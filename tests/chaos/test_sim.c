@@ -1,8 +1,9 @@
 /* The simulator itself: a seed repeats, sound clusters pass, and every planted fault is found. */
-#include "chaos/sim/sim.h"
+#include "chaos/sim/shrink.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,105 @@ Test(sim, a_seed_repeats_in_another_process)
 Test(sim, seeds_differ)
 {
     cr_assert_neq(run("1", 1, 5, PLANT_NONE).hash, run("1", 2, 5, PLANT_NONE).hash);
+}
+
+/* Each fault draws from a stream of its own: naming all of them changes nothing, and leaving one out
+ * leaves the others of the same kinds. */
+Test(sim, faults_that_are_named_are_the_same_faults)
+{
+    static uint64_t numbers[256];
+    struct sim_options options = {.seed = 7, .seconds = 30};
+    struct sim_result all, named, fewer;
+    cr_assert(sim_topology("1+1+1", &options));
+    sim_run(&options, &all);
+    cr_assert_not(all.violated, "%s", all.violation);
+    cr_assert_gt(all.fault_count, 3);
+    cr_assert_lt(all.fault_count, 256);
+    for (uint64_t i = 0; i < all.fault_count; i++)
+        numbers[i] = i + 1;
+    options.chosen = numbers;
+    options.chosen_count = (uint32_t)all.fault_count;
+    sim_run(&options, &named);
+    cr_assert_eq(named.hash, all.hash);
+    options.chosen_count--; /* without the last one */
+    sim_run(&options, &fewer);
+    cr_assert_neq(fewer.hash, all.hash);
+    unsigned differences = 0;
+    for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
+        differences += (unsigned)(all.faults[kind] - fewer.faults[kind]);
+    cr_assert_eq(differences, 1);
+}
+
+/* A kind that never happens tests nothing. */
+Test(sim, every_kind_of_fault_happens)
+{
+    uint64_t total[NEMESIS_KIND_COUNT] = {0};
+    struct sim_result sum = {0};
+    for (uint64_t seed = 100; seed < 150; seed++) {
+        const struct sim_result result = run("1+1+1", seed, 30, PLANT_NONE);
+        cr_assert_not(result.violated, "seed %lu: %s", (unsigned long)seed, result.violation);
+        for (int kind = 0; kind < NEMESIS_KIND_COUNT; kind++)
+            total[kind] += result.faults[kind];
+        sum.abandoned += result.abandoned;
+        sum.settled += result.settled;
+        sum.library_calls += result.library_calls;
+        sum.damages_found += result.damages_found;
+        sum.moves += result.moves;
+        sum.put_back += result.put_back;
+        sum.late_messages += result.late_messages;
+        sum.failed_calls += result.failed_calls;
+    }
+    for (int kind = 0; kind < NEMESIS_ABANDON; kind++)
+        cr_assert_gt(total[kind], 0, "%s", nemesis_name((enum nemesis_kind)kind));
+    cr_assert_gt(sum.abandoned, 0);
+    cr_assert_gt(sum.settled, 0);
+    cr_assert_gt(sum.library_calls, 0);
+    cr_assert_gt(sum.damages_found, 0);
+    cr_assert_gt(sum.moves, 0);
+    cr_assert_gt(sum.put_back, 0);
+    cr_assert_gt(sum.late_messages, 0);
+    cr_assert_gt(sum.failed_calls, 0);
+}
+
+/* ---- making a failing seed short ---- */
+
+/* Syncs do nothing: of all the faults of a seed a loss of power or two are enough, and what is left
+ * breaks the same promise when it is run again. */
+Test(sim, a_failing_seed_is_made_short)
+{
+    static struct shrink_outcome outcome;
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct sim_options options = {.seed = seed, .seconds = 20, .plant = PLANT_SYNC_OFF};
+        struct sim_result result;
+        cr_assert(sim_topology("1+1+1", &options));
+        shrink(&options, 120, &outcome);
+        if (!outcome.violated || outcome.fault_count < 6)
+            continue;
+        cr_assert_leq(outcome.left_count, 3, "seed %lu", (unsigned long)seed);
+        cr_assert_leq(outcome.seconds, 20);
+        options.chosen = outcome.faults;
+        options.chosen_count = outcome.left_count;
+        options.seconds = outcome.seconds;
+        options.think_ms = outcome.think_ms;
+        if (strstr(outcome.violation, "the process died") != NULL)
+            return; /* it would die here as well */
+        sim_run(&options, &result);
+        cr_assert(result.violated);
+        cr_assert_str_eq(result.violation, outcome.violation);
+        return;
+    }
+    cr_assert_fail("no seed failed");
+}
+
+/* There is nothing to make short in a seed that breaks nothing. */
+Test(sim, a_sound_seed_is_not_made_short)
+{
+    static struct shrink_outcome outcome;
+    struct sim_options options = {.seed = 1, .seconds = 5};
+    cr_assert(sim_topology("1", &options));
+    shrink(&options, 60, &outcome);
+    cr_assert_not(outcome.violated);
+    cr_assert_eq(outcome.run_count, 1);
 }
 
 /* ---- seeds that failed once ---- */
