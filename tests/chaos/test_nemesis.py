@@ -409,6 +409,21 @@ class Pulses(World):
         pulse.began, pulse.fair = time.monotonic() - 1000, 1.0
         self.assertAlmostEqual(pulse.stretch(), 8.0, 1)
 
+    # A claim about elections is not judged on a machine that stood still for longer than one takes;
+    # every other claim is, and a quiet machine excuses nothing.
+    def test_only_timed_expectations_are_excused_and_only_by_a_stall(self):
+        self.context.run.pulse = pulse = Pulse(self.history)
+        pulse.end()
+        pulse.count, pulse.worst = 0, 0.0
+        self.context.expect("terms", False, "9 further terms", timed=True)
+        pulse.took(0.4)
+        self.context.expect("terms", False, "9 further terms", timed=True)
+        self.context.expect("money", False, "lost")
+        self.context.expect("money", True, "there")
+        self.assertEqual(self.context.broken, [("terms", "9 further terms"), ("money", "lost")])
+        self.assertEqual([e["what"] for e in self.events()],
+                         ["expectation", "stall", "note", "expectation", "expectation"])
+
     def test_bounds_are_widened_by_stalls_and_by_nothing_else(self):
         pulse = Pulse(self.history)
         pulse.end()
