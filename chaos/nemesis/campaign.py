@@ -85,13 +85,15 @@ class Search:
                 process.terminate()
                 process.wait(60)
                 raise
+        if status not in (verdict.HOLDS, verdict.BROKEN):
+            status = verdict.FAILED         # by a signal, too
         meta = read(directory, "meta.json") or {}
         row = {"name": name, "seed": seed, "status": status, "directory": directory,
                "seconds": time.monotonic() - began, "command": meta.get("command"),
                "faults": meta.get("faults", {})}
         self.runs.append(row)
         print("%-44s seed %-10d %-7s %4.0f s  %s" % (
-            name[:44], seed, ("fine", "BROKEN", "FAILED")[min(status, 2)], row["seconds"],
+            name[:44], seed, ("fine", "BROKEN", "FAILED")[status], row["seconds"],
             last_words(directory + ".log")), flush=True)
         self.put()
         return status
@@ -183,8 +185,12 @@ class Search:
                 file.write("error: seeds %d..%d did not end\n" % (first, last))
         told["seeds"] += count
         told["hours"] += count * SIMULATED_SECONDS / 3600
-        if status != 0:
+        if status == verdict.BROKEN:
             told["failures"] += 1
+        elif status != verdict.HOLDS:
+            self.runs.append({"name": "simulator", "status": verdict.FAILED, "faults": {},
+                              "seed": first, "directory": told["file"], "seconds": 0.0})
+        if status != verdict.HOLDS:
             print("simulator, %s, seeds %d..%d: FAILED with %s; see %s" % (
                 topology, first, last, status, told["file"]), flush=True)
         self.put()

@@ -86,5 +86,5 @@ def read(directory, name):
     try:
         with open(os.path.join(directory, name)) as file:
             return json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

@@ -34,9 +34,11 @@ def heads(run):
             status = member.brief()
             if status is not None:
                 rows.append({"node": member.node_id, "index": status["index"]["commit"],
-                             "digest": status["digest"] if member.is_data else None,
+                             "synced": status["index"]["synced"],
+                             "applied": status["index"]["applied"], "digest": status["digest"] if member.is_data else None,
                              "head": status["journal"]["head"]})
-        equal = len({(row["index"], row["head"]) for row in rows}) == 1
+        equal = len({(row["index"], row["head"]) for row in rows}) == 1 and all(
+            row["index"] == row["synced"] == row["applied"] for row in rows)
         if equal or time.monotonic() > end:
             return rows
         time.sleep(0.05)
