@@ -170,6 +170,25 @@ Test(node_hang, a_disk_that_answers_again_is_used_again)
     pump_deinit(&pump);
 }
 
+/* The process was stopped for longer than a drain may take, and is told to end when it goes on: the
+ * drain begins now, not in the future. */
+Test(node_hang, a_drain_asked_for_right_after_a_pause_has_its_time)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    pump.hold_flusher = true;
+    turn_for(&pump, 3);
+    pump.monotonic_ns += 90000 * NS_PER_MS;
+    node_drain(pump.node);
+    turn_for(&pump, 3);
+    cr_assert_eq(pump_status(&pump).phase, NODE_DRAINING, "%s", pump_status(&pump).error.text);
+    pump.hold_flusher = false;
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
 /* The flusher hangs during drain: the node says so after its bound instead of waiting for ever. */
 Test(node_hang, a_drain_that_hangs_says_what_hangs)
 {
