@@ -22,8 +22,13 @@ static enum tally_status read_results(const Tally__V1__GetRequestResponse *respo
         out->results = calloc(body->n_results, 1);
         if (out->results == NULL)
             status = error_set(error, TALLY_NO_MEMORY, "no memory for the results");
-        for (size_t i = 0; status == TALLY_OK && i < body->n_results; i++)
-            out->results[i] = (uint8_t)body->results[i];
+        for (size_t i = 0; status == TALLY_OK && i < body->n_results; i++) {
+            /* Cut to its byte, 256 would read as 0: executed. */
+            if ((unsigned)body->results[i] > 127)
+                status = message_malformed(error, "the stored answer has a result above 127");
+            else
+                out->results[i] = (uint8_t)body->results[i];
+        }
         out->result_count = body->n_results;
     }
     tally__v1__create_transfers_response__free_unpacked(body, NULL);

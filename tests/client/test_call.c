@@ -199,7 +199,8 @@ static struct fake *fake_start(const struct step *steps, size_t count)
     static const char *const paths[] = {
         "/tally.v1.Ledger/CreateTransfers", "/tally.v1.Ledger/LookupAccounts",
         "/tally.v1.Admin/GetStatus",        "/tally.v1.Admin/ListMembers",
-        "/tally.v1.Admin/AddMember",        "/tally.v1.Admin/TransferLeadership"};
+        "/tally.v1.Admin/AddMember",        "/tally.v1.Admin/TransferLeadership",
+        "/tally.v1.Ledger/GetRequest"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         grpc_server_add(fake->server, &(struct grpc_method){
                                           .path = paths[i], .message = handle, .context = fake});
@@ -401,6 +402,24 @@ Test(call, each_scenario_ends_as_the_table_says, .timeout = 60)
 {
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
         run(&scenarios[i]);
+}
+
+/* 256 in a byte would be 0: executed, and well. */
+Test(call, a_stored_result_that_no_version_has_is_not_read_as_another, .timeout = 20)
+{
+    /* answer (field 3): results (field 1), packed: 256 */
+    struct step steps[] = {{.code = GRPC_OK, .raw = "\x1a\x04\x0a\x02\x80\x02"}};
+    struct fake *fake = fake_start(steps, 1);
+    struct tally_client *client = connect_to(fake, NULL, 0);
+    struct tally_call call = new_call(2000);
+    struct tally_request told = {.outcome = TALLY_OUTCOME_NONE};
+    enum tally_status status = tally_get_request(client, &call, &call.identity, NULL, &told);
+    cr_assert_neq(status, TALLY_OK);
+    cr_assert_null(told.results);
+    cr_assert(strstr(call.error.text, "above 127"), "%s", call.error.text);
+    tally_client_destroy(client);
+    fake_join(fake);
+    fake_stop(fake);
 }
 
 Test(call, what_is_sent_is_what_was_given, .timeout = 20)
