@@ -198,6 +198,17 @@ static bool parse_rest(const char *at, uint64_t *ns, int64_t *offset_s)
     return true;
 }
 
+/* timegm() bends what no calendar has, 31 February say, into another day. Asked at noon, since a
+ * leap second belongs to the next day. */
+static bool day_exists(const struct tm *moment)
+{
+    struct tm noon = {.tm_year = moment->tm_year,
+                      .tm_mon = moment->tm_mon,
+                      .tm_mday = moment->tm_mday,
+                      .tm_hour = 12};
+    return timegm(&noon) != -1 && noon.tm_mday == moment->tm_mday;
+}
+
 bool evidence_parse_time(const char *text, uint64_t *out_ns)
 {
     if (text[0] != '\0' && strspn(text, "0123456789") == strlen(text)) {
@@ -214,6 +225,8 @@ bool evidence_parse_time(const char *text, uint64_t *out_ns)
     uint64_t ns;
     int64_t offset_s;
     if (rest == NULL || !parse_rest(rest, &ns, &offset_s))
+        return false;
+    if (!day_exists(&broken_down))
         return false;
     int64_t seconds = (int64_t)timegm(&broken_down) - offset_s;
     if (seconds <= 0 || seconds > INT64_MAX / (int64_t)NS_PER_S - 1)
