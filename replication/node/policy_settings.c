@@ -106,10 +106,15 @@ enum status policy_settings_apply(const char *settings, struct durability_policy
         const size_t length = strcspn(settings, " ");
         const size_t name_size = strcspn(settings, "= ");
         const struct setting *setting = find(settings, name_size);
-        snprintf(word, sizeof word, "%.*s", (int)(length < 90 ? length : 90), settings);
+        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1),
+                 settings);
         if (setting == NULL || length == name_size) {
             list_names(names, sizeof names);
             snprintf(out_reason, size, "\"%s\" is no setting KEY=VALUE; keys are %s", word, names);
+            return STATUS_INVALID;
+        }
+        if (length >= sizeof word) { /* half of a number is another number */
+            snprintf(out_reason, size, "\"%.40s...\" is longer than any setting", word);
             return STATUS_INVALID;
         }
         const char *right = set(setting, word + name_size + 1, &changed);

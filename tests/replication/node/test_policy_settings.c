@@ -63,6 +63,10 @@ Test(policy_settings, what_is_wrong_is_named_and_nothing_changes)
         {"preferred_site=exactly-16-chars", NULL}, /* the longest name */
         {"preferred_site=more-than-16-char", "a site's name"},
         {"decision=never grace_ms=x", "\"grace_ms=x\""},
+        /* cut to what the word's room holds it would be 0 */
+        {"grace_ms=00000000000000000000000000000000000000000000000000000000000000000000000000000000"
+         "0000000000000005",
+         "longer than any setting"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct durability_policy policy = defaults(), before = policy;
