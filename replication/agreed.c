@@ -78,6 +78,8 @@ enum status agreed_decode(const void *bytes, size_t size, struct agreed *out)
         in += DURABILITY_ENTRY_SIZE;
         size -= DURABILITY_ENTRY_SIZE;
     }
+    if (agreed.configuration_index == 0 && agreed.durability_index == 0)
+        return STATUS_INVALID; /* nothing known is no bytes at all */
     if (size > MEMBER_TABLE_BYTES_MAX || (size == 0) != (agreed.configuration_index == 0))
         return STATUS_INVALID;
     agreed.configuration_size = (uint32_t)size;

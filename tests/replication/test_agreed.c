@@ -71,6 +71,9 @@ Test(agreed, other_bytes_are_refused)
     cr_assert_eq(agreed_decode(bytes, sizeof bytes, &read), STATUS_INVALID);
     bytes[16] = 2;
     cr_assert_eq(agreed_decode(bytes, 16 + DURABILITY_ENTRY_SIZE + 96, &read), STATUS_VERSION);
+    /* Nothing known is no bytes at all: two indexes of zero are not another way to say it. */
+    const uint8_t zeros[16] = {0};
+    cr_assert_eq(agreed_decode(zeros, sizeof zeros, &read), STATUS_INVALID);
 }
 
 /* Entries in order of the journal; older ones, commands and nonsense change nothing. */
