@@ -11,6 +11,7 @@ test that runs just that schedule without just that part.
 
 Exit status 1: something named is not there, or a row has no evidence; each is printed.
 """
+import functools
 import glob
 import os
 import re
@@ -31,6 +32,7 @@ def read(pattern):
     return "\n".join(texts)
 
 
+@functools.lru_cache(maxsize=None)
 def known():
     """Everything that may be named."""
     found = set()
@@ -71,6 +73,7 @@ def known():
     return found
 
 
+@functools.lru_cache(maxsize=None)
 def guard_tests():
     """{test: {(part, schedule)}} of the tests that switch one part of the guard off."""
     found = {}

@@ -14,6 +14,10 @@ import os
 from .outcomes import Clients
 
 
+# What is kept of a node's /status.
+TOLD = ("site", "kind", "leads", "term", "ready", "rule", "mode", "number")
+
+
 class BadInput(Exception):
     """Something that is there and cannot be read: what, where."""
 
@@ -44,6 +48,18 @@ def read_lines(path, cut):
             yield row
 
 
+def brief(row):
+    """What is drawn of an observation: of an hour's the whole would be gigabytes."""
+    status = row.get("status")
+    if status:
+        kept = {key: status[key] for key in TOLD if key in status}
+        kept["rpo"] = [{key: site.get(key) for key in ("site", "entries", "seconds")}
+                       for site in status.get("rpo") or ()]
+        status = kept
+    return {"t": row.get("t"), "node": row["node"], "status": status,
+            "reachable": row.get("reachable", status is not None)}
+
+
 class History:
     def __init__(self, directory):
         if not os.path.isdir(directory):
@@ -55,7 +71,8 @@ class History:
             raise BadInput("%s: is no object" % self.path("meta.json"))
         self.events = self.lines("events.jsonl", "when which fault struck is not known")
         self.polls = self.lines("observations.jsonl",
-                                "who led, which rule was in force and what a site lacked is not known")
+                                "who led, which rule was in force and what a site lacked is not known",
+                                brief)
         self.begin_ns = self.begin()
         for row in self.events:
             row["at"] = self.at(row, "events.jsonl")
@@ -73,11 +90,15 @@ class History:
     def path(self, name):
         return os.path.join(self.directory, name)
 
-    def lines(self, name, without):
+    def lines(self, name, without, of=lambda row: row):
         if not os.path.exists(self.path(name)):
             self.missing.append("%s is missing: %s" % (name, without))
             return []
-        return list(read_lines(self.path(name), self.cut))
+        try:
+            return [of(row) for row in read_lines(self.path(name), self.cut)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadInput("%s: a line is not as chaos/README.md has it: %r" % (self.path(name), error)
+                           ) from None
 
     def cut(self, path):
         self.missing.append("%s: its last line is cut off: whoever wrote it was ended" %

@@ -47,6 +47,7 @@ class Inputs(OnDisk):
         self.refused(self.append("meta.json", "}"), "meta.json", "JSON")
         self.refused(self.append("events.jsonl", "not json\n{}\n"), "events.jsonl:6")
         self.refused(self.append("events.jsonl", '{"what": "note"}\n'), "events.jsonl", '"t"')
+        self.refused(self.append("observations.jsonl", '{"t": 5000000000000}\n'), "observations.jsonl", "node")
         self.refused(self.append("verdicts.json", "x"), "verdicts.json")
         self.refused(self.append("observe-A.json", "x"), "observe-A.json")
         self.refused(self.append("clients/site-A-0.jsonl", '{"t": 5000000000000}\n'), "site-A-0", "event")
