@@ -11,20 +11,22 @@ import subprocess
 
 import grpc
 
+from client import Api
+
 PROBE_SECONDS = 3
 VERIFY_SECONDS = 60
+WRITES = ("FenceRequest", "SetPrincipals")      # what of them scenarios send: no balance changes
 ALIEN = b"\xfe" * 16            # an account that nobody has
 
 
 def ask(member, method, seconds=PROBE_SECONDS, role="other", **fields):
     """One call at that node alone, on a connection of its own: an Answer, whatever became of it."""
-    from client import Api          # when asked, so that the table of scenarios needs no gRPC
     security = member.sites.security
     api = Api(member.grpc_port(), member.schema, security.authority, security.by_name[role],
               host=member.host)
     try:
-        if method == "FenceRequest":
-            fields = {"identity": api.identity()}
+        if method in WRITES:
+            fields["identity"] = api.identity()
         answer = api.raw(method, api.message(method, **fields).SerializeToString(), timeout=seconds)
         if answer.code == grpc.StatusCode.OK:
             answer.message = api.methods[method][2].FromString(answer.body)
@@ -66,6 +68,21 @@ def refuses(context, claim, member, words=()):
     if words:
         context.expect(claim + " in words", all(word in told for word in words),
                        "node %d says %s: %s" % (member.node_id, " and ".join(words), told))
+
+
+def refuses_with(context, claim, member, words, seconds=20):
+    """Within the time that node refuses a write in one of these words, as not in the log, and before it
+    does so it takes none. (Around an election a write may be refused for want of a leader.)"""
+    answers = []
+
+    def told():
+        answers.append(write(member))
+        return ok(answers[-1]) or any(word in str(answers[-1].details) for word in words)
+    context.until(told, "node %d to refuse in the words" % member.node_id, seconds)
+    last = answers[-1]
+    context.expect(claim, not ok(last) and any(word in str(last.details) for word in words)
+                   and last.trailers.get("tally-outcome") == "NOT_ACCEPTED",
+                   "node %d, asked %d times: %r" % (member.node_id, len(answers), last))
 
 
 def says(context, claim, member, words, seconds=20):

@@ -11,8 +11,6 @@ import shutil
 import faults as loop_faults        # chaos/faults.py
 from nemesis.fault import Fault
 
-COPY_SECONDS = 60
-
 
 class PowerLoss(Fault):
     """The machine dies: of what was not synced a random part is gone."""
@@ -67,15 +65,16 @@ class RollBack(Fault):
     right again: what the cluster does about it is the scenario's question."""
     name, kind = "roll-back", "disk"
     may_exit = True
-
-    def aside(self, context, member):
-        return os.path.join(context.scratch, "newer-%d" % member.node_id)
+    meanwhile = None        # called while they are down
 
     def begin(self, context):
         self.take(context)
         context.kill(self.taken)
+        if self.meanwhile:
+            self.meanwhile()
         for member in self.taken:
-            replace_directory(member, image_path(context, member), self.aside(context, member))
+            replace_directory(member, image_path(context, member), os.path.join(
+                context.scratch, "newer-%d" % member.node_id))
         for member in self.taken:
             context.start(member)
 

@@ -10,6 +10,7 @@ import subprocess
 import threading
 
 from abuse import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, head
+from client import Api
 from nemesis.fault import Fault, Passed
 
 CONNECT_SECONDS, CALL_SECONDS = 5, 5
@@ -148,7 +149,6 @@ class GreedyClients(Fault):
         return [member.node_id for member in getattr(self, "struck", [])]
 
     def press(self, member):
-        from client import Api          # when it runs, so that the list of faults needs no gRPC
         security = member.sites.security
         api = Api(member.grpc_port(), member.schema, security.authority, security.by_name["other"],
                   host=member.host)
