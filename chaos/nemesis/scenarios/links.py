@@ -5,7 +5,7 @@ from nemesis.faults.network import Flapping, Isolate, OneWay, SitesCut
 from nemesis.faults.process import Kill, SiteLoss
 from nemesis.scenario import Scenario
 
-SERVE_SECONDS = 20          # bound on "goes on"; how fast it is has a program of its own
+SERVE_SECONDS = 90          # bound on "goes on"; how fast it is has a program of its own
 
 
 def not_reached(*sites):
