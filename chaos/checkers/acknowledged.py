@@ -7,7 +7,7 @@ the id of a transfer is on record with its reason. In the other direction everyt
 sent, by a request that may have executed.
 """
 from . import wire
-from .export import ID, REFUSED, STAMP
+from .export import ID, LEDGER, REFUSED, STAMP
 from .findings import Findings
 
 CLAIM = "acknowledged"
@@ -71,9 +71,11 @@ def check_answers(found, history):
             continue
         check_event = CHECKS.get(request.method)
         if check_event and history.export:
-            found.checked += len(results)
+            reach = history.reach[request.method != "CreateTransfers"]
             for k, (event, result) in enumerate(zip(request.events, results)):
-                check_event(found, history.export, request, event, result, stamp + k)
+                if stamp + k <= reach:
+                    found.checked += 1
+                    check_event(found, history.export, request, event, result, stamp + k)
     for request in history.requests.values():
         if request.unreadable:
             found.add("unreadable answer", "request %s: %s", request.nonce, request.unreadable)
@@ -86,6 +88,8 @@ def check_origins(found, history):
         id, stamp = row[ID], row[STAMP]
         origins = [(request, k) for request, k in sent.get(id, ())
                    if row[REFUSED] or request.events[k] == row[ID:STAMP]]
+        if row[LEDGER] not in history.known_ledgers:
+            continue
         found.checked += 1
         if not origins:
             found.add("invented", "transfer %s: nobody sent %s", id, list(row))
@@ -95,8 +99,9 @@ def check_origins(found, history):
     made = {event[0] for request in history.requests.values()
             if request.method == "CreateAccounts" and not request.refused
             for event in request.events}
-    for id in history.export.accounts:
-        if id not in made and id not in history.foreign_accounts:
+    for id, row in history.export.accounts.items():
+        if id not in made and id not in history.foreign_accounts \
+                and row[2] in history.known_ledgers:
             found.add("invented", "account %s: nobody sent it", id)
     for id in history.export.twice:
         found.add("account twice", "account %s", id)
@@ -115,10 +120,12 @@ def check_reach(found, history):
 def check(history):
     found = Findings(CLAIM)
     check_answers(found, history)
-    if history.heads:
+    if history.heads and history.at_rest:
         check_reach(found, history)
     if history.export:
         check_origins(found, history)
+        if not history.at_rest:
+            found.lacks = "the cluster was not at rest when it was exported: a beginning of its ledger only"
     else:
         found.lacks = "no exported ledger"
     return found

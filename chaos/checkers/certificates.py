@@ -56,7 +56,7 @@ def check_order(found, certificates):
 
 def check_rest(found, history, certificates):
     """Entry N has to be in the log at rest, and its head the one that others saw there."""
-    if history.heads is not None:
+    if history.heads is not None and history.at_rest:
         end = max(row["index"] for row in history.heads)
         for certificate, seen, key in certificates:
             found.checked += 1
@@ -64,7 +64,7 @@ def check_rest(found, history, certificates):
                 found.add("beyond the log", "term %s sequence %s at node %d names entry %s; the log ends at "
                           "%d", key[1], key[2], seen.node, certificate["index"], end)
     heads = {row["index"]: (row["head"], "node %s at rest" % row["node"])
-             for row in history.heads or ()}
+             for row in (history.heads or () if history.at_rest else ())}
     for seen in history.observations:
         if seen.status is not None and seen.head and seen.index("synced") <= seen.index("commit"):
             heads.setdefault(seen.index("synced"), (seen.head, "node %d" % seen.node))

@@ -55,9 +55,8 @@ def check(history):
     for read in history.logs.reads:
         if read.kind == "totals" and read.index is not None:
             meeting.say(read.index, read.line.get("digest"), "%s (node %s)" % (read.where, read.node))
-    if history.heads is not None:
-        if history.at_rest:
-            check_rest(found, history.heads)
+    if history.heads is not None and history.at_rest:
+        check_rest(found, history.heads)
         for row in history.heads:
             if row["digest"] is not None:
                 meeting.say(row["index"], row["digest"], "node %s at rest" % row["node"])

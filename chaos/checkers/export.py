@@ -6,6 +6,7 @@ from .client_logs import BadInput, lines
 
 # Columns of a transfer's row once the word "transfer" is gone; 1 to 7 are the event as it was sent.
 SEQUENCE, ID, DEBIT, CREDIT, AMOUNT, LEDGER, CODE, USER_DATA, STAMP, REFUSED = range(10)
+ACCOUNT_STAMP = 10      # column of an account's row, the word "account" included
 
 
 class Export:

@@ -20,15 +20,28 @@ import re
 
 from .canaries import Report
 from .client_logs import BadInput, ClientLogs, lines
-from .export import Export
+from .export import ACCOUNT_STAMP, STAMP, Export
 from .replay import Replay
 
 # What of /status the claims read; the rest of an observation is dropped as soon as it is parsed.
 STATUS_FIELDS = ("phase", "kind", "site", "incarnation", "epoch", "term", "leads", "digest",
                  "digest_at", "index", "rule", "mode", "mode_committed", "durability_entry", "both",
                  "certificate")
+EVER = 1 << 70          # later than every stamp
 DAMAGING = re.compile("wipe|roll-?back|bit-?rot|misdirect|damage|replace")
 LEADER_ELECTED = re.compile(r"event=leader_elected node=(\d+) .*\bnew_term=(\d+)")
+
+
+def shows_rest(rows):
+    """Whether all nodes stood at one index: "index" is what is committed, "head" is of what is synced, and
+    "digest" of what is applied. A single node shows it only by saying these two as well."""
+    if len(rows) == 1 and "synced" not in rows[0]:
+        return False
+    for row in rows:
+        of_digest = row["index"] if row["digest"] is None else row.get("applied", row["index"])
+        if not row.get("synced", row["index"]) == of_digest == row["index"]:
+            return False
+    return len({row["index"] for row in rows}) == 1
 
 
 class Observation:
@@ -51,7 +64,8 @@ class History:
     def __init__(self):
         self.directory = None
         self.meta, self.events, self.reports = {}, [], []
-        self.heads, self.at_rest = None, True   # at rest: all nodes at one index
+        self.heads = None
+        self.at_rest = True     # when heads and exports were written down; see shows_rest()
         self.logs = ClientLogs()
         self.export, self.exports = None, {}    # of the first node; node or number -> path
         self.observations = []                  # in order of time
@@ -130,14 +144,14 @@ class History:
 
     def add_heads(self, path, must=True):
         """With `must` the nodes are known to be at rest; otherwise they may have been written down while
-        one of them was still behind, which is no matter of what they hold."""
+        one of them was still behind or the load went on, and the rows have to show what they were."""
         with open(path) as file:
             rows = json.load(file)
         if not rows and must:
             raise BadInput("%s: no node" % path)
         for row in rows:
             row["node"], row["index"], row["digest"], row["head"]
-        self.heads, self.at_rest = rows or None, must or len({row["index"] for row in rows}) == 1
+        self.heads, self.at_rest = rows or None, must or shows_rest(rows)
 
     def add_node_log(self, path):
         with open(path, errors="replace") as file:
@@ -148,6 +162,29 @@ class History:
                         self.elections.append((int(found.group(1)), int(found.group(2))))
 
     # ---- questions ----
+
+    @functools.cached_property
+    def reach(self):
+        """(stamp up to which the export has every transfer, stamp up to which it has every account).
+        An export that was made under load has a beginning of the ledger, since records are only ever
+        added: accounts first, then transfers, each as of its own moment."""
+        if self.export is None:
+            return -1, -1
+        if self.at_rest:
+            return EVER, EVER
+        return (max((row[STAMP] for row in self.export.transfers), default=-1),
+                max((row[ACCOUNT_STAMP] for row in self.export.accounts.values()), default=-1))
+
+    @functools.cached_property
+    def known_ledgers(self):
+        """Ledgers of this history's clients. Of others (an observer whose report is missing) nothing can
+        be said."""
+        known = set(self.foreign_ledgers)
+        for request in self.requests.values():
+            place = {"CreateLedgers": 0, "CreateAccounts": 1, "CreateTransfers": 4}.get(request.method)
+            if place is not None:
+                known.update(event[place] for event in request.events)
+        return known
 
     @property
     def requests(self):

@@ -6,8 +6,9 @@ said, what the client was told, and what is on record. The state then follows th
 wrong, so that one mistake is one violation and the end can be compared with the exported balances.
 Reads that named the log index of their state are compared when the walk passes that index.
 
-Without an exported ledger nobody knows whether a request without a final word took effect: whatever
-touches an account or a transfer of one is left out.
+Without an exported ledger, or behind the end of one that was exported under load, the state follows what
+clients were told, and nobody knows whether a request without a final word took effect: whatever touches
+an account or a transfer of one is left out.
 
 A record whose request nobody got an answer for (a client that was killed) has a stamp but no known
 index; reads that may or may not include it are right when either state fits.
@@ -16,8 +17,6 @@ from . import export as rows_of
 from . import wire
 from .findings import Findings
 from .oracle import Oracle
-
-ACCOUNT_STAMP = 10      # column of an exported account
 
 
 def merged(row, event):
@@ -47,12 +46,13 @@ class Replay:
         self.unsure = set()         # ids that a request of unknown outcome may have changed
         if history.export is None:
             self.unsure.update(history.foreign_accounts)
+        if history.export is None or not history.at_rest:
             for request in history.requests.values():
                 if request.open:
                     for event in request.events:
                         self.unsure.update(ids_of(event))
         self.run()
-        if history.export is not None:
+        if history.export is not None and history.at_rest:
             self.compare_balances(history.export)
             self.compare_trials(history.export)
         del self.pending, self.satisfied
@@ -64,16 +64,16 @@ class Replay:
         export = self.history.export
         if export is None:
             return
-        accounts = sorted(export.accounts.values(), key=lambda row: row[ACCOUNT_STAMP])
+        accounts = sorted(export.accounts.values(), key=lambda row: row[rows_of.ACCOUNT_STAMP])
         transfers = sorted(export.transfers, key=lambda row: row[rows_of.STAMP])
         at = 0
         for row in transfers:
-            while at < len(accounts) and accounts[at][ACCOUNT_STAMP] <= row[rows_of.STAMP]:
-                yield accounts[at][ACCOUNT_STAMP], None, accounts[at]
+            while at < len(accounts) and accounts[at][rows_of.ACCOUNT_STAMP] <= row[rows_of.STAMP]:
+                yield accounts[at][rows_of.ACCOUNT_STAMP], None, accounts[at]
                 at += 1
             yield row[rows_of.STAMP], row, None
         for row in accounts[at:]:
-            yield row[ACCOUNT_STAMP], None, row
+            yield row[rows_of.ACCOUNT_STAMP], None, row
 
     def known_from_the_start(self):
         """Ledgers that were there before any client of this history."""
@@ -105,17 +105,18 @@ class Replay:
                     on_record = (ahead[1] or ahead[2])[1]
                     if on_record == event[0]:
                         row, ahead = ahead, next(rows, None)
-                self.step(request, k, event, told, row)
+                self.step(request, stamp + k, event, told, row)
         while ahead is not None:
             self.unsent(ahead, None)
             ahead = next(rows, None)
         self.reads_before(None)
 
-    def step(self, request, k, event, told, row):
+    def step(self, request, stamp, event, told, row):
+        of_transfers, of_accounts = self.history.reach
         if request.method == "CreateTransfers":
-            self.transfer(request, event, told, row[1] if row else None)
+            self.transfer(request, event, told, row[1] if row else None, stamp <= of_transfers)
         elif request.method == "CreateAccounts":
-            self.account(request, event, told, row[2] if row else None)
+            self.account(request, event, told, row[2] if row else None, stamp <= of_accounts)
         elif request.method == "CreateLedgers":
             predicted = self.oracle.judge_ledger(event)
             wrong = told in wire.EXISTS_WITH_DIFFERENT and predicted == wire.EXISTS
@@ -133,11 +134,12 @@ class Replay:
                           "%s %s of request %s: the answer says %d, the oracle %d", request.method,
                           event[0], request.nonce, told, predicted, event=event)
 
-    def account(self, request, event, told, row):
+    def account(self, request, event, told, row, exported):
+        """`exported`: were it made, the export would have it."""
         self.compare(request, event, told, self.oracle.judge_account(event))
         if row is not None:
             self.make_account(row)
-        elif self.history.export is None and told == wire.OK:
+        elif not exported and told == wire.OK:
             self.oracle.make_account(*event)
             if event[3]:
                 self.limited.add(event[0])
@@ -147,12 +149,12 @@ class Replay:
         if row[4]:
             self.limited.add(row[1])
 
-    def transfer(self, request, event, told, row):
+    def transfer(self, request, event, told, row, exported):
         predicted = self.oracle.judge_transfer(event)
         self.compare(request, event, told, predicted)
         if row is not None:
             self.record(row, event, predicted)
-        elif self.history.export is None:
+        elif not exported:
             if told == wire.OK:
                 self.post(event)
             elif told in wire.REFUSED_BY_STATE:
@@ -180,6 +182,8 @@ class Replay:
         refused = row[rows_of.REFUSED]
         if event != sent or predicted is None:
             predicted = None if "" in event else self.oracle.judge_transfer(event)
+        if self.unsure and not self.unsure.isdisjoint(ids_of(event)):
+            predicted = refused         # nobody can say otherwise
         self.outcomes.checked += 1
         if refused:
             if refused not in wire.REFUSED_BY_STATE or predicted not in (None, refused):

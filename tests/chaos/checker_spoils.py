@@ -278,7 +278,7 @@ SPOILED = [
      lambda w: put(status(w, 3, 5)["certificate"], node=2)),
     # -- both sites
     ("told to be on both sites, and not at one at rest", "both-sites",
-     lambda w: put(w["heads"][1], index=4)),
+     lambda w: put(w["heads"][1], index=4, synced=4, applied=4)),
     ("the other site's export lacks what was on both", "both-sites", lambda w: drop(w, "t4", "2")),
     ("a leader under SYNC committed what one site lacks", "both-sites",
      lambda w: [synced(w, 2, place, 2) for place in range(1, 7)] and [

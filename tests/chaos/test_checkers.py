@@ -19,8 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [os.path.join(ROOT, "chaos"), HERE]
 import checker_world  # noqa: E402
 import test_judge  # noqa: E402
-from checker_spoils import (SPOILED, at_all, bounded, drop, first_of, hole, insert, post,  # noqa: E402
-                            put, status, synced)
+from checker_spoils import (SPOILED, at_all, bounded, drop, find, first_of, hole,  # noqa: E402
+                            insert, post, put, put_row, status, synced, transfer)
 from checker_world import answer, begin, digest, head, line, t, wall  # noqa: E402
 from checkers import run  # noqa: E402
 
@@ -75,6 +75,19 @@ STRIPPED = [
 ]
 
 
+def under_load(w):
+    """Written down while clients went on: a witness alone tells its head, the export ends after t5 and
+    knows no balance, the report of the observer is missing, one request has no outcome yet."""
+    w["heads"] = [{"node": 3, "index": 8, "digest": None, "head": head(9)}]
+    w["exports"].pop("2")
+    rows = w["exports"]["1"]
+    for id in ("t4", "t7", "t8", "k0", "k1"):
+        rows.remove(next(row for row in rows if row[2] == id))
+    rows.insert(-3, ["transfer", 3, "k9", "e", "f", 1, checker_world.CANARY_LEDGER, 1, 0, 41, 0])
+    rows[-1][2] = 4
+    w["observed"] = None
+
+
 # What looks odd and is right: (what, how).
 TOLERATED = [
     ("a pause of one site within its bound", lambda w: hole(w, "steady", 440, 800)),
@@ -103,12 +116,28 @@ TOLERATED = [
     ("a node that was left behind has a shorter ledger",
      lambda w: (never_both(w), put(w["heads"][0], index=7, digest=digest(7), head=head(7)),
                 drop(w, "k1", "1"))),
+    ("a history that ends under load", under_load),
     ("an answered request that a client cannot tell of, and a read beside it",
      lambda w: (insert(w, "two", begin(850, "send", "n8", 2, method="CreateTransfers",
                                        events=[["u1", "a", "b", 2, 1, 1, 0]]),
                        line(855, "told", 2, nonce="n8", outcome="EXECUTED",
                             body=answer([0], 9, 90))),
                 at_all(w, lambda n: post(w, n, ["u1", "a", "b", 2, 1, 1, 0, 90, 0])))),
+]
+
+
+# What is wrong even so: (what, the claim that must be broken, how).
+UNDER_LOAD = [
+    ("a transfer below the end of the export is lost", "acknowledged",
+     lambda w: put_row(transfer(w, "t1"), 2, "t1x")),
+    ("a transfer that nobody sent", "acknowledged",
+     lambda w: put_row(transfer(w, "k9"), 6, 1)),
+    ("a limit is broken", "limits", lambda w: put_row(transfer(w, "t2"), 10, 0)),
+    ("a result behind the end is wrong", "outcomes",
+     lambda w: put(first_of(w, "one", "answer", "n3"), body=answer([1, 7, 17, 0, 0, 0], 5, 50))),
+    ("a read behind the end differs", "linearizable",
+     lambda w: put(find(w["clients"]["two"], "balances"),
+                   rows=[["a", 50, 0, 1], ["c", 49, 50, 2]])),
 ]
 
 
@@ -246,6 +275,11 @@ def main():
         it = checker_world.world()
         change(it)
         claim("nothing is broken: " + text, not broken(judged(it)), broken(judged(it)))
+    for text, name, spoil in UNDER_LOAD:
+        it = checker_world.world()
+        under_load(it)
+        spoil(it)
+        claim("under load, %s: %s" % (name, text), name in broken(judged(it)), broken(judged(it)))
     it = checker_world.world()
     nobody_was_told(it)
     claim("what an unknown outcome may have changed is not held against anybody",
