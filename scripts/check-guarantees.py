@@ -68,7 +68,7 @@ def known():
         found.add("meson:" + name)
     for path in glob.glob(os.path.join(ROOT, "tests/fuzz/corpus/*/*")):
         found.add("fuzz:" + os.path.relpath(path, os.path.join(ROOT, "tests/fuzz/corpus")))
-    for name in re.findall(r'^    name = "([\w-]+)"', read("chaos/nemesis/scenarios/*.py"), re.M):
+    for name in re.findall(r'^    name(?:, \w+)* = "([\w-]+)"', read("chaos/nemesis/scenarios/*.py"), re.M):
         found.add("chaos:" + name)
     return found
 
