@@ -130,8 +130,8 @@ class Timeline:
             return self.lane("Faults", 16, "", "none")
         for labels in (True, False):
             ends, rows = [], []
-            for _, fault in shown:
-                text = "%d %s %s" % (_, fault["kind"], figures_of.place(fault))
+            for number, fault in shown:
+                text = "%d %s %s" % (number, fault["kind"], figures_of.place(fault))
                 left = self.x(fault["from"])
                 end = self.end if fault["to"] is None else fault["to"]
                 right = max(self.x(end), left + 2) + 3
