@@ -41,8 +41,9 @@ def add_options(parser):
     parser.add_argument("--seed", type=int, help="default: drawn")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--output", help="a directory that does not exist yet; default: chaos-SEED")
-    parser.add_argument("--scenarios", default="all", help="names separated by commas, \"all\" (those"
-                        " for which there is time) or \"none\"")
+    parser.add_argument("--scenarios", help="names separated by commas, \"all\" (those for which there"
+                        " is time; the default), \"shared\" (those of one cluster; the default of"
+                        " --ci, where \"all\" takes half an hour) or \"none\"")
     parser.add_argument("--no-simulator", action="store_true")
     parser.add_argument("--no-random", action="store_true")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -101,7 +102,7 @@ class Search:
     def scenarios(self, until):
         """Named ones, as far as time allows; those that share a cluster in one run."""
         known = all_scenarios()
-        names = sorted(known) if self.options.scenarios == "all" else [
+        names = sorted(known) if self.options.scenarios in ("all", "shared") else [
             n for n in self.options.scenarios.split(",") if n and n != "none"]
         possible = []
         for name in names:
@@ -118,7 +119,7 @@ class Search:
                 self.skip(",".join(group), "no time left for it")
 
     def groups(self, known, names):
-        """Scenarios of one cluster together, the largest group first; in a slice no others."""
+        """Scenarios of one cluster together, the largest group first; of "shared" no others."""
         shared = {}
         for name in names:
             kind = known[name]
@@ -127,9 +128,9 @@ class Search:
                                    "power" in kind.preload, kind.policy), []).append(name)
         groups = sorted(shared.values(), key=len, reverse=True)
         alone = [[name] for name in names if not any(name in group for group in groups)]
-        if self.options.ci:
+        if self.options.scenarios == "shared":
             for group in groups[1:] + alone:
-                self.skip(",".join(group), "the slice runs the scenarios of one cluster")
+                self.skip(",".join(group), "only the scenarios of one cluster are run")
             return groups[:1]
         self.draw.shuffle(alone)
         return groups + alone
@@ -269,8 +270,9 @@ def search(parser, options, commit, machine):
     """The exit status of `tally-chaos search`."""
     if options.seed is None:
         options.seed = random.SystemRandom().getrandbits(32)
+    options.scenarios = options.scenarios or ("shared" if options.ci else "all")
     for name in options.scenarios.split(","):
-        if name not in ("all", "none") and name not in all_scenarios():
+        if name not in ("all", "shared", "none") and name not in all_scenarios():
             parser.error("no scenario is called %s: see tally-chaos list" % name)
     output = os.path.abspath(options.output or "chaos-%d" % options.seed)
     try:

@@ -554,9 +554,9 @@ class Chains(unittest.TestCase):
         known = {"a": kind(True), "b": kind(True), "c": kind(False), "d": kind(True, topology="2+2+1")}
         made = campaign.Search.__new__(campaign.Search)
         made.draw, made.skipped = random.Random(1), []
-        made.options = types.SimpleNamespace(ci=False)
+        made.options = types.SimpleNamespace(scenarios="all")
         self.assertEqual(sorted(made.groups(known, list(known))), [["a", "b"], ["c"], ["d"]])
-        made.options.ci = True
+        made.options.scenarios = "shared"
         self.assertEqual(made.groups(known, list(known)), [["a", "b"]])
         self.assertEqual({row["scenario"] for row in made.skipped}, {"c", "d"})
 
