@@ -54,6 +54,7 @@ const struct principal_event *oracle_principals(void)
     set_principal(&rows[0], ROLE_SITE_OPERATOR, "operator", "spiffe://bank/operator");
     set_principal(&rows[1], ROLE_BUSINESS_OPERATOR, "bank", "spiffe://bank/bank");
     set_principal(&rows[ORACLE_PRINCIPAL_APP], ROLE_CHANNEL, "app", "spiffe://bank/app");
+    set_principal(&rows[ORACLE_PRINCIPAL_WEB], ROLE_CHANNEL, "web", "spiffe://bank/web");
     return rows;
 }
 
@@ -80,11 +81,27 @@ static struct fact *make_fact(struct oracle *oracle, uint16_t operation, uint32_
     return fact;
 }
 
+/* A young fact that has its nonce for itself, of another principal; NULL: not this time. */
+static struct fact *lender(struct oracle *oracle, uint32_t principal)
+{
+    if (oracle->fact_count < 2 || !draw_chance(&oracle->draw, 1, 8))
+        return NULL;
+    const uint64_t count = oracle->fact_count - 1; /* the last is who asks */
+    struct fact *fact =
+        oracle->facts[count - 1 - draw_below(&oracle->draw, count < 40 ? count : 40)];
+    return fact->shares_nonce || fact->bytes->principal == principal ? NULL : fact;
+}
+
 static void seal(struct oracle *oracle, struct fact *fact, uint64_t wall_ns, uint32_t principal)
 {
     for (int i = 0; i < 16; i += 8) {
         const uint64_t word = draw_u64(&oracle->draw);
         memcpy(fact->bytes->nonce + i, &word, sizeof word);
+    }
+    struct fact *other = lender(oracle, principal);
+    if (other != NULL) { /* a nonce is one client's own: two requests, two outcomes */
+        memcpy(fact->bytes->nonce, other->bytes->nonce, sizeof fact->bytes->nonce);
+        fact->shares_nonce = other->shares_nonce = true;
     }
     fact->bytes->issued_at_ns = wall_ns;
     request_seal(fact->bytes, principal);
@@ -118,6 +135,22 @@ struct fact *oracle_accounts(struct oracle *oracle, uint64_t wall_ns)
     return fact;
 }
 
+/* An event of an earlier request once more, now and then with another amount; false: not this time.
+ * Its id is spent, whatever became of it. */
+static bool again(struct oracle *oracle, struct transfer_event *out)
+{
+    if (!draw_chance(&oracle->draw, 1, 30))
+        return false;
+    const struct request_header *request =
+        oracle->facts[draw_below(&oracle->draw, oracle->fact_count - 1)]->bytes;
+    if (request->operation != OPERATION_CREATE_TRANSFERS)
+        return false;
+    *out = ((const struct transfer_event *)(request +
+                                            1))[draw_below(&oracle->draw, request->event_count)];
+    out->amount_low += draw_below(&oracle->draw, 2);
+    return true;
+}
+
 struct fact *oracle_transfers(struct oracle *oracle, uint64_t wall_ns)
 {
     uint32_t count = 1;
@@ -126,6 +159,8 @@ struct fact *oracle_transfers(struct oracle *oracle, uint64_t wall_ns)
     struct fact *fact = make_fact(oracle, OPERATION_CREATE_TRANSFERS, count);
     struct transfer_event *events = (struct transfer_event *)(fact->bytes + 1);
     for (uint32_t i = 0; i < count; i++) {
+        if (again(oracle, &events[i]))
+            continue;
         const uint64_t debit = draw_below(&oracle->draw, ORACLE_ACCOUNTS);
         const uint64_t credit =
             (debit + 1 + draw_below(&oracle->draw, ORACLE_ACCOUNTS - 1)) % ORACLE_ACCOUNTS;
@@ -138,7 +173,8 @@ struct fact *oracle_transfers(struct oracle *oracle, uint64_t wall_ns)
         if (draw_chance(&oracle->draw, 1, 100)) /* no such account: refused, the id is burned */
             events[i].credit_account_id = make_id(0xacc, 1000);
     }
-    seal(oracle, fact, wall_ns, ORACLE_PRINCIPAL_APP);
+    seal(oracle, fact, wall_ns,
+         draw_chance(&oracle->draw, 1, 4) ? ORACLE_PRINCIPAL_WEB : ORACLE_PRINCIPAL_APP);
     return fact;
 }
 

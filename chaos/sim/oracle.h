@@ -18,9 +18,10 @@
 #define ORACLE_LEDGER        7
 #define ORACLE_ACCOUNTS      16
 #define ORACLE_EVENTS_MAX    24
-#define ORACLE_PRINCIPALS    3
+#define ORACLE_PRINCIPALS    4
 #define ORACLE_HISTORY       4096
 #define ORACLE_PRINCIPAL_APP 2
+#define ORACLE_PRINCIPAL_WEB 3 /* another channel, which may use the same nonces */
 
 struct fact {
     uint64_t number;
@@ -29,6 +30,7 @@ struct fact {
     uint64_t first_sent_ns;
     uint64_t floor_index; /* acknowledged to anybody before it was first sent */
     bool only_once;       /* nobody repeats or fences it: it belongs to one call of the library */
+    bool shares_nonce;    /* with one of another principal */
     bool denied;          /* its caller was told that nothing of it was, or will be, executed */
     bool answered;
     uint8_t outcome;

@@ -3,9 +3,9 @@
  *
  * What the log holds is asked of the machine, fact by fact: index, stamp and results of each. Then
  * the facts are executed in order of their stamps by rules of their own: balances, limits, missing
- * accounts. Results must agree, the balances that clients read on the way must have been those at
- * their index, and the end must be the machine's: every account, the number of transfers, each
- * transfer once. Debits equal credits throughout because the model has them so.
+ * accounts, ids that are spent. Results must agree, the balances that clients read on the way must
+ * have been those at their index, and the end must be the machine's: every account, the number of
+ * transfers, each transfer once. Debits equal credits throughout because the model has them so.
  */
 #include "chaos/sim/oracle.h"
 
@@ -24,10 +24,17 @@ struct model_account {
     uint64_t debits, credits;
 };
 
+/* Whose event took an id, and what came of it. */
+struct model_id {
+    const struct transfer_event *event; /* NULL: nobody's */
+    uint8_t result;
+};
+
 struct model {
     struct oracle *oracle;
     bool ledger;
     struct model_account accounts[ORACLE_ACCOUNTS];
+    struct model_id *ids; /* by number, from 1 */
     uint64_t transfer_count;
     uint64_t sample_next;
 };
@@ -61,9 +68,20 @@ static struct model_account *account_of(struct model *model, const struct id128 
     return &model->accounts[number - 1];
 }
 
-static uint8_t model_transfer(struct model *model, const struct transfer_event *event)
+static uint8_t model_repeated(const struct model_id *taken, const struct transfer_event *event)
 {
-    model->transfer_count++; /* refused by the state or not: the id is on record */
+    if (taken->result != RESULT_OK)
+        return RESULT_ID_ALREADY_FAILED;
+    if (!id128_equal(&event->debit_account_id, &taken->event->debit_account_id))
+        return RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID;
+    if (!id128_equal(&event->credit_account_id, &taken->event->credit_account_id))
+        return RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID;
+    return event->amount_low == taken->event->amount_low ? RESULT_EXISTS
+                                                         : RESULT_EXISTS_WITH_DIFFERENT_AMOUNT;
+}
+
+static uint8_t model_new_transfer(struct model *model, const struct transfer_event *event)
+{
     if (!model->ledger)
         return RESULT_LEDGER_NOT_FOUND;
     struct model_account *debit = account_of(model, &event->debit_account_id);
@@ -77,6 +95,17 @@ static uint8_t model_transfer(struct model *model, const struct transfer_event *
     debit->debits += event->amount_low;
     credit->credits += event->amount_low;
     return RESULT_OK;
+}
+
+static uint8_t model_transfer(struct model *model, const struct transfer_event *event)
+{
+    struct model_id *taken = &model->ids[number_of(&event->id)];
+    if (taken->event != NULL)
+        return model_repeated(taken, event);
+    model->transfer_count++; /* refused by the state or not: the id is on record */
+    taken->event = event;
+    taken->result = model_new_transfer(model, event);
+    return taken->result;
 }
 
 static uint8_t model_account(struct model *model, const struct account_event *event)
@@ -163,6 +192,15 @@ static void check_end(const struct model *model, const struct machine *machine, 
         world_violate(world, "host %u: the trial balance does not balance", host);
 }
 
+/* The id was another event's; that one is looked at where it belongs. */
+static bool is_repeated(uint8_t result)
+{
+    return result == RESULT_EXISTS || result == RESULT_ID_ALREADY_FAILED ||
+           result == RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID ||
+           result == RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID ||
+           result == RESULT_EXISTS_WITH_DIFFERENT_AMOUNT;
+}
+
 /* Every transfer of an executed request is there once, as its result says. */
 static void check_transfers(struct oracle *oracle, const struct executed *executed,
                             const struct machine *machine, uint32_t host)
@@ -171,6 +209,8 @@ static void check_transfers(struct oracle *oracle, const struct executed *execut
     const struct transfer_event *events = (const struct transfer_event *)(request + 1);
     for (uint32_t i = 0; i < request->event_count; i++) {
         struct transfer_record record;
+        if (is_repeated(executed->results[i]))
+            continue;
         if (!machine_transfer(machine, &events[i].id, &record) ||
             record.result != executed->results[i] || record.timestamp != executed->stamp + i ||
             record.amount_low != events[i].amount_low)
@@ -212,6 +252,7 @@ void oracle_judge(struct oracle *oracle, const struct machine *machine, uint32_t
     if (oracle->sample_count > 0)
         qsort(oracle->samples, oracle->sample_count, sizeof *oracle->samples, by_index);
     struct model model = {.oracle = oracle};
+    model.ids = sim_allocate((oracle->next_transfer + 1) * sizeof *model.ids);
     for (uint64_t i = 0; i < count; i++) {
         if (i > 0 && all[i].index < all[i - 1].index)
             world_violate(oracle->world,
@@ -225,5 +266,6 @@ void oracle_judge(struct oracle *oracle, const struct machine *machine, uint32_t
     check_samples(&model, UINT64_MAX);
     oracle->transfer_total = model.transfer_count;
     check_end(&model, machine, host);
+    free(model.ids);
     free(all);
 }

@@ -51,6 +51,7 @@ static void host_turned(void *context, struct host *host)
     invariants_check(&sim->invariants, host);
     rule_checks_look(&sim->rule_checks, host);
     certificate_checks_look(&sim->certificate_checks, host);
+    witness_checks_look(&sim->witness_checks, host);
     host->disk.fail_per_mille = fail_per_mille;
 }
 
@@ -506,6 +507,8 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     make_cluster(sim);
     make_nemesis(sim);
     make_clients(sim);
+    sim->witness_checks = (struct witness_checks){
+        .world = &sim->world, .holdings = &sim->rule_checks.holdings, .nemesis = &sim->nemesis};
     sim->certificate_checks = (struct certificate_checks){
         .world = &sim->world, .oracle = &sim->oracle, .rule = &sim->rule_checks};
     sim->operators = (struct operators){

@@ -17,6 +17,7 @@
 #include "chaos/sim/old_images.h"
 #include "chaos/sim/oracle.h"
 #include "chaos/sim/rule_checks.h"
+#include "chaos/sim/witness_checks.h"
 #include "chaos/sim/world.h"
 
 /* Planted faults: what the simulator has to find. */
@@ -93,6 +94,7 @@ struct sim {
     struct invariants invariants;
     struct rule_checks rule_checks;
     struct certificate_checks certificate_checks;
+    struct witness_checks witness_checks;
     uint64_t settle_ns, began_ns;
 };
 
