@@ -14,8 +14,8 @@ STALL_SECONDS = 1.0         # without a look at any node
 FAMILIES = (
     ("network", "blue", ("cut", "hole", "drop", "link", "lossy", "packet", "latency", "delay", "reset",
                          "partition", "network", "flap", "one_way", "isolate")),
-    ("disk", "warn", ("disk", "full", "sync", "stuck", "io", "write", "writes", "reads", "torn", "rot", "rolled", "rollback",
-                      "fiu", "quarantine")),
+    ("disk", "warn", ("disk", "full", "sync", "stuck", "io", "write", "writes", "reads", "torn",
+                      "rot", "rolled", "rollback", "fiu", "quarantine")),
     ("power", "violet", ("power",)),
     ("clock", "teal", ("clock",)),
     ("operators", "good", ("switchover", "hand_over", "member", "drain", "resume", "policy", "certificate",

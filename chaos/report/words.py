@@ -1,7 +1,8 @@
 """The verdict in sentences: what was attacked, what held, what did not, and what was not checked.
 
 `verdict()` is one of three words. "broken": a checker found a violation that nobody wanted, or one
-that the scenario demands was not found. "unjudged": nothing was checked, the run has no end, or it failed by itself.
+that the scenario demands was not found. "unjudged": nothing was checked, the run has no end, or it
+failed by itself.
 "holds": everything that was checked holds, something was, and the run itself did what it was to do.
 """
 from .figures import STALL_SECONDS, family

@@ -154,7 +154,8 @@ class Seen(OnDisk):
     def test_kinds_of_faults_have_their_family(self):
         for kind, name in (("kill", "processes and sites"), ("site-loss", "processes and sites"),
                            ("packet-loss", "network"), ("one-way", "network"), ("disk full", "disk"),
-                           ("power-loss", "power"), ("clock-jump", "clock"), ("die-in-write", "disk"), ("storm", "load and memory"),
+                           ("power-loss", "power"), ("clock-jump", "clock"), ("die-in-write", "disk"),
+                           ("storm", "load and memory"),
                            ("certificate-revoked", "operators"), ("pause", "processes and sites")):
             self.assertEqual(figures.family(kind)[0], name, kind)
 
@@ -183,6 +184,16 @@ class Clients(OnDisk):
                                                "fenced: it never was and never will be": 1})
         self.assertEqual((clients.counts["acknowledged"], clients.counts["refused"],
                           clients.counts["open"]), (1, 1, 1))
+
+    def test_doubt_begins_with_the_first_call_without_an_answer(self):
+        made = history_maker.Made()
+        made.request("site-A-0", "n", 1.0, None)
+        for at in (1.5, 2.5):
+            made.line("site-A-0", at, "unknown", nonce="n", why="UNAVAILABLE")
+            made.line("site-A-0", at + 0.1, "again", nonce="n")
+        made.line("site-A-0", 3.0, "answer", nonce="n", body="")
+        doubt, = self.clients(made).doubts
+        self.assertEqual((doubt["doubt_s"], doubt["until_s"], doubt["calls"]), (1.5, 3.0, 3))
 
     def test_a_repeat_of_what_is_known_puts_nothing_in_doubt(self):
         made = history_maker.Made()
