@@ -20,19 +20,20 @@ def check_transfer(found, export, request, event, result, stamp):
     if result == wire.OK:
         if row is None:
             found.add("lost", "transfer %s was acknowledged (request %s) and is not in the ledger",
-                      event[0], request.nonce)
+                      event[0], request.nonce, t=request.ended_t)
         elif row[REFUSED] or not same:
             found.add("changed", "transfer %s was acknowledged as %s and is %s", event[0],
-                      list(event), list(row))
+                      list(event), list(row), t=request.ended_t)
         elif not mine:
             found.add("changed", "transfer %s was acknowledged with stamp %d and has %d", event[0],
-                      stamp, row[STAMP])
+                      stamp, row[STAMP], t=request.ended_t)
     elif mine and not row[REFUSED]:
-        found.add("refused but posted", "transfer %s was refused with %d", event[0], result)
+        found.add("refused but posted", "transfer %s was refused with %d", event[0], result,
+                  t=request.ended_t)
     elif result in wire.REFUSED_BY_STATE:
         if not mine or row[REFUSED] != result:
             found.add("refusal lost", "transfer %s was refused with %d, on record is %s", event[0],
-                      result, row and list(row))
+                      result, row and list(row), t=request.ended_t)
         elif any(ours not in ("", sent) for ours, sent in zip(row[ID:STAMP], event)):
             found.add("changed", "transfer %s was refused as %s and is on record as %s", event[0],
                       list(event), list(row))
@@ -114,7 +115,7 @@ def check_reach(found, history):
         found.checked += 1
         if request.decoded[1] > reach:
             found.add("lost", "request %s was answered at index %d; all logs end at %d", request.nonce,
-                      request.decoded[1], reach)
+                      request.decoded[1], reach, t=request.ended_t)
 
 
 def check(history):
@@ -125,7 +126,7 @@ def check(history):
     if history.export:
         check_origins(found, history)
         if not history.at_rest:
-            found.lacks = "the cluster was not at rest when it was exported: a beginning of its ledger only"
+            found.lacks = "exported under load: only a beginning of the ledger is compared"
     else:
         found.lacks = "no exported ledger"
     return found

@@ -122,7 +122,7 @@ def check_looks(found, history):
                 and (site, index) not in told:
             told.add((site, index))
             found.add("not on both sites", "entry %d is %s, and at %d no data node of site %s has synced "
-                      "more than %d", index, words, seen.t, site, best)
+                      "more than %d", index, words, seen.t, site, best, t=seen.t)
 
 
 def check_rest(found, history):
@@ -140,7 +140,7 @@ def check_rest(found, history):
         found.checked += len(told)
         for request in beyond:
             found.add("not at the site", "request %s was answered both-sites at index %d; site %s "
-                      "ends at %d", request.nonce, request.decoded[1], site, reach)
+                      "ends at %d", request.nonce, request.decoded[1], site, reach, t=request.both_t)
     if not told or not history.at_rest:
         return
     for site, paths in exports_by_site(history).items():

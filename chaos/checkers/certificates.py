@@ -31,17 +31,17 @@ def distinct(history, found):
             found.checked += 1
             if certificate["index"] > seen.index("commit"):
                 found.add("not committed", "node %d leads, has committed %d, and its certificate names "
-                          "entry %d", seen.node, seen.index("commit"), certificate["index"])
+                          "entry %d", seen.node, seen.index("commit"), certificate["index"], t=seen.t)
         key = (seen.status.get("epoch", 0), certificate["term"], certificate["sequence"])
         first, _ = every.setdefault(key, (certificate, seen))
         if any(first.get(name) != certificate.get(name)
                for name in ("node", "index", "head", "time_ns", "both_index")):
-            found.add("two certificates", "term %s sequence %s: index %s head %s at node %d, index %s head "
-                      "%s before", key[1], key[2], certificate["index"], certificate["head"], seen.node,
-                      first["index"], first["head"])
+            found.add("two certificates", "term %s sequence %s: index %s head %s at node %d, index %s "
+                      "head %s before", key[1], key[2], certificate["index"], certificate["head"], seen.node,
+                      first["index"], first["head"], t=seen.t)
         if (certificate.get("both_index") or 0) > certificate["index"]:
             found.add("both beyond it", "term %s sequence %s: both sites have %s, and its index is %s",
-                      key[1], key[2], certificate["both_index"], certificate["index"])
+                      key[1], key[2], certificate["both_index"], certificate["index"], t=seen.t)
     return [every[key] + (key,) for key in sorted(every)]
 
 
@@ -61,8 +61,8 @@ def check_rest(found, history, certificates):
         for certificate, seen, key in certificates:
             found.checked += 1
             if certificate["index"] > end:
-                found.add("beyond the log", "term %s sequence %s at node %d names entry %s; the log ends at "
-                          "%d", key[1], key[2], seen.node, certificate["index"], end)
+                found.add("beyond the log", "term %s sequence %s at node %d names entry %s; the log ends "
+                          "at %d", key[1], key[2], seen.node, certificate["index"], end, t=seen.t)
     heads = {row["index"]: (row["head"], "node %s at rest" % row["node"])
              for row in (history.heads or () if history.at_rest else ())}
     for seen in history.observations:
@@ -73,8 +73,9 @@ def check_rest(found, history, certificates):
         if other:
             found.checked += 1
             if other[0] != certificate["head"]:
-                found.add("wrong head", "term %s sequence %s names head %s at entry %s; %s has %s", key[1],
-                          key[2], certificate["head"], certificate["index"], other[1], other[0])
+                found.add("wrong head", "term %s sequence %s names head %s at entry %s; %s has %s",
+                          key[1], key[2], certificate["head"], certificate["index"], other[1], other[0],
+                          t=seen.t)
 
 
 def clocks_moved(history):
@@ -114,9 +115,9 @@ def check_clients(found, history, certificates):
             at += 1
         found.checked += 1
         if highest > index:
-            found.add("claims too much", "term %s sequence %s, seen at node %d, says that all acknowledged "
-                      "by its time is at or below entry %d; request %s had been answered at entry %d",
-                      key[1], key[2], node, index, name, highest)
+            found.add("claims too much", "term %s sequence %s, seen at node %d, says that all "
+                      "acknowledged by its time is at or below entry %d; request %s had been answered at entry %d",
+                      key[1], key[2], node, index, name, highest, t=t)
 
 
 def check(history):

@@ -82,9 +82,9 @@ class ClientLogs:
     def __init__(self):
         self.requests = {}          # nonce -> Request
         self.reads = []
-        self.calls = []             # (ms it took, limit ms, where, exact), of the late ones only
+        self.late = []              # (ms it took, limit ms, where, begin), of the late ones only
         self.calls_checked = 0
-        self.hung = []              # (where, what): begun, never ended
+        self.hung = []              # (log, event, nonce, t, limit ms): begun, never ended
         self.unfinished = []        # logs without an end
         self.principals = {}        # log -> its first line
         self.counts = {}
@@ -177,7 +177,7 @@ class ClientLogs:
         took_ms = (ended_t - begin["t"]) / 1e6
         self.calls_checked += 1
         if took_ms > begin["limit_ms"] + self.late_ms:
-            self.calls.append((took_ms, begin["limit_ms"], where))
+            self.late.append((took_ms, begin["limit_ms"], where, begin["t"]))
 
     # ---- what it says of a request ----
 

@@ -2,7 +2,8 @@
 
 Evidence: digest and applied index in each observation, the digest that a node noted at the last multiple
 of its interval, trial balances that clients read, the nodes at rest, and the exports of all data
-nodes, which have to be equal byte by byte where all nodes came to rest at one index. A state that was wrong only between two looks is not seen.
+nodes, which have to be equal byte by byte where all nodes came to rest at one index. A state that was wrong
+only between two looks is not seen.
 """
 from .export import first_difference
 from .findings import Findings

@@ -23,10 +23,13 @@ class Findings(list):
         self.kinds = {}             # kind -> how often
 
     def add(self, kind, text, *values, **evidence):
+        """`values` go into the text. Evidence is what a program may want; `t` (monotonic, ns) is the moment
+        that a report marks. What is None is left out."""
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if self.kinds[kind] <= KEPT_PER_KIND:
             self.append(Violation(self.claim, text % values if values else text,
-                                  dict(evidence, kind=kind)))
+                                  dict({key: value for key, value in evidence.items()
+                                        if value is not None}, kind=kind)))
 
     @property
     def count(self):

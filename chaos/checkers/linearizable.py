@@ -44,7 +44,7 @@ def check_real_time(found, history):
         if place < latest or (place == latest and not is_read):
             found.add("real time", "%s %s at index %d began %.3f ms after %s had ended at index %d",
                       "the read" if is_read else "request", name, place[0],
-                      (began - latest_end) / 1e6, latest_name, latest[0])
+                      (began - latest_end) / 1e6, latest_name, latest[0], t=began)
     return bool(by_begin)
 
 
@@ -87,10 +87,11 @@ def check_lookups(found, history):
             if early:
                 found.add("read differs", "%s: node %s showed at index %d transfer %s, which was "
                           "posted %s", read.where, read.node, read.index, early[0],
-                          "at %d" % known[early[0]] if early[0] in known else "by no known request")
+                          "at %d" % known[early[0]] if early[0] in known else "by no known request",
+                          t=read.ended_t)
         if missing:
             found.add("stale read", "%s: node %s did not show %d of %d acknowledged transfers, e.g. %s",
-                      read.where, read.node, len(missing), len(ids), min(missing))
+                      read.where, read.node, len(missing), len(ids), min(missing), t=read.ended_t)
 
 
 def check(history):

@@ -42,7 +42,7 @@ def check(history):
         gap, begin = max((after - before, before) for before, after in zip(times, times[1:]))
         if gap / 1e6 > limit:
             found.add("pause", "no client of site %s was answered for %.0f ms from %d on; %d ms are "
-                      "allowed", site or "-", gap / 1e6, begin, limit)
+                      "allowed", site or "-", gap / 1e6, begin, limit, t=begin)
     if not found.checked:
         found.lacks = "a bound, and no report of the observer or times of answers"
     return found

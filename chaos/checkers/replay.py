@@ -132,7 +132,7 @@ class Replay:
             return
         self.outcomes.add("accepted wrongly" if told == wire.OK else "wrong refusal",
                           "%s %s of request %s: the answer says %d, the oracle %d", request.method,
-                          event[0], request.nonce, told, predicted, event=event)
+                          event[0], request.nonce, told, predicted, event=event, t=request.ended_t)
 
     def account(self, request, event, told, row, exported):
         """`exported`: were it made, the export would have it."""
@@ -235,14 +235,16 @@ class Replay:
         wrong = self.differs(read)
         if wrong:
             target.add("read differs", "%s: node %s said at index %d %s", read.where, read.node,
-                       read.index, wrong)
+                       read.index, wrong, t=read.ended_t)
 
     def differs(self, read):
         """In words how a read differs from the state now, or None."""
         line, oracle = read.line, self.oracle
         if read.kind == "totals":
             total = oracle.ledgers.get(line["ledger"])
-            if total is not None and not self.unsure and (line["debits"], line["credits"]) != (total, total):
+            if total is None or self.unsure:
+                return None
+            if (line["debits"], line["credits"]) != (total, total):
                 return "debits %d and credits %d of ledger %s; its transfers say %d" % (
                     line["debits"], line["credits"], line["ledger"], total)
             return None

@@ -240,6 +240,9 @@ def check_programs(claim):
     claim("exit status 1 for a loss", status_of == 1, status_of)
     claim("a violation has claim, text and evidence",
           all(set(v) == {"claim", "text", "evidence"} for v in told_by["violations"]))
+    claim("a loss tells when it was answered", any(
+        v["claim"] == "acknowledged" and v["evidence"].get("t") == t(520)
+        for v in told_by["violations"]), told_by["violations"])
     claim("some claims only", [c["name"] for c in program(
         checker_world.world(), "--claims", "money")[1]["claims"]] == ["money"])
     claim("exit status 2 for a claim that is none",
