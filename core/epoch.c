@@ -11,6 +11,7 @@
  */
 #include "core/invariant.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 
 /* Copies changed balances in ascending order of ordinals, and forgets that they changed. */
 static uint32_t freeze_balances(struct account_table *accounts, struct epoch_image *image)
@@ -79,6 +80,8 @@ const struct epoch *machine_freeze(struct machine *machine)
     memtable_clear(machine_current_mutable(machine), machine->transfer_count,
                    machine->request_count);
     machine->frozen = true;
+    if (planted(PLANTED_FROZEN_CLEARED_EARLY))
+        memtable_clear(&machine->memtables[1 - machine->current], 0, 0);
     return &image->epoch;
 }
 

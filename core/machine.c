@@ -16,6 +16,7 @@
 #include "core/invariant.h"
 #include "core/ledger.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 #include "core/policy.h"
 #include "core/principal.h"
 #include "core/request_window.h"
@@ -99,7 +100,7 @@ static void apply_request(struct machine *machine, const struct request_header *
         answer->outcome = OUTCOME_NOT_PERMITTED;
         return;
     }
-    uint32_t name_ordinal = caller->name_ordinal;
+    uint32_t name_ordinal = planted(PLANTED_WINDOW_WITHOUT_PRINCIPAL) ? 0 : caller->name_ordinal;
     struct request_memory *memory = &machine->memory_of_request;
     answer->outcome = request_judge(machine, request, name_ordinal, now, memory);
     if (answer->outcome == OUTCOME_EXECUTED || answer->outcome == OUTCOME_REQUEST_FENCED) {
@@ -152,6 +153,8 @@ void machine_apply(struct machine *machine, uint64_t index, uint64_t term, const
 
     /* How far stamps are moved so that ledger time never stands still: zero in a proper log. */
     uint64_t late = cursor.stamp > machine->stamp ? 0 : machine->stamp + 1 - cursor.stamp;
+    if (planted(PLANTED_LOCAL_CLOCK_IN_CORE))
+        late += planted_clock_ns() % 1000;
     uint64_t now = cursor.stamp + late;
     uint64_t last_stamp = now + cursor.stamps_left - 1;
     uint32_t request_count = cursor.request_count;

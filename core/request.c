@@ -85,8 +85,12 @@ static bool request_latest(const struct machine *machine, uint32_t name_ordinal,
 uint8_t request_find(const struct machine *machine, uint32_t name_ordinal, const uint8_t nonce[16],
                      uint64_t issued_at_ns, uint64_t now, struct request_memory *out)
 {
+    if (planted(PLANTED_WINDOW_WITHOUT_PRINCIPAL))
+        name_ordinal = 0;
     if (request_latest(machine, name_ordinal, nonce, out) &&
-        !request_expired(out->record.issued_at_ns, now)) {
+        !request_expired(planted(PLANTED_WINDOW_BY_COMMIT_TIME) ? out->record.stamp
+                                                                : out->record.issued_at_ns,
+                         now)) {
         if (out->record.issued_at_ns != issued_at_ns)
             return OUTCOME_NONCE_REUSED;
         return out->record.outcome;

@@ -13,6 +13,7 @@
 #include "core/digest.h"
 #include "core/invariant.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 #include "core/request_window.h"
 
 static enum status refuse(struct machine *machine)
@@ -175,8 +176,17 @@ static bool ledger_adds_up(const struct restore_totals *totals, uint32_t positio
            debits_posted == credits_posted && debits_pending == credits_pending;
 }
 
+static bool no_request(void *context, uint32_t name, const uint8_t *nonce,
+                       struct request_record *out, uint8_t *answer)
+{
+    (void)context, (void)name, (void)nonce, (void)out, (void)answer;
+    return false;
+}
+
 enum status machine_restore_end(struct machine *machine)
 {
+    if (planted(PLANTED_WINDOW_LOST_AT_SNAPSHOT))
+        machine->past.request_by_nonce = no_request;
     invariant_values(machine->phase == MACHINE_RESTORING, machine->phase, 0);
     if (machine->accounts.count != machine->restore.account_count)
         return refuse(machine);

@@ -23,6 +23,7 @@
 #include "storage/hard_state.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -108,6 +109,8 @@ static enum status write_slot(const struct files *files, struct file *file, cons
 {
     const enum status status =
         files->write(files->context, file, slot, sizeof *slot, slot->number % 2 * SLOT_SIZE);
+    if (planted(PLANTED_VOTE_NOT_SYNCED) && slot->vote != 0)
+        return status;
     return status == STATUS_OK ? files->sync(files->context, file) : status;
 }
 

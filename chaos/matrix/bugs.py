@@ -63,4 +63,39 @@ SEAMS = (
          FaultLoop()), fault="request_window_off"),
 )
 
-BUGS = GUARD_OFF + RULE + SEAMS
+DISKS = (
+    Bug("ack-before-sync", "the journal tells of an entry before the sync that makes it durable",
+        (Simulator(("node", "both sites", "lost", "certificate", "leaders")),),
+        fault="ack_before_sync"),
+    Bug("vote-not-synced", "a vote is answered and not synced: after a power loss it is given again",
+        (Simulator(("leaders",), seeds=4000),), fault="vote_not_synced", rare=True),
+    Bug("synced-tail-cut", "recovery cuts the last entry as torn, though it was synced and told of",
+        (Simulator(("node", "certificate", "both sites", "lost")),), fault="synced_tail_cut"),
+    Bug("wiped-node-keeps-id", "a node that lost its disk comes back as its old self and votes",
+        (Simulator(("node", "both sites", "lost", "certificate", "leaders")),),
+        fault="wiped_node_keeps_id"),
+    Bug("witness-pruned-early", "the witness keeps nothing of what one site alone has",
+        (Simulator(("witness",)),), fault="witness_pruned_early"),
+)
+
+CORE = (
+    Bug("read-without-round", "a leader answers reads by itself: deposed, it answers from the past",
+        (Simulator(("reads",)),), fault="read_without_round"),
+    Bug("window-lost-at-snapshot", "a node that starts from a checkpoint has forgotten all requests",
+        (Simulator(("identity", "replicas")), ORACLE), fault="window_lost_at_snapshot"),
+    Bug("window-without-principal", "two clients who use the same nonce get each other's answer",
+        (Simulator(("identity",)), ORACLE), fault="window_without_principal"),
+    Bug("window-by-commit-time", "requests are forgotten so long after their commit: issued ahead of "
+        "the clock, a repeat is executed again",
+        (ORACLE,), fault="window_by_commit_time"),
+    Bug("frozen-cleared-early", "between freeze and checkpoint what was frozen cannot be found",
+        (Simulator(("identity", "replicas")), ORACLE), fault="frozen_cleared_early"),
+    Bug("local-clock-in-core", "stamps have something of the clock of the machine that applies",
+        (Simulator(("replicas",)), ORACLE), fault="local_clock_in_core"),
+    Bug("id-free-after-epoch", "a transfer's id counts as new again when its epoch was checkpointed",
+        (Simulator(("ledger", "replicas")), ORACLE), fault="id_free_after_epoch"),
+    Bug("forward-new-identity", "a forwarded request is sent again under another nonce",
+        (Simulator(("identity", "ledger", "replicas")),), fault="forward_new_identity"),
+)
+
+BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE

@@ -5,6 +5,7 @@
  */
 #include "chaos/sim/members.h"
 
+#include "core/planted_fault.h"
 #include "replication/node/node_internal.h"
 
 #include <inttypes.h>
@@ -129,7 +130,12 @@ bool members_replace(struct members *members, uint32_t number)
     host->sink.wiped(host->sink.context, host);
     disk_wipe(&host->disk);
     host->damaged = false;
-    disk_restart(&host->disk); /* a new one, without the old one's faults */
+    disk_restart(&host->disk);                  /* a new one, without the old one's faults */
+    if (planted(PLANTED_WIPED_NODE_KEEPS_ID)) { /* nobody is told that its disk is new */
+        host_found(host, members->cluster_id, old_id, NULL, 0);
+        host_start(host);
+        return true;
+    }
     make_joiner(members, number, old_id);
     return true;
 }

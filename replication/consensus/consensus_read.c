@@ -18,6 +18,7 @@
  *     offset = their clock when they answered - our clock in the middle between sending and answer
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/consensus/consensus_raft_internal.h"
 #include "replication/guard/raft_layout.h"
 #include "replication/guard/raft_layout_drive.h"
@@ -236,7 +237,10 @@ static void end_questions(struct consensus_raft *c)
         const bool confirmed = leads && question->round != 0 &&
                                question->round <= reads->confirmed &&
                                round_of(reads, question->round)->sequence == question->round;
-        if (confirmed && answers_of(c, question->round) > raft_layout_voter_count(&c->raft) / 2)
+        if (planted(PLANTED_READ_WITHOUT_ROUND) && leads && may_answer(c))
+            answer_question(c, question, true, c->raft.commit_index);
+        else if (confirmed &&
+                 answers_of(c, question->round) > raft_layout_voter_count(&c->raft) / 2)
             answer_question(c, question, true, round_of(reads, question->round)->index);
         else if (!leads || now - question->asked_ns >= timeout_ns(c))
             answer_question(c, question, false, 0);
@@ -337,6 +341,10 @@ static enum status judge(struct consensus_raft *c, struct consensus_confirmation
     if (consensus_leads(c)) {
         if (q->asked_of != 0)
             return STATUS_NOT_READY; /* asked of another leader, who is none any more */
+        if (planted(PLANTED_READ_WITHOUT_ROUND) && may_answer(c)) {
+            *out_index = c->raft.commit_index;
+            return STATUS_OK;
+        }
         const struct read_round *round = round_of(reads, q->round);
         if (q->round == 0 || q->round > reads->confirmed || round->sequence != q->round ||
             answers_of(c, q->round) <= raft_layout_voter_count(&c->raft) / 2)

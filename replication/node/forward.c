@@ -24,6 +24,7 @@
 #include "replication/node/forward.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,21 @@ static uint64_t draw_sequence(struct forward *forward)
     return forward->next_sequence++;
 }
 
+/* For a planted fault. */
+static enum status send_renamed(struct forward *forward, const struct node_request *request,
+                                const struct forward_head *head)
+{
+    struct request_header other = *request->request;
+    other.nonce[0] ^= 1;
+    const struct transport_part parts[] = {
+        {head, sizeof *head},
+        {&other, sizeof other},
+        {request->request + 1, other.size - sizeof other},
+    };
+    return transport_send(forward->options.transport, forward->leader_id, TRANSPORT_CALLS, parts,
+                          3);
+}
+
 static enum status send_request(struct forward *forward, const struct node_request *request,
                                 uint64_t now)
 {
@@ -154,6 +170,8 @@ static enum status send_request(struct forward *forward, const struct node_reque
         .remaining_ms = (uint32_t)left_ms,
         .flags = request->both_sites ? FORWARD_BOTH_SITES : 0,
     };
+    if (planted(PLANTED_FORWARD_NEW_IDENTITY) && request->uncertain)
+        return send_renamed(forward, request, &head);
     const struct transport_part parts[] = {
         {&head, sizeof head},
         {request->request, request->request->size},

@@ -10,6 +10,7 @@
  * A founder's journal begins with the entries of genesis.c; a joiner's is empty, its term 0 and its
  * vote not given: all it will know comes from the cluster that takes it in.
  */
+#include "core/planted_fault.h"
 #include "replication/directory.h"
 #include "replication/environment.h"
 #include "replication/node/genesis.h"
@@ -335,6 +336,8 @@ static enum status choose_identity(struct making *making)
                            "a witness holds no ledger, so it cannot found a cluster: found it with "
                            "a data node, then let the witness join");
     environment->random(environment->context, identity->incarnation, sizeof identity->incarnation);
+    if (planted(PLANTED_WIPED_NODE_KEEPS_ID))
+        memset(identity->incarnation, (int)making->options->node_id, sizeof identity->incarnation);
     identity->cluster_epoch = 1;
     identity->reserve_bytes = making->options->reserve_bytes;
     return choose_member(making);

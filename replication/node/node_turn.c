@@ -11,6 +11,7 @@
 #include "replication/node/node_internal.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,6 +50,8 @@ static void forget(struct node *node)
     consensus_status(node->consensus, &consensus);
     uint64_t to = consensus.watermark_index < consensus.consumed_index ? consensus.watermark_index
                                                                        : consensus.consumed_index;
+    if (planted(PLANTED_WITNESS_PRUNED_EARLY))
+        to = consensus.consumed_index;
     if (node->epochs.hold_index < to)
         to = node->epochs.hold_index;
     uint64_t now = node_now_ns(node);
