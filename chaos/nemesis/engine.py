@@ -22,7 +22,7 @@ from faults import Power
 from namespaces import NamespacesMissing
 from nemesis import rest
 from nemesis.context import Context, Found, RunFailure
-from nemesis.findings import Findings
+from nemesis.findings import CLAIMS, Findings
 from nemesis.history import now
 from nemesis.links import make_links
 from nemesis.load import Load, Observer
@@ -113,9 +113,12 @@ class Run:
                     member.node_id, process.returncode, tail))
 
     def find(self, error):
-        """A finding out of what was raised: "claim: text"."""
-        claim, text = str(error).split(": ", 1)
-        self.findings.add(claim, text)
+        """A finding out of what was raised: "claim: text"; without a claim it is the timeline's."""
+        claim, _, text = str(error).partition(": ")
+        if claim in CLAIMS and text:
+            self.findings.add(claim, text)
+        else:
+            self.findings.add("timeline", str(error))
 
     # ---- the run ----
 

@@ -218,6 +218,16 @@ class Supervision(World):
         with self.assertRaises(Found):
             run.check()
 
+    # Whatever the words, a finding is a finding.
+    def test_what_is_found_is_kept_under_its_claim_or_the_timelines(self):
+        run = self.make_run()
+        run.findings = Findings(self.history)
+        for text in ("liveness: nobody answers", "strange: words", "no claim at all"):
+            run.find(Found(text))
+        self.assertEqual([(v["claim"], v["text"]) for v in run.findings.violations],
+                         [("liveness", "nobody answers"), ("timeline", "strange: words"),
+                          ("timeline", "no claim at all")])
+
     def test_mending_starts_everybody_but_those_given_up(self):
         for member in self.context.sites.members:
             member.process = None
