@@ -38,10 +38,20 @@ class AllDisksFull(Scenario):
                         lambda: asks.ok(asks.read(member, 10)), "a read at node %d" % member.node_id, 30),
                                    "node %d" % member.node_id)
                 if leave == 0:
-                    with context.during(Kill("follower")):
-                        context.wait(0.2)
-                    context.wait(1)
+                    self.start_on_full_disk(context)
             context.wait_answers(60, SERVE_SECONDS)
+
+
+    @staticmethod
+    def start_on_full_disk(context):
+        """The fault holds every node, so this kill is the scenario's own."""
+        leader = context.leader()
+        victim = next(m for m in context.sites.data() if m is not leader)
+        context.kill([victim])
+        context.start(victim)
+        context.expect("a node starts on its full disk", context.until(
+            lambda: asks.ok(asks.read(victim, 10)), "a read at node %d" % victim.node_id, 60),
+                       "node %d serves reads again" % victim.node_id)
 
 
 class LeadersDiskStuck(Scenario):
