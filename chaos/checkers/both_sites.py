@@ -17,7 +17,8 @@ from .export import ID, REFUSED, STAMP, Export
 from .findings import Findings
 
 CLAIM = "both-sites"
-LOOK_NS = 2_000_000_000     # without "began": an answer of /status may tell of so long before
+LOOK_NS = 2_000_000_000     # a look may tell of so long before, where it has no "began"; and a promise
+                            # that is seen so shortly after a disk was taken was made before
 SOON_NS = 5_000_000_000     # a member that is seen first so soon may be there already
 
 
@@ -72,7 +73,7 @@ def data_nodes(history):
         if kind == "data":
             nodes[node] = sites.setdefault(site, {})[node] = Node()
     for seen in history.observations:
-        if seen.status is not None and seen.node in nodes:
+        if seen.status is not None and seen.node in nodes and seen.index("synced"):
             node = nodes[seen.node]
             node.first_t, node.last_t = node.first_t or seen.t, seen.t
     return sites
@@ -99,13 +100,13 @@ def check_looks(found, history):
     for seen in history.observations:
         site = history.members.get(seen.node, ("", ""))[0]
         node = sites.get(site, {}).get(seen.node)
-        if seen.status is None or node is None:
-            continue
+        if seen.status is None or node is None or not seen.index("synced"):
+            continue                # it has no journal open: that tells nothing
         while damaged and damaged[0][0] <= seen.t:
             robbed_t, numbers = damaged.pop(0)
             for nodes in sites.values():
                 for number in numbers & set(nodes):
-                    nodes[number].excused = promises.before(robbed_t)[0]
+                    nodes[number].excused = promises.before(robbed_t + LOOK_NS)[0]
         incarnation = seen.status.get("incarnation")
         if node.incarnation not in (None, incarnation):
             node.excused = promises.before(seen.t)[0]

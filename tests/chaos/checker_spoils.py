@@ -290,7 +290,7 @@ SPOILED = [
                 put(status(w, 1, 5)["index"], synced=8))),
     ("a node that lost its disk is behind what was promised afterwards", "both-sites",
      lambda w: (synced(w, 2, 5, 3), synced(w, 2, 6, 8), w["events"].append(
-         {"t": t(2000), "what": "fault-begin", "kind": "wipe", "nodes": [2]}))),
+         {"t": t(900), "what": "fault-begin", "kind": "wipe", "nodes": [2]}))),
     ("a disk lost what it had acknowledged", "both-sites", lambda w: synced(w, 2, 6, 7)),
     # -- certificates
     ("a certificate names less than was answered by its time", "certificates",

@@ -101,6 +101,17 @@ TOLERATED = [
     ("a node whose disk was wiped has less",
      lambda w: (synced(w, 2, 5, 3), w["events"].append(
          {"t": t(2000), "what": "fault-begin", "kind": "wipe", "nodes": [2]}))),
+    ("what was promised before a disk was rolled back is seen a moment later",
+     lambda w: (synced(w, 2, 5, 3), synced(w, 2, 6, 3), w["events"].append(
+         {"t": t(830), "what": "fault-begin", "kind": "roll-back", "nodes": [2]}),
+                [put(status(w, node, place), both=None) for node in (1, 3) for place in (5, 6)],
+                [put(status(w, 1, place), mode="degraded") for place in (5, 6)],
+                [status(w, node, place)["certificate"].update(both_index=None)
+                 for node in (1, 2, 3) for place in (5, 6)],
+                put(status(w, 2, 5), both=None), put(status(w, 2, 6), both=None))),
+    ("a node that has no journal open",
+     lambda w: put(status(w, 2, 5), index={"last": 0, "synced": 0, "commit": 0, "applied": 0},
+                   journal={}, digest="")),
     ("a replaced disk has another incarnation and less",
      lambda w: (synced(w, 2, 5, 3), put(status(w, 2, 5), incarnation="other"),
                 put(status(w, 2, 6), incarnation="other"))),
