@@ -384,6 +384,7 @@ void host_start(struct host *host)
     host->draining = false;
     host->start_total++;
     host->disk.cost_ns = 0;
+    host_clock_goes_on(host);
     network_host_powered(host->network, host->number);
     host->paused_until_ns = 0;
     world_note(host->world, "start", host->number, host->life, 0);

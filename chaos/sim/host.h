@@ -113,6 +113,7 @@ void host_drain(struct host *host);
 void host_relieve(struct host *host);
 /* From now on its clocks run that much too fast, or too slowly; 0: as they should. */
 void host_drift(struct host *host, int64_t wall_ppm, int64_t monotonic_ppm);
+void host_clock_goes_on(struct host *host); /* before a start */
 /* The loop is to turn at once. */
 void host_wake(struct host *host);
 

@@ -45,6 +45,15 @@ void host_drift(struct host *host, int64_t wall_ppm, int64_t monotonic_ppm)
     host->monotonic_drift_ppm = monotonic_ppm;
 }
 
+/* Who died in the middle of a long turn had lived ahead of the world. Its clock goes on from there,
+ * and does not stand still until the world has come so far. */
+void host_clock_goes_on(struct host *host)
+{
+    const uint64_t now = host_monotonic_ns(host);
+    if (host->monotonic_seen_ns > now)
+        host->monotonic_base_ns += host->monotonic_seen_ns - now;
+}
+
 /* It never goes back, not even by what a clock that runs too fast is set right. */
 static uint64_t environment_monotonic(void *context)
 {

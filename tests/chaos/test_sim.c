@@ -52,8 +52,8 @@ Test(sim, seeds_differ)
     cr_assert_neq(run("1", 1, 5, PLANT_NONE).hash, run("1", 2, 5, PLANT_NONE).hash);
 }
 
-/* Each fault draws from a stream of its own: naming all of them changes nothing, and leaving one out
- * leaves the others of the same kinds. */
+/* Each fault draws from a stream of its own: naming all of them changes nothing, and leaving one
+ * out leaves the others of the same kinds. */
 Test(sim, faults_that_are_named_are_the_same_faults)
 {
     static uint64_t numbers[256];
