@@ -31,6 +31,14 @@ class Findings(list):
                                   dict({key: value for key, value in evidence.items()
                                         if value is not None}, kind=kind)))
 
+    def absorb(self, other):
+        """Takes over what another pass found for this claim; returns itself."""
+        self.extend(other)
+        self.checked += other.checked
+        for kind, number in other.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + number
+        return self
+
     @property
     def count(self):
         return sum(self.kinds.values())

@@ -105,8 +105,4 @@ def check(history):
             found.add("real time", "request %s has stamp %d, its client had seen %d before it sent it",
                       request.nonce, request.decoded[2], request.floor)
     check_lookups(found, history)
-    reads = history.replay.reads
-    found.checked += reads.checked
-    found.kinds.update({kind: found.kinds.get(kind, 0) + n for kind, n in reads.kinds.items()})
-    found.extend(reads)
-    return found
+    return found.absorb(history.replay.reads)

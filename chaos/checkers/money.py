@@ -4,12 +4,13 @@ At rest: every account's balances are the sums over its posted transfers, each l
 credits over its accounts and in its trial balance. On the way: each trial balance that a client read
 is balanced, and is what the transfers up to its index add up to.
 """
+from .findings import Findings
 
 CLAIM = "money"
 
 
 def check(history):
-    found = history.replay.money
+    found = Findings(CLAIM).absorb(history.replay.money)
     for read in history.logs.reads:
         if read.kind == "totals":
             found.checked += 1

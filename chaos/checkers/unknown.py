@@ -4,6 +4,8 @@ A call that ended without an answer says nothing about the outcome. Whatever is 
 repeat, by GetRequest, by FenceRequest - must agree: once executed always executed, a fenced request
 has no effect, what was final is never "not yet seen" again.
 """
+import os
+
 from .export import ID, REFUSED
 from .findings import Findings
 
@@ -16,7 +18,7 @@ def check(history):
         found.checked += request.not_in_log or request.fenced
         if request.open:
             found.add("outcome unknown", "request %s of %s has no final answer", request.nonce,
-                      request.client)
+                      os.path.basename(request.client))
         if len(request.outcomes) > 1:
             found.add("outcome changed", "request %s was first %s, then %s", request.nonce,
                       request.outcomes[0], ", ".join(request.outcomes[1:]))
