@@ -62,7 +62,7 @@ class TwoSnapshots(Scenario):
     def timeline(self, context):
         sites, caught = context.sites, 0
         late = context.members("follower")[0]
-        for strike in ("late", "late", "leader"):
+        for strike in ("late", "late", "late", "leader"):
             if not context.expect("it can be left behind", leave_behind(context, late),
                                   "node %d" % late.node_id):
                 return
@@ -74,9 +74,10 @@ class TwoSnapshots(Scenario):
             with context.during(Kill(whom)):
                 context.wait(0.2)
             context.wait_answers(15, SERVE_SECONDS)
-        # It may be too quick to be seen in the act; that it had to be caught up is in its log.
+        # It may be too quick to be seen in the act, and a leader that starts again has more in memory
+        # than the one before; that it had to be caught up is in its log.
         said = late.log_text().count("event=catch_up_started")
-        context.expect("it was caught up from files, several times", said >= 3,
+        context.expect("it was caught up from files, more than once", said >= 2,
                        "%d catch-ups in its log, %d seen" % (said, caught))
         context.expect("it is ready in the end", context.until(
             lambda: asks.status_of(late).get("ready"), "node %d" % late.node_id, CATCH_UP_SECONDS),
