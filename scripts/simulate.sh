@@ -70,5 +70,5 @@ for topology in "${topologies[@]}"; do
 done
 echo "== in all"
 printf '%s\n' "${summaries[@]}"
-[ $code = 0 ] && echo "== no promise broken" || echo "== FAILED: see the lines with VIOLATION above"
+[ $code = 0 ] && echo "== no promise broken" || echo "== FAILED: see the lines with VIOLATION above; tally-sim ... --shrink SEED makes one short"
 exit $code

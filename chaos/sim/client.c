@@ -20,6 +20,7 @@
 #define PATIENCE_NS     (200 * NS_PER_MS) /* with a node that takes no call */
 #define CALL_LATENCY_NS (300 * NS_PER_US)
 #define DISTRUSTS_MAX   5
+#define SETTLE_PAUSE_NS (5 * NS_PER_MS)
 
 enum read_kind { READ_LINEARIZABLE, READ_MIN_INDEX, READ_BOUNDED };
 
@@ -91,7 +92,9 @@ static void operation_end(struct client *client)
     client->doing = CLIENT_IDLE;
     client->fact = NULL;
     client->round++;
-    const uint64_t pause = draw_below(&clients->draw, 2 * clients->think_ns + 1);
+    uint64_t pause = draw_below(&clients->draw, 2 * clients->think_ns + 1);
+    if (clients->quiet && clients->abandoned_count > 0 && pause > SETTLE_PAUSE_NS)
+        pause = SETTLE_PAUSE_NS; /* nobody thinks over what is left to be settled */
     world_post(clients->world, clients->world->now_ns + pause, operation_begin, clients,
                client->number, client->round);
 }

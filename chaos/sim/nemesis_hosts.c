@@ -136,12 +136,12 @@ static void end_io_errors(void *context, uint64_t number, uint64_t round)
         nemesis->hosts[number].disk.fail_per_mille = 0;
 }
 
-/* Mostly few: with many of them a process does not even start. */
+/* Mostly some: with many of them a process does not even start. */
 void nemesis_fail_often(struct nemesis *nemesis, struct host *host)
 {
-    const uint64_t duration = nemesis_duration(nemesis, 3 * NS_PER_S, 12 * NS_PER_S);
+    const uint64_t duration = nemesis_duration(nemesis, 4 * NS_PER_S, 12 * NS_PER_S);
     host->disk.fail_per_mille =
-        (uint32_t)draw_between(&nemesis->draw, 1, draw_chance(&nemesis->draw, 1, 3) ? 100 : 8);
+        (uint32_t)draw_between(&nemesis->draw, 2, draw_chance(&nemesis->draw, 1, 3) ? 100 : 30);
     world_tell(nemesis->world, "    %u of 1000 calls for %.1f s", host->disk.fail_per_mille,
                (double)duration / 1e9);
     nemesis_excuse(nemesis, host, duration);

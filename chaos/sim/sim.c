@@ -8,6 +8,7 @@
  */
 #include "chaos/sim/sim.h"
 
+#include "chaos/sim/roll_call.h"
 #include "replication/node/node_internal.h"
 
 #include <inttypes.h>
@@ -343,6 +344,16 @@ static bool settle(struct sim *sim)
     return false;
 }
 
+/* At rest everybody answers, and then has what was answered. */
+static bool answer_and_settle(struct sim *sim)
+{
+    const struct roll_call all = {.world = &sim->world,
+                                  .hosts = sim->hosts,
+                                  .host_count = sim->host_count,
+                                  .oracle = &sim->oracle};
+    return settle(sim) && roll_call(&all) && settle(sim);
+}
+
 static void judge(struct sim *sim)
 {
     const struct node *first = NULL;
@@ -413,7 +424,7 @@ static void run(struct sim *sim)
     sim->aftermath.calm_ns = sim->world.now_ns;
     if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS))
         return;
-    if (!settle(sim))
+    if (!answer_and_settle(sim))
         return;
     const bool forgets =
         !sim->options.no_faults && nemesis_has(&sim->nemesis, NEMESIS_ROLLBACK_ALL);
@@ -423,7 +434,7 @@ static void run(struct sim *sim)
         if (!exam_run(&sim->exam))
             return;
         exam_end(&sim->exam);
-        if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS) || !settle(sim))
+        if (!world_run_until(&sim->world, sim->world.now_ns + AFTER_NS) || !answer_and_settle(sim))
             return;
     }
     judge(sim);
