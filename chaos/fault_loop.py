@@ -17,7 +17,8 @@ from outside, heads must be equal, and after a restart the ledger must be the sa
 
   --planted FAULT   the nodes have this fault planted (a build with meson -Dplanted_fault=any, names
                     in core/planted_fault.h): exit status 0 only if the loop finds it
-  --seconds N       no further fault begins after so long; what was struck is judged
+  --seconds N       no further fault begins after so long; what was struck is judged (with --planted
+                    120 unless told otherwise: nodes that differ may keep the load crawling)
 
 The seed is printed first and repeats the plan; processes and disks are not deterministic, so it
 does not repeat each interleaving.
@@ -55,6 +56,7 @@ PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 180        # all clients' end, and the cluster's rest
 SETTLE_SECONDS_PLANTED = 60 # a cluster with a planted fault may never come to rest: then it is found
 STALL_SECONDS = 90          # the longest time without the answers that are waited for
+SECONDS_PLANTED = 120
 STALL_SECONDS_PLANTED = 30  # nodes that differ may keep the load crawling
 SETTINGS = {"journal": {"segment_bytes": 2 << 20},
             "cluster": {"log_tail_bytes": 64 << 10},    # so that catch-ups happen
@@ -285,11 +287,13 @@ def parse():
     parser.add_argument("--seed", type=int, help="default: drawn")
     parser.add_argument("--build", default=os.path.join(schema.ROOT, "build"))
     parser.add_argument("--planted", choices=names(), metavar="FAULT")
-    parser.add_argument("--seconds", type=int, default=0, help="at most (default: no bound)")
+    parser.add_argument("--seconds", type=int, help="at most; 0: no bound")
     parser.add_argument("--keep", action="store_true", help="keep the files of a good run, too")
     arguments = parser.parse_args()
     if arguments.faults < 1:
         parser.error("--faults: at least 1")
+    if arguments.seconds is None:
+        arguments.seconds = SECONDS_PLANTED if arguments.planted else 0
     if arguments.seconds < 0:
         parser.error("--seconds: a number of seconds, or 0 for no bound")
     refused = arguments.planted and refusal(arguments.build, arguments.planted)
