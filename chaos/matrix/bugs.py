@@ -80,7 +80,7 @@ DISKS = (
 
 CORE = (
     Bug("read-without-round", "a leader answers reads by itself: deposed, it answers from the past",
-        (Simulator(("reads",)),), fault="read_without_round"),
+        (Simulator(("reads", "certificate")),), fault="read_without_round"),
     Bug("window-lost-at-snapshot", "a node that starts from a checkpoint has forgotten all requests",
         (Simulator(("identity", "replicas")), ORACLE), fault="window_lost_at_snapshot"),
     Bug("window-without-principal", "two clients who use the same nonce get each other's answer",
