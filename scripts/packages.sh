@@ -6,6 +6,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
     liblmdb-dev libraft-dev libuv1-dev libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler
     protobuf-compiler libmicrohttpd-dev libjansson-dev libxxhash-dev libyaml-dev)
 packages_demo=(procps)
+packages_coverage=(lcov)
 packages_model=(spin gcc libc6-dev)
 packages_chaos=(iproute2 nftables e2fsprogs util-linux)
 packages_test=(libcriterion-dev python3-grpcio python3-protobuf clang clang-format libclang-rt-dev
