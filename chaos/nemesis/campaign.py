@@ -21,6 +21,7 @@ from nemesis.links import kernel_lacks
 from nemesis.scenario import all_scenarios
 
 RUN_SECONDS = 900           # of a run beyond its minutes: making, settling, checking
+END_SECONDS = 180           # for it to end its processes and to take its network away
 SCENARIO_SECONDS = 75       # what a scenario is taken to cost, when time is short
 AROUND_SECONDS = 50         # of a random run: making the cluster, settling, checking
 SIMULATOR_SHARE = 0.33
@@ -77,14 +78,14 @@ class Search:
             except subprocess.TimeoutExpired:
                 process.terminate()         # it ends the processes that it started
                 try:
-                    process.wait(60)
+                    process.wait(END_SECONDS)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(60)
+                    process.wait(END_SECONDS)
                 status = verdict.FAILED
             except BaseException:
                 process.terminate()
-                process.wait(60)
+                process.wait(END_SECONDS)
                 raise
         if status not in (verdict.HOLDS, verdict.BROKEN):
             status = verdict.FAILED         # by a signal, too

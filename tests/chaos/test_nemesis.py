@@ -591,6 +591,26 @@ class Words(unittest.TestCase):
             self.assertEqual(code, 2, words)
             self.assertIn(said, text)
 
+    # timeout(1) tells the whole group, and a search its run once more: processes and namespaces would
+    # be left behind if the second word interrupted what the first began.
+    def test_a_second_sigterm_does_not_interrupt_the_cleaning_up(self):
+        code = ("import sys, time; sys.path.insert(0, sys.argv[1]); import nemesis, cluster\n"
+                "cluster.end_on_terminate()\n"
+                "try:\n print('up', flush=True); time.sleep(60)\n"
+                "finally:\n print('cleaning', flush=True); time.sleep(1.0); print('clean', flush=True)")
+        process = subprocess.Popen([sys.executable, "-c", code, os.path.join(ROOT, "chaos")],
+                                   stdout=subprocess.PIPE)
+        try:
+            self.assertEqual(process.stdout.readline(), b"up\n")
+            process.terminate()
+            self.assertEqual(process.stdout.readline(), b"cleaning\n")
+            process.terminate()
+            self.assertEqual(process.communicate(timeout=60)[0], b"clean\n")
+            self.assertEqual(process.returncode, 143)
+        finally:
+            process.kill()
+            process.wait(10)
+
     def test_checking_what_is_no_history_says_so(self):
         with contextlib.redirect_stdout(io.StringIO()) as text:
             self.assertEqual(main.main(["check", "/nonexistent"]), 2)

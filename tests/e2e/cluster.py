@@ -48,8 +48,13 @@ class Failure(Exception):
 
 def end_on_terminate():
     """SIGTERM (a timeout's, say) ends this program by the way of its finally clauses, which end the
-    processes that it started."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    processes that it started. Once: a second one must not interrupt those clauses."""
+    def end(number, frame):
+        del frame
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def free_port():
