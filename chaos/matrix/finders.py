@@ -61,6 +61,7 @@ class Finders:
         """`factor`: of the budgets in seeds, for a slice or a search."""
         self.build, self.seed, self.factor = build, seed, factor
         self.controls = {}      # tests that passed without a bug
+        self.running = []       # process groups that were begun here
 
     def run(self, bug, finder):
         kind = {Simulator: self.simulator, Tests: self.tests, FaultLoop: self.fault_loop,
@@ -78,10 +79,18 @@ class Finders:
         if bug is not None and bug.fault:
             environment["TALLY_PLANTED"] = bug.fault
         try:
-            return subprocess.Popen(arguments, env=environment, cwd=ROOT, start_new_session=True,
-                                    stdin=subprocess.DEVNULL, **more)
+            process = subprocess.Popen(arguments, env=environment, cwd=ROOT, start_new_session=True,
+                                       stdin=subprocess.DEVNULL, **more)
         except OSError as error:
             raise MatrixFailure("%s cannot be started: %s" % (arguments[0], error)) from None
+        self.running = [other for other in self.running if other.poll() is None] + [process]
+        return process
+
+    def stop(self):
+        """When the matrix itself is ended: nothing that it began goes on."""
+        for process in self.running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
 
     def finish(self, arguments, bug, seconds):
         """(exit status or None when its time was up, what it said)."""

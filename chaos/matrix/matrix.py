@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -201,6 +202,12 @@ def main():
                  " --only " + arguments.only if arguments.only else "")}
     print("seed %(seed)d, commit %(commit)s; to repeat: %(command)s" % facts, flush=True)
     finders = Finders(os.path.abspath(arguments.build), arguments.seed, arguments.budget)
+
+    def ended(number, _):
+        finders.stop()
+        os._exit(128 + number)  # threads wait for what was just ended
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ended)
     try:
         check_table(arguments.build)
         alarms = [] if arguments.only else control(finders, arguments)
