@@ -1,11 +1,12 @@
 /*
  * Faults are numbered, each draws from a stream of its own, and when the next one begins does not
- * depend on what the others did. So a run that leaves some of them out has the others at the same
- * times, of the same kind, at the same hosts; what the cluster makes of them may be another story,
- * which is why every candidate is run and judged.
+ * depend on what the others did, but for a damaged disk, which holds them back. So a run that
+ * leaves some of them out has the others at the same times, of the same kind, at the same hosts;
+ * what the cluster makes of them may be another story, which is why every candidate is run and
+ * judged.
  *
  * Delta debugging (Zeller and Hildebrandt, 2002), over the faults that had begun when the promise
- * broke: a half alone, then the rest without a half, then quarters, and so on, until no single
+ * broke: without a half of them, then without quarters, and so on, until no single
  * fault can be left out. Before it the time of faults is cut to a little more than was needed,
  * after it once more; a calmer load is tried last.
  *
