@@ -129,7 +129,8 @@ Test(pacing, a_gap_that_stays_is_closed_and_everything_is_admitted_again)
     cr_assert_eq(world.began, 1);
     pass(120);
     cr_assert_leq(gap(), PACING_CLOSED_BYTES, "%lu", (unsigned long)gap());
-    cr_assert_geq(world.lowest, 20 * MIB * (PACING_FLOOR_PERCENT - 1) / 100, "%lu", (unsigned long)world.lowest);
+    cr_assert_geq(world.lowest, 20 * MIB * (PACING_FLOOR_PERCENT - 1) / 100, "%lu",
+                  (unsigned long)world.lowest);
     cr_assert_eq(world.gave_up, 0);
     world.serves = world.feeds = false;
     pass(10);
@@ -145,7 +146,8 @@ Test(pacing, never_below_the_floor_and_not_for_ever)
     fall_behind(500 * MIB);
     pass(30);
     cr_assert_eq(world.began, 1);
-    cr_assert_geq(world.lowest, 50 * MIB * (PACING_FLOOR_PERCENT - 1) / 100, "%lu", (unsigned long)world.lowest);
+    cr_assert_geq(world.lowest, 50 * MIB * (PACING_FLOOR_PERCENT - 1) / 100, "%lu",
+                  (unsigned long)world.lowest);
     cr_assert_eq(world.pacing.limit, pacing_floor(&world.pacing));
     pass(60);
     cr_assert_geq(world.lowest, 50 * MIB * (PACING_FLOOR_PERCENT - 1) / 100);
@@ -234,7 +236,8 @@ Test(pacing, the_floor_follows_a_load_that_has_grown)
     world.feeds = true;
     pass(60);
     cr_assert_eq(world.began, 1);
-    cr_assert_geq(world.lowest, (PACING_FLOOR_PERCENT - 1) * MIB, "%lu", (unsigned long)world.lowest);
+    cr_assert_geq(world.lowest, (PACING_FLOOR_PERCENT - 1) * MIB, "%lu",
+                  (unsigned long)world.lowest);
 }
 
 /* An entry larger than the bucket goes through, and is paid for by those behind it; an idle time
