@@ -6,6 +6,7 @@ directory of its own. Every wait is bounded.
 """
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,9 +20,17 @@ TALLY, TALLYD, GENERATOR = (os.path.abspath(path) for path in sys.argv[1:4])
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that the system takes for outgoing connections, which would take it before
+    the node is started."""
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(12000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("1000 ports of 127.0.0.1 are all taken")
 
 
 class Node:

@@ -5,6 +5,7 @@ stays until its test has passed, so that a failure can show the tail of it.
 """
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -58,9 +59,18 @@ def end_on_terminate():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing listens on: below those that kernels give to whoever connects, since such
+    a connection of another test could take it before its node is started."""
+    draw = random.SystemRandom()
+    for _ in range(1000):
+        port = draw.randrange(10000, 32768)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise Failure("1000 ports of 127.0.0.1 are all taken")
 
 
 class Programs:
