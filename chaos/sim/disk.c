@@ -54,6 +54,7 @@ void disk_wipe(struct disk *disk)
     }
     disk->name_count = 0;
     disk->used = 0;
+    disk->fail_per_mille = 0; /* the old one's */
     disk->misdirect_in = 0;
     disk->misdirected[0] = 0;
 }
