@@ -209,13 +209,21 @@ static void check_spinning(struct host *host)
 
 static void start_later(struct host *host);
 
+/* Its world gave it a reason. A write that went astray is one from that moment on, before the
+ * nemesis sees it. */
+static bool may_fail(const struct host *host)
+{
+    return host->may_fail || host->world->now_ns <= host->excused_until_ns ||
+           host->disk.misdirected[0] != 0;
+}
+
 static void collect_failed(struct host *host)
 {
     struct node_status status;
     node_status(host->node, &status);
     snprintf(host->last_failure, sizeof host->last_failure, "%s", status.error.text);
     host->fail_stop_total++;
-    if (!host->may_fail && host->world->now_ns > host->excused_until_ns)
+    if (!may_fail(host))
         world_violate(host->world, "host %u: fail-stop without a reason: %s", host->number,
                       status.error.text);
     host_kill(host, false);
@@ -367,7 +375,7 @@ static void refuse_start(struct host *host, const struct node_error *error)
     world_tell(host->world, "host %u refuses to start: %s", host->number, error->text);
     snprintf(host->last_failure, sizeof host->last_failure, "%s", error->text);
     const bool halted = host->disk.dead;
-    if (!halted && !host->may_fail && host->world->now_ns > host->excused_until_ns)
+    if (!halted && !may_fail(host))
         world_violate(host->world, "host %u refuses to start: %s", host->number, error->text);
     disk_restart(&host->disk);
     host->life++;

@@ -161,7 +161,7 @@ static void await(struct nemesis *nemesis, struct host *host)
         world_note(nemesis->world, "misdirected", host->number, damage->number, 0);
         world_tell(nemesis->world, "host %u: %s", host->number, host->disk.misdirected);
         happened(nemesis, host);
-        host_kill(host, true);
+        host_kill(host, true); /* unless it found it, and stopped: then it starts, and says more */
     } else if (now(nemesis) >= damage->until_ns) {
         host->disk.misdirect_in = 0; /* nothing was written */
         damage->given_up_total++;
@@ -173,7 +173,7 @@ static void await(struct nemesis *nemesis, struct host *host)
 static bool is_helpful(const char *text)
 {
     return strstr(text, HOST_DIRECTORY) != NULL || strstr(text, "entry ") != NULL ||
-           strstr(text, "repair") != NULL;
+           strstr(text, "repair") != NULL || strstr(text, "look at the disk") != NULL;
 }
 
 static void watch(struct nemesis *nemesis, struct host *host)

@@ -71,7 +71,8 @@ static void host_dies(void *context, struct host *host)
 {
     struct sim *sim = context;
     holdings_note_death(&sim->rule_checks.holdings, host);
-    if (host->damaged) /* what it had it has had, whatever it finds when it starts */
+    /* What it had it has had, whatever it finds when it starts. */
+    if (host->damaged || host->disk.misdirected[0] != 0)
         holdings_note_wipe(&sim->rule_checks.holdings, host);
 }
 
