@@ -17,6 +17,12 @@
  * index goes with them, for the same reason: all of them are committed. libraft and the guard treat
  * the rest as of any AppendEntries: a tail of ours that differs is truncated, what is there already
  * is left alone.
+ *
+ * A log that is full makes room when its begin is applied, and the store holds it; it is applied
+ * when it is known to be committed. A node that was killed while its log was full knows that of
+ * none of it any more, and whose entries the leader has in files only hears it from nobody else. So
+ * a batch for which there is no room goes on without its entries, like any of the leader's: that
+ * what it follows is committed counts.
  */
 #include "core/invariant.h"
 #include "replication/consensus/consensus_raft_internal.h"
@@ -116,6 +122,20 @@ static bool holds(const struct consensus_raft *c, uint64_t index, uint64_t term)
            raft_layout_term_at(&c->raft, index) == term;
 }
 
+/* The message without entries, behind the last one of the batch that is in the log already. */
+static void leave_out_entries(const struct consensus_raft *c, const struct consensus_feed *feed,
+                              struct raft_append_entries *out)
+{
+    for (uint32_t i = 0; i < feed->count; i++) {
+        const struct journal_entry *entry = &feed->entries[i];
+        if (!holds(c, entry->index, entry->term))
+            break;
+        out->prev_log_index = entry->index;
+        out->prev_log_term = entry->term;
+    }
+    out->leader_commit = out->prev_log_index;
+}
+
 enum status consensus_feed_receive(struct consensus_raft *c, const struct consensus_feed *feed)
 {
     if (!consensus_is_live(c) || c->raft.state != RAFT_FOLLOWER ||
@@ -128,8 +148,6 @@ enum status consensus_feed_receive(struct consensus_raft *c, const struct consen
         return STATUS_OK;
     if (!holds(c, feed->previous_index, feed->previous_term))
         return STATUS_NOT_FOUND; /* cut off meanwhile */
-    if (c->waiting != NULL || (raft_io_log_is_full(c) && !raft_io_log_can_shrink(c)))
-        return STATUS_BUSY;
     struct raft_message message = {
         .type = RAFT_IO_APPEND_ENTRIES, .server_id = feed->from, .server_address = ""};
     message.append_entries = (struct raft_append_entries){
@@ -138,7 +156,13 @@ enum status consensus_feed_receive(struct consensus_raft *c, const struct consen
         .prev_log_term = feed->previous_term,
         .leader_commit = last->index,
     };
-    if (!copy_entries(feed, &message.append_entries))
+    const bool is_full = raft_io_log_is_full(c) && !raft_io_log_can_shrink(c);
+    if (is_full)
+        leave_out_entries(c, feed, &message.append_entries);
+    if (c->waiting != NULL ||
+        (is_full && c->raft.commit_index >= message.append_entries.leader_commit))
+        return STATUS_BUSY;
+    if (!is_full && !copy_entries(feed, &message.append_entries))
         return STATUS_NO_MEMORY;
     c->recv(&c->io, &message);
     consensus_settle(c);

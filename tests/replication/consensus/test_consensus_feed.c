@@ -262,6 +262,43 @@ Test(consensus_feed, a_full_log_takes_nothing_more)
     cluster_destroy(cluster);
 }
 
+/* Killed while its log was full of what its store does not hold yet: it knows of no entry that it
+ * is committed, so it can make no room by itself, and nobody but who feeds it can tell it. Batches
+ * that begin in the middle of what it has say so, too. */
+Test(consensus_feed, a_log_that_was_full_at_the_end_makes_room_after_the_start)
+{
+    for (uint64_t back = 0; back <= 5; back += 5) {
+        leave_behind();
+        const uint64_t fed = had + 40;
+        feed_all(cluster, leader, away, had + 1, fed);
+        cluster_run(cluster, 100);
+        cluster_crash(cluster, away);
+        cluster->log_bytes_max = 1024 * 1024;
+        cluster_start(cluster, away);
+        cluster_run(cluster, 500);
+        cr_assert_geq(cluster_status(cluster, away).log_bytes, 1024 * 1024, "it is not full");
+        cr_assert_lt(cluster_status(cluster, away).commit_index, fed - back, "somebody told it");
+        struct reading reading;
+        const struct consensus_feed feed =
+            read_for(cluster, leader, fed + 1 - back, fed + 10, &reading);
+        enum status status = STATUS_BUSY;
+        for (int i = 0; i < 100 && status == STATUS_BUSY; i++) {
+            status = feed_to(cluster, away, &feed);
+            cluster_run(cluster, 20);
+            cluster_flush(cluster, away);
+        }
+        cr_assert_eq(status, STATUS_OK, "%s", status_text(status));
+        forget(&reading);
+        for (uint64_t first = fed + 11; first <= last; first++) {
+            feed_all(cluster, leader, away, first, first);
+            cluster_run(cluster, 5);
+            cluster_flush(cluster, away);
+        }
+        cluster_expect_pulled(cluster, last);
+        cluster_destroy(cluster);
+    }
+}
+
 /* A leader appends what nobody else gets, and is cut off; the others go on. When it is back, as a
  * follower whose log ends otherwise, what it is fed replaces its own end. */
 Test(consensus_feed, a_tail_that_nobody_committed_is_replaced)
