@@ -45,6 +45,8 @@ static enum status propose(struct operators *operators, struct host *leader,
     host_left(leader);
     if (status == STATUS_OK) {
         operators->done_total++;
+        if (change->kind == DURABILITY_POLICY && change->policy.decision == DURABILITY_NEVER)
+            operators->asked_never = true;
         host_wake(leader);
     } else {
         operators->refused_total++;
@@ -113,6 +115,18 @@ void operators_act(struct operators *operators)
     (void)propose(operators, leader, &change); /* refused or not, nobody insists */
 }
 
+/* A node that starts again knows what its store noted, and a `never` above that may be the policy,
+ * also when another one was committed since: until a checkpoint holds that, it forbids. */
+static bool has_forgotten_never(const struct operators *operators, const struct host *host,
+                                const struct consensus_durability *now)
+{
+    struct checkpoint_stats stats;
+    if (!operators->asked_never || host->node->store == NULL)
+        return true;
+    checkpoint_stats(host->node->store, &stats);
+    return stats.durable_index >= now->newest_index;
+}
+
 bool operators_may_lose_disk(const struct operators *operators)
 {
     bool known = false;
@@ -123,7 +137,8 @@ bool operators_may_lose_disk(const struct operators *operators)
             continue;
         consensus_durability(host->node->consensus, &now);
         if (now.newest.policy.decision == DURABILITY_NEVER ||
-            now.committed.policy.decision == DURABILITY_NEVER)
+            now.committed.policy.decision == DURABILITY_NEVER ||
+            !has_forgotten_never(operators, host, &now))
             return false;
         known = true;
     }

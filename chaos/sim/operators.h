@@ -17,6 +17,7 @@ struct operators {
     uint32_t host_count;
     /* ---- ours ---- */
     struct draw draw;
+    bool asked_never; /* some policy said so */
     bool restoring;
     struct operators_move *move;
     uint64_t move_number, moved_total[2]; /* commands taken; ended well, refused on the way */
