@@ -81,12 +81,16 @@ static uint64_t seen_ns(const struct consensus_raft *c, uint64_t stamp)
     return age >= HOUR_NS || age >= now ? 0 : now - age;
 }
 
-/* At the start: the changes that are still in memory. */
-static void note_loaded(struct consensus_raft *c)
+/* Each change of the mode behind `drive->noted_index`, as far as its entry is in memory: a follower
+ * that was away takes a degrade and the return behind it at once, and both count. */
+static void note_changes(struct consensus_raft *c)
 {
     struct durability_drive *drive = &c->durability_drive;
-    enum durability_mode before = DURABILITY_SYNC;
-    for (uint64_t i = raft_layout_first_index(&c->raft); i <= c->durability_log.newest.index; i++) {
+    const uint64_t newest = c->durability_log.newest.index;
+    uint64_t i = raft_layout_first_index(&c->raft);
+    if (i <= drive->noted_index)
+        i = drive->noted_index + 1;
+    for (; i <= newest; i++) {
         const struct raft_entry *raft_entry = raft_layout_entry(&c->raft, i);
         struct journal_entry journal;
         struct durability_entry entry;
@@ -96,25 +100,29 @@ static void note_loaded(struct consensus_raft *c)
         if (journal.type != JOURNAL_DURABILITY ||
             durability_entry_decode(journal.payload, journal.size, &entry) != STATUS_OK)
             continue;
-        const uint64_t ns = seen_ns(c, entry.stamp);
-        if (entry.mode != before && ns != 0)
+        /* At the start they may be old ones; later they are from just now, whatever clocks say. */
+        const uint64_t ns = drive->mode_noted ? consensus_now_ns(c) : seen_ns(c, entry.stamp);
+        if (entry.mode != drive->mode && ns != 0)
             durability_note_change(&drive->driver, ns);
-        before = entry.mode;
+        drive->mode = entry.mode;
     }
+    drive->noted_index = newest;
 }
 
 static void settle_changes(struct consensus_raft *c)
 {
     struct durability_drive *drive = &c->durability_drive;
     const struct durability_record *newest = &c->durability_log.newest;
-    if (!drive->mode_noted)
-        note_loaded(c);
-    else if (newest->entry.mode != drive->mode)
+    const enum durability_mode before = drive->mode;
+    if (newest->index != drive->noted_index || !drive->mode_noted)
+        note_changes(c);
+    /* Cut off, or known from a copy: without its entry. */
+    if (drive->mode_noted && newest->entry.mode != drive->mode)
         durability_note_change(&drive->driver, consensus_now_ns(c));
     drive->mode_noted = true;
-    if (newest->entry.mode != drive->mode)
-        c->news = true;
     drive->mode = newest->entry.mode;
+    if (drive->mode != before)
+        c->news = true;
 }
 
 static const char *event_of(enum durability_kind kind)

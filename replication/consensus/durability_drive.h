@@ -93,7 +93,8 @@ struct durability_drive {
     uint64_t campaign_ns, elected_ns, led_term;
     enum durability_mode mode; /* of the log, as it was noted last */
     bool mode_noted;
-    uint64_t told_index; /* newest committed entry that the log of the node heard of */
+    uint64_t noted_index; /* of the newest durability entry then; 0: none */
+    uint64_t told_index;  /* newest committed entry that the log of the node heard of */
     uint64_t held_up_told_ns;
     uint64_t both_index;
     uint64_t behind_since_ns[MEMBERS_MAX]; /* by place in the table */

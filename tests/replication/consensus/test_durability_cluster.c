@@ -123,6 +123,31 @@ Test(durability_cluster, the_loss_of_the_leaders_site_is_answered_by_the_other_o
     leader_site_is_lost(5);
 }
 
+/* A node is away while its site is given up and, by its mate, counted on again. What it takes at
+ * once when it is back are two changes, and it may lead next: both count for the cap. */
+Test(durability_cluster, changes_that_were_slept_through_count)
+{
+    struct cluster *cluster = started(5);
+    const uint32_t leader = cluster_leader(cluster), mate = leader % 2 == 0 ? 1 : 0,
+                   away = mate + 2;
+    cluster_run(cluster, 1000);
+    lose_site(cluster, mate, true);
+    uint64_t index; /* what is probed with is none of the changes */
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
+    wait_for(cluster, DURABILITY_DEGRADE, 0, mate, 3000);
+    cluster_isolate(cluster, mate, false);
+    wait_for(cluster, DURABILITY_RETURN, 1, NOWHERE, 30000);
+    cr_assert_eq(look(cluster, mate).changes_last_hour, 2);
+    cr_assert_eq(look(cluster, away).changes_last_hour, 0);
+    cr_assert_eq(look(cluster, away).newest.number, 0, "it was away");
+    cluster_isolate(cluster, away, false);
+    cluster_run(cluster, 3000);
+    cr_assert_eq(look(cluster, away).newest.number, 2);
+    cr_assert_eq(look(cluster, away).changes_last_hour, 2);
+    cluster_destroy(cluster);
+}
+
 /* Nothing has to be decided without the witness: both sites have everything. */
 Test(durability_cluster, the_loss_of_the_witness_changes_nothing)
 {
