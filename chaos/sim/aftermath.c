@@ -121,18 +121,31 @@ static bool is_held(const struct aftermath *aftermath, uint32_t host, uint64_t i
     return index == 0 || term == 0 || holdings_has(&aftermath->checks->holdings, host, index, term);
 }
 
+/* Whether that journal, as it was presented, has the entry: a disk that lost its power may have
+ * kept by chance what its host had not called synced. A last entry of the same term or a later one
+ * stands behind the same entries. */
+static bool is_presented(const struct aftermath *aftermath, const struct evidence *evidence,
+                         uint32_t place, uint64_t index)
+{
+    const struct survivor *survivor = &evidence->survivors[place];
+    return is_held(aftermath, evidence->hosts[place], index) ||
+           (survivor->last_index >= index && survivor->last_term >= term_of(aftermath, index));
+}
+
 static void compare(struct aftermath *aftermath, const struct evidence *evidence,
                     const struct verdict_answer *answer)
 {
     const uint64_t acknowledged = aftermath->oracle->acknowledged_index;
     aftermath->lost = true;
     for (uint32_t i = 0; i < evidence->count; i++)
-        if (is_held(aftermath, evidence->hosts[i], acknowledged))
+        if (is_presented(aftermath, evidence, i, acknowledged))
             aftermath->lost = false;
     if (answer->best == NULL)
         return;
-    const uint32_t best = evidence->hosts[answer->best - evidence->survivors];
-    if (answer->verdict == VERDICT_PROVEN_ZERO && !is_held(aftermath, best, acknowledged))
+    const uint32_t place = (uint32_t)(answer->best - evidence->survivors);
+    const uint32_t best = evidence->hosts[place];
+    if (answer->verdict == VERDICT_PROVEN_ZERO &&
+        !is_presented(aftermath, evidence, place, acknowledged))
         world_violate(aftermath->world,
                       "the certificate claims too much: PROVEN_ZERO by %s, and %" PRIu64
                       ", acknowledged, is not in the journal of host %u that it names",
@@ -141,7 +154,7 @@ static void compare(struct aftermath *aftermath, const struct evidence *evidence
         answer->known_ns < WORLD_WALL_NS + aftermath->calm_ns)
         return;
     const uint64_t index = oracle_index_before(aftermath->oracle, answer->known_ns - WORLD_WALL_NS);
-    if (!is_held(aftermath, best, index))
+    if (!is_presented(aftermath, evidence, place, index))
         world_violate(aftermath->world,
                       "the certificate claims too much: BOUNDED_BY_TIME by %s at %.6f s, and "
                       "%" PRIu64 ", acknowledged before, is not in the journal of host %u",
