@@ -140,7 +140,9 @@ static bool fill_meta(struct epochs *epochs)
     meta->term = machine_applied_term(epochs->machine);
     enum status status = journal_head(epochs->journal, meta->index, meta->head);
     if (status != STATUS_OK) {
-        fail(epochs, status, "the journal does not know its chain head");
+        fail(epochs, status,
+             "the chain head cannot be read from the journal (look at the disk; `tally journal "
+             "verify` says where it is damaged, `tally node repair` rebuilds the node)");
         return false;
     }
     size_t size = 0;
