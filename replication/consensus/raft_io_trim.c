@@ -91,7 +91,9 @@ void raft_io_note_durable(struct consensus_raft *c)
             break;
         bool tail_is_long = c->log_bytes - c->trim_bytes - cost(entry) >= tail ||
                             last - c->trim_index > CONSENSUS_TAIL_COUNT;
-        if (!tail_is_long)
+        /* One large entry may be all that is above the tail. */
+        bool is_full = c->log_bytes - c->trim_bytes >= c->options.log_bytes_max;
+        if (!tail_is_long && !is_full)
             break;
         c->trim_index++;
         c->trim_bytes += cost(entry);
@@ -99,8 +101,8 @@ void raft_io_note_durable(struct consensus_raft *c)
     uint64_t step = c->options.tail_bytes / 8;
     if (step > STEP_BYTES_MAX)
         step = STEP_BYTES_MAX;
-    bool worth_it =
-        c->trim_bytes > step || c->trim_index + 1 - raft_layout_first_index(&c->raft) > STEP_COUNT;
+    bool worth_it = c->trim_bytes > step || (c->trim_bytes > 0 && raft_io_log_is_full(c)) ||
+                    c->trim_index + 1 - raft_layout_first_index(&c->raft) > STEP_COUNT;
     if (worth_it != c->shrink_wanted)
         raft_set_snapshot_threshold(&c->raft, worth_it ? 1 : UINT_MAX);
     c->shrink_wanted = worth_it;

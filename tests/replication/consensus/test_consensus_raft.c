@@ -199,6 +199,35 @@ Test(consensus_raft, a_tail_as_large_as_the_bound_does_not_keep_the_log_full)
     fill_and_recover(8 * 1024 * 1024, 6 * 1024 * 1024, 30);
 }
 
+/* The log begins with one large entry, and what is behind it is less than the tail that is kept: it
+ * goes all the same when the log is full, or nothing would be taken any more. */
+Test(consensus_raft, a_large_entry_at_the_begin_does_not_keep_the_log_full)
+{
+    struct cluster *cluster = cluster_create(3, 3, true);
+    cluster->log_bytes_max = 1024 * 1024;
+    cluster->tail_bytes = 512 * 1024;
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_start(cluster, i);
+    const uint32_t leader = cluster_leader(cluster);
+    uint64_t last = 0;
+    cr_assert_eq(cluster_propose(cluster, leader, 900000, &last), STATUS_OK);
+    cluster_run(cluster, 100);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 200 && status == STATUS_OK; i++) {
+        status = cluster_propose(cluster, leader, 10000, &last);
+        cluster_run(cluster, 10);
+    }
+    cr_assert_eq(status, STATUS_BUSY);
+    for (int i = 0; i < 20 && status == STATUS_BUSY; i++) {
+        for (uint32_t node = 0; node < 3; node++)
+            cluster_flush(cluster, node);
+        cluster_run(cluster, 100);
+        status = cluster_propose(cluster, leader, 10000, &last);
+    }
+    cr_assert_eq(status, STATUS_OK);
+    cluster_destroy(cluster);
+}
+
 /* A follower's store stands still, the others' do not: the follower takes no more entries, stays in
  * touch, and gets the rest when there is room again. */
 Test(consensus_raft, a_follower_without_room_stays_and_catches_up)
