@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define MESSAGE_PROTOCOL_VERSION 1
+#define MESSAGE_PROTOCOL_VERSION 2
 
 enum message_type {
     /* consensus (raft_message.h), lane RAFT */
@@ -26,6 +26,8 @@ enum message_type {
     MESSAGE_READ_INDEX_RESULT,
     MESSAGE_WATERMARK, /* leader to all: what every site's best data node holds, what both have */
     MESSAGE_LOST_ENTRIES, /* leader: you lack what you acknowledged to me */
+    MESSAGE_FLOORS,       /* what each member is known to have had */
+    MESSAGE_JOURNAL_END,  /* its answer: where my journal ends */
     MESSAGE_RAFT_LAST = 0x01ff,
 
     /* forwarded requests (forward.h), lane CALLS */

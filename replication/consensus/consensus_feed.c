@@ -141,6 +141,9 @@ enum status consensus_feed_receive(struct consensus_raft *c, const struct consen
     if (!consensus_is_live(c) || c->raft.state != RAFT_FOLLOWER ||
         c->raft.current_term != feed->term || raft_layout_leader(&c->raft) != feed->from)
         return STATUS_NOT_READY;
+    const struct consensus_raft_peer *peer = consensus_find_peer(c, feed->from);
+    if (peer == NULL || peer->below_floor)
+        return STATUS_NOT_READY; /* it lost entries: consensus_floors.c */
     if (!are_sound(feed))
         return STATUS_CORRUPT;
     const struct journal_entry *last = &feed->entries[feed->count - 1];

@@ -107,9 +107,12 @@ static void tell_failure(struct consensus_raft *c)
 {
     if (c->failure == STATUS_OK || c->failure_told)
         return;
-    c->failure_told = true;
-    if (c->condemned_index != 0 && c->options.sink.condemned != NULL)
+    if (c->condemned_index != 0 && !c->condemned_told && c->options.sink.condemned != NULL)
         c->options.sink.condemned(c->options.sink.context, c->condemned_index, c->failure_text);
+    c->condemned_told = true;
+    if (consensus_now_ns(c) < c->condemned_until_ns)
+        return; /* its peers are told meanwhile */
+    c->failure_told = true;
     c->options.sink.failed(c->options.sink.context, c->failure, c->failure_text);
 }
 
@@ -245,7 +248,7 @@ static uint64_t raft_next_ns(const struct consensus *consensus)
 {
     const struct consensus_raft *c = raft_of_const(consensus);
     if (c->failure != STATUS_OK)
-        return c->failure_told ? UINT64_MAX : 0;
+        return c->failure_told ? UINT64_MAX : c->condemned_told ? c->condemned_until_ns : 0;
     if (c->news || c->reads.process_asked || c->change_done)
         return 0;
     if (!consensus_is_live(c))
@@ -257,6 +260,7 @@ static uint64_t raft_next_ns(const struct consensus *consensus)
     next = earlier(next, consensus_reads_next_ns(c));
     next = earlier(next, consensus_members_next_ns(c));
     next = earlier(next, consensus_durability_next_ns(c));
+    next = earlier(next, consensus_floors_next_ns(c));
     return earlier(next, consensus_lead_next_ns(c));
 }
 
@@ -273,12 +277,17 @@ static void raft_process(struct consensus *consensus)
 {
     struct consensus_raft *c = raft_of(consensus);
     journal_process(c->options.journal);
+    if (consensus_is_live(c) && !c->own_floor_judged) {
+        c->own_floor_judged = true;
+        consensus_floors_judge_own(c);
+    }
     if (consensus_is_live(c)) {
         raft_io_pump(c);
         consensus_tick(c, c->tick_wanted);
         consensus_members_process(c);
         consensus_lead_process(c);
         consensus_durability_process(c);
+        consensus_floors_process(c);
         consensus_settle(c);
     }
     consensus_reads_process(c);
@@ -330,11 +339,9 @@ static void raft_linked(struct consensus *consensus, uint64_t id, bool up)
     struct consensus_raft_peer *peer = consensus_peer(c, id);
     peer->linked = up;
     c->news = true;
-    if (!up || !consensus_leads(c))
-        return;
-    peer->offered_ns = 0;
-    raft_layout_wake_peer(&c->raft, id);
-    c->tick_wanted = true;
+    consensus_floors_linked(c, peer, up);
+    if (up)
+        peer->offered_ns = 0;
 }
 
 static void raft_caught_up(struct consensus *consensus, uint64_t peer, uint64_t index)
@@ -551,6 +558,8 @@ enum status consensus_raft_create(const struct consensus_raft_options *options,
     c->options = *options;
     c->hard_state = hard_state;
     c->is_witness = options->self.kind == MEMBER_WITNESS;
+    if (c->options.floors == NULL)
+        c->options.floors = &c->own_floors;
     c->operations_end = &c->operations;
     fill_defaults(&c->options);
     c->options.configuration = NULL; /* the caller's */

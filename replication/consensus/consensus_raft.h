@@ -6,6 +6,7 @@
 #define TALLY_REPLICATION_CONSENSUS_RAFT_H
 
 #include "replication/consensus/consensus.h"
+#include "replication/consensus/floors.h"
 #include "replication/environment.h"
 #include "replication/notify.h"
 #include "replication/transport.h"
@@ -35,6 +36,8 @@ struct consensus_raft_options {
     size_t configuration_size;
     uint64_t stamp;              /* the greatest that the store holds; 0 = none */
     struct transport *transport; /* NULL: nobody else is there. Started by its owner */
+    /* What is known of the members, raised here; NULL: of this consensus alone. */
+    struct floors *floors;
     struct consensus_sink sink;
     /* 0: the defaults above */
     uint32_t election_ms, heartbeat_ms;

@@ -8,6 +8,7 @@
  *                         consensus_read.c        read rounds, clock offsets
  *                         consensus_members.c     change, peers, transfer, watermark, falls behind
  *                         consensus_lead.c        when to campaign, when to hand over
+ *                         consensus_floors.c      who lost entries, as anybody knows
  *                         durability_*.c          the two sites: see durability_drive.h
  *     libraft ──► guard ──► raft_io_load.c        what a start begins with
  *                           raft_io_disk.c        append, truncate, term, vote
@@ -48,6 +49,9 @@
 #define CONSENSUS_FEED_MS            30000 /* after the last offer */
 #define CONSENSUS_OFFER_MS           1000  /* between two words about a peer that is behind */
 #define CONSENSUS_CLOCK_ROUND_MS     1000
+#define CONSENSUS_FLOORS_MS          1000 /* the leader measures them this often */
+#define CONSENSUS_FLOORS_AGAIN_MS    250  /* until a peer has answered */
+#define CONSENSUS_CONDEMNED_MS       1000 /* a node that lost entries still says so to its peers */
 #define CONSENSUS_COMMIT_WORD_NS     NS_PER_MS /* between two empty messages that tell a commit */
 
 struct consensus_raft;
@@ -59,6 +63,13 @@ struct consensus_raft_peer {
     uint64_t id;
     bool linked;
     uint64_t heard_ns;
+    /* ---- of this link: consensus_floors.c ---- */
+    bool vouched;                         /* it said where its journal ends: it may be heard */
+    bool below_floor;                     /* it lost entries: nothing of it counts */
+    bool floors_due;                      /* we know what it should hear */
+    uint64_t floors_ns;                   /* when it was told last, 0 = not yet */
+    uint64_t told_floor, told_floor_term; /* its own, as told; 0 = none */
+    uint64_t lost_told_ns;                /* when the log heard that it lost entries */
     /* ---- as long as we lead ---- */
     uint64_t told_commit, told_ns; /* the last AppendEntries to it */
     bool cut;                      /* not all that libraft wanted was sent; ... */
@@ -139,8 +150,10 @@ struct consensus_raft {
     /* Fail-stop. */
     enum status failure;
     bool failure_told;
-    uint64_t condemned_index; /* not 0: the failure is that we lack this acknowledged entry */
-    char failure_text[320];
+    uint64_t condemned_index;    /* not 0: the failure is that we lack this acknowledged entry */
+    uint64_t condemned_until_ns; /* not before: sink.failed */
+    bool condemned_told;
+    char failure_text[400];
 
     /* Disk. */
     struct hard_state hard_state;
@@ -190,6 +203,9 @@ struct consensus_raft {
     uint64_t malformed_count;
     uint64_t malformed_told_ns;
     uint64_t lost_told_ns;
+    uint64_t floors_ns;       /* when they were measured last */
+    struct floors own_floors; /* where options bring none */
+    bool own_floor_judged;
 
     /* Membership. */
     uint64_t published_configuration; /* index of what the journal's anchors carry; ... */
@@ -302,6 +318,9 @@ int raft_io_send(struct raft_io *io, struct raft_io_send *request,
 void raft_io_complete_sends(struct consensus_raft *c);
 /* A message with no entries; lost if it cannot be sent. */
 void raft_io_say(struct consensus_raft *c, uint64_t to, const struct raft_message_view *view);
+/* The same with `size` bytes behind it, and what became of it. */
+enum status raft_io_say_with(struct consensus_raft *c, uint64_t to,
+                             const struct raft_message_view *view, const void *bytes, size_t size);
 
 /* ---- raft_io_site.c: for the guard, as in raft_guard.h ---- */
 void raft_io_places(void *context, const struct raft_configuration *configuration,
@@ -331,6 +350,22 @@ bool raft_io_log_can_shrink(const struct consensus_raft *c);
 /* ---- consensus_receive.c ---- */
 void consensus_raft_receive(struct consensus_raft *c, uint64_t from, const void *bytes,
                             size_t size);
+
+/* ---- consensus_floors.c ---- */
+void consensus_floors_linked(struct consensus_raft *c, struct consensus_raft_peer *peer, bool up);
+/* Whether what it says may be heard. */
+bool consensus_floors_vouch(struct consensus_raft_peer *peer);
+/* Also while we are condemned. */
+void consensus_floors_receive(struct consensus_raft *c, uint64_t from,
+                              const struct raft_message_view *view);
+void consensus_floors_journal_end(struct consensus_raft *c, uint64_t from,
+                                  const struct raft_message_view *view);
+/* True, and fail-stop: an entry from `index` on is known to be committed. */
+bool consensus_floors_forbid_truncation(struct consensus_raft *c, uint64_t index);
+/* Once, at the start: by what we knew of ourselves before. */
+void consensus_floors_judge_own(struct consensus_raft *c);
+void consensus_floors_process(struct consensus_raft *c);
+uint64_t consensus_floors_next_ns(const struct consensus_raft *c);
 
 /* ---- consensus_feed.c: as in consensus.h ---- */
 enum status consensus_feed_receive(struct consensus_raft *c, const struct consensus_feed *feed);

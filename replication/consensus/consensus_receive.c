@@ -33,7 +33,8 @@
  *  - Another node under P's id: the handshake refuses its incarnation; and once the member is
  *    another one, libraft's match begins at 0, and no more than that is said.
  * A message that is late or comes twice is of an older term, or still true. Only L's own term is
- * covered: what was acknowledged to earlier leaders nobody remembers.
+ * covered; what was acknowledged to earlier leaders is known from the second that it was committed
+ * on, to all: consensus_floors.c. It also says which peers are heard at all.
  */
 #include "core/invariant.h"
 #include "replication/consensus/consensus_raft_internal.h"
@@ -320,7 +321,8 @@ static void dispatch(struct consensus_raft *c, uint64_t from, const struct raft_
 
 void consensus_raft_receive(struct consensus_raft *c, uint64_t from, const void *bytes, size_t size)
 {
-    if (!consensus_is_live(c) || from == 0 || from == c->options.self.node_id)
+    const bool condemned = c->started && !c->stopped && c->condemned_index != 0;
+    if ((!consensus_is_live(c) && !condemned) || from == 0 || from == c->options.self.node_id)
         return;
     struct raft_message_view view;
     if (raft_message_decode(bytes, size, &view) != STATUS_OK ||
@@ -328,6 +330,19 @@ void consensus_raft_receive(struct consensus_raft *c, uint64_t from, const void 
         note_malformed(c, from);
         return;
     }
-    consensus_peer(c, from)->heard_ns = consensus_now_ns(c);
+    if (view.type == MESSAGE_FLOORS) {
+        consensus_floors_receive(c, from, &view);
+        return;
+    }
+    if (!consensus_is_live(c))
+        return;
+    if (view.type == MESSAGE_JOURNAL_END) {
+        consensus_floors_journal_end(c, from, &view);
+        return;
+    }
+    struct consensus_raft_peer *peer = consensus_peer(c, from);
+    if (!consensus_floors_vouch(peer))
+        return;
+    peer->heard_ns = consensus_now_ns(c);
     dispatch(c, from, &view);
 }

@@ -77,7 +77,7 @@ static void settle_role(struct consensus_raft *c)
         peer->round_seen = 0;
         peer->clock_known = false;
         peer->acknowledged = 0;
-        peer->lost = false;
+        peer->lost = peer->below_floor;
     }
     consensus_event(c, "leader_elected", "this node leads now", c->raft.current_term,
                     consensus_last_index(c));

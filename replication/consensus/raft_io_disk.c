@@ -208,6 +208,8 @@ int raft_io_truncate(struct raft_io *io, raft_index index)
     invariant(c->in_journal == 0);
     invariant(c->operations == NULL);
     invariant_values(index > c->consumed_index, index, c->consumed_index);
+    if (consensus_floors_forbid_truncation(c, index))
+        return RAFT_IOERR;
     struct disk_operation *operation = calloc(1, sizeof *operation);
     if (operation == NULL)
         return RAFT_NOMEM;

@@ -48,6 +48,17 @@ void raft_io_say(struct consensus_raft *c, uint64_t to, const struct raft_messag
     (void)say(c, to, view); /* a lost message */
 }
 
+enum status raft_io_say_with(struct consensus_raft *c, uint64_t to,
+                             const struct raft_message_view *view, const void *bytes, size_t size)
+{
+    uint64_t head[RAFT_MESSAGE_FIXED_SIZE / 8];
+    const struct transport_part parts[] = {
+        {.bytes = head, .size = raft_message_encode(view, (uint8_t *)head)},
+        {.bytes = bytes, .size = size},
+    };
+    return send_parts(c, to, parts, size > 0 ? 2 : 1);
+}
+
 static void complete_later(struct consensus_raft *c, struct raft_io_send *request)
 {
     if (c->send_count == c->send_capacity) {

@@ -14,6 +14,8 @@
  *   READ_INDEX_RESULT      8 term  16 sequence  24 index  32 ready u8  33 zero[7]       = 40
  *   WATERMARK              8 term  16 index  24 both                                    = 32
  *   LOST_ENTRIES           8 term  16 index, not 0                                      = 24
+ *   FLOORS                 8 count u32  12 zero[4]  16 floors (floors.h), 40 bytes each  = 16 +
+ * them JOURNAL_END            8 last_index  16 floor_index  24 floor_term                  = 32
  *
  *   entry in a region      0 term  8 type u16  10 zero u16  12 size u32  16 payload, zeros to 8
  *
@@ -27,6 +29,7 @@
 #include "replication/consensus/raft_message.h"
 
 #include "core/bounds.h"
+#include "replication/consensus/floors.h"
 #include "replication/member.h"
 #include "storage/journal_format.h"
 
@@ -165,12 +168,15 @@ static size_t fixed_size(enum message_type type)
     case MESSAGE_TIMEOUT_NOW:
     case MESSAGE_PROBE_RESULT:
     case MESSAGE_WATERMARK:
+    case MESSAGE_JOURNAL_END:
         return 32;
     case MESSAGE_REQUEST_VOTE_RESULT:
     case MESSAGE_PROBE:
     case MESSAGE_READ_INDEX:
     case MESSAGE_LOST_ENTRIES:
         return 24;
+    case MESSAGE_FLOORS:
+        return 16;
     default:
         return 0;
     }
@@ -249,6 +255,30 @@ static enum status decode_read_index_result(const uint8_t *bytes, struct raft_me
                                                                              : STATUS_INVALID;
 }
 
+static enum status decode_floors(const uint8_t *bytes, size_t size, struct raft_message_view *out)
+{
+    out->floors.count = get_u32(bytes + 8);
+    out->floors.bytes = bytes + 16;
+    return out->floors.count <= MEMBERS_MAX && get_u32(bytes + 12) == 0 &&
+                   size == 16 + out->floors.count * sizeof(struct floor) &&
+                   floors_are_sound(out->floors.bytes, out->floors.count)
+               ? STATUS_OK
+               : STATUS_INVALID;
+}
+
+static enum status decode_journal_end(const uint8_t *bytes, struct raft_message_view *out)
+{
+    out->journal_end.last_index = get_u64(bytes + 8);
+    out->journal_end.floor_index = get_u64(bytes + 16);
+    out->journal_end.floor_term = get_u64(bytes + 24);
+    return out->journal_end.last_index <= UINT64_MAX / 2 &&
+                   out->journal_end.floor_index <= UINT64_MAX / 2 &&
+                   out->journal_end.floor_term <= UINT64_MAX / 2 &&
+                   (out->journal_end.floor_index != 0 || out->journal_end.floor_term == 0)
+               ? STATUS_OK
+               : STATUS_INVALID;
+}
+
 static enum status decode_body(const uint8_t *bytes, size_t size, struct raft_message_view *out)
 {
     switch (out->type) {
@@ -291,9 +321,19 @@ static enum status decode_body(const uint8_t *bytes, size_t size, struct raft_me
         return out->lost_entries.index > 0 && out->lost_entries.index <= UINT64_MAX / 2
                    ? STATUS_OK
                    : STATUS_INVALID;
+    case MESSAGE_FLOORS:
+        return decode_floors(bytes, size, out);
+    case MESSAGE_JOURNAL_END:
+        return decode_journal_end(bytes, out);
     default:
         return STATUS_INVALID;
     }
+}
+
+/* These two are said whatever the term. */
+static bool has_term(enum message_type type)
+{
+    return type != MESSAGE_FLOORS && type != MESSAGE_JOURNAL_END;
 }
 
 enum status raft_message_decode(const void *message, size_t size, struct raft_message_view *out)
@@ -306,11 +346,11 @@ enum status raft_message_decode(const void *message, size_t size, struct raft_me
     size_t fixed = fixed_size(out->type);
     if (fixed == 0 || get_u16(bytes + 2) != 0 || get_u32(bytes + 4) != size || size < fixed)
         return STATUS_INVALID;
-    if (size > fixed && out->type != MESSAGE_APPEND_ENTRIES)
+    if (size > fixed && out->type != MESSAGE_APPEND_ENTRIES && out->type != MESSAGE_FLOORS)
         return STATUS_INVALID;
     /* No message is of term 0, and no term comes near the end of its type by honest means. */
     uint64_t term = get_u64(bytes + 8);
-    if (term == 0 || term > UINT64_MAX / 2)
+    if (has_term(out->type) && (term == 0 || term > UINT64_MAX / 2))
         return STATUS_INVALID;
     return decode_body(bytes, size, out);
 }
@@ -381,6 +421,15 @@ size_t raft_message_encode(const struct raft_message_view *view,
     case MESSAGE_LOST_ENTRIES:
         put_u64(out + 8, view->lost_entries.term);
         put_u64(out + 16, view->lost_entries.index);
+        break;
+    case MESSAGE_FLOORS:
+        put_u32(out + 8, view->floors.count);
+        header.size += view->floors.count * (uint32_t)sizeof(struct floor);
+        break;
+    case MESSAGE_JOURNAL_END:
+        put_u64(out + 8, view->journal_end.last_index);
+        put_u64(out + 16, view->journal_end.floor_index);
+        put_u64(out + 24, view->journal_end.floor_term);
         break;
     default:
         return 0;

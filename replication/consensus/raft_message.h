@@ -81,14 +81,24 @@ struct raft_message_view {
         struct {
             uint64_t term, index; /* acknowledged in this term */
         } lost_entries;
+        struct {
+            uint32_t count;       /* at most MEMBERS_MAX, by ascending node id */
+            const uint8_t *bytes; /* decoding only: of floors_at() */
+        } floors;
+        struct {
+            uint64_t last_index; /* of the sender's journal; 0: it is empty */
+            /* The floor that it was told of itself, 0: none; and the term of its own entry there,
+             * 0: it does not have it, or not any more. */
+            uint64_t floor_index, floor_term;
+        } journal_end;
     };
 };
 
 /* STATUS_INVALID: not a message of consensus, or malformed in any way. */
 enum status raft_message_decode(const void *bytes, size_t size, struct raft_message_view *out);
 
-/* Header and body without entries; returns their size, a multiple of eight. The header's size
- * counts append.region_size. */
+/* Header and body without entries or floors; returns their size, a multiple of eight. The header's
+ * size counts append.region_size, or floors.count floors. */
 size_t raft_message_encode(const struct raft_message_view *view,
                            uint8_t out[RAFT_MESSAGE_FIXED_SIZE]);
 

@@ -11,7 +11,7 @@ import struct
 HELLO, WELCOME, REFUSAL, MESSAGE, PING = range(1, 6)
 HELLO_LAYOUT = struct.Struct("<8sII16sQQ16sQQBBHI128s")
 REFUSAL_LAYOUT = struct.Struct("<II256s")
-VERSION = 1
+VERSION = 2
 PROTOCOL = "tallystick-peer/1"      # ALPN
 REFUSED = {"garbage": 1, "version": 2, "certificate": 4, "cluster": 5, "older epoch": 6,
            "newer epoch": 7, "own id": 8, "wrong node": 9, "unknown": 10, "incarnation": 11,

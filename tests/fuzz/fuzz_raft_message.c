@@ -3,6 +3,7 @@
  * again, with every entry inside of the message.
  */
 #include "core/bounds.h"
+#include "replication/consensus/floors.h"
 #include "replication/consensus/raft_message.h"
 
 #include <stdlib.h>
@@ -48,6 +49,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (view.type == MESSAGE_APPEND_ENTRIES) {
             need(walk(&view, bytes, size) == view.append.count);
             region = view.append.region_size;
+        }
+        if (view.type == MESSAGE_FLOORS) {
+            struct floor floor = {0};
+            for (uint32_t i = 0; i < view.floors.count; i++) {
+                const uint64_t before = floor.node_id;
+                floors_at(view.floors.bytes, i, &floor);
+                need(floor.node_id > before && floor.index > 0 && floor.term > 0);
+            }
+            region = view.floors.count * sizeof floor;
+            need(view.floors.bytes + region == bytes + size);
         }
         need(raft_message_encode(&view, again) + region == size);
         need(memcmp(again, bytes, size - region) == 0);

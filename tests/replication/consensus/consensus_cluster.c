@@ -347,6 +347,7 @@ void cluster_start(struct cluster *cluster, uint32_t place)
         .configuration = node->configuration,
         .configuration_size = node->configuration_size,
         .transport = cluster->count > 1 ? &node->transport : NULL,
+        .floors = &node->floors,
         .sink = {.context = node,
                  .news = sink_news,
                  .falls_behind = sink_falls_behind,

@@ -56,6 +56,7 @@ struct cluster_node {
     /* the store, which survives */
     uint64_t durable_index, durable_term;
     uint64_t committed_index, committed_term; /* told to the next start */
+    struct floors floors;
     uint8_t configuration[JOURNAL_CONFIGURATION_SIZE_MAX];
     size_t configuration_size;
     /* what happened */

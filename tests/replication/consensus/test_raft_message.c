@@ -1,6 +1,7 @@
 /* The messages of consensus as bytes: what is encoded is decoded, and nothing else is. */
 #include "replication/consensus/raft_message.h"
 
+#include "replication/consensus/floors.h"
 #include "replication/member.h"
 #include "storage/journal.h"
 
@@ -35,6 +36,11 @@ static size_t put_members(uint8_t *out, uint64_t term)
     return whole;
 }
 
+static const struct floor floors[2] = {
+    {.node_id = 1, .incarnation = {1, 2, 3}, .index = 900, .term = 6},
+    {.node_id = 4, .incarnation = {4, 5, 6}, .index = 7, .term = 2},
+};
+
 static void make(struct example *example, struct raft_message_view view)
 {
     memset(example, 0, sizeof *example);
@@ -52,6 +58,10 @@ static void make(struct example *example, struct raft_message_view view)
         example->size = size;
     }
     example->size += raft_message_encode(&example->view, bytes);
+    if (view.type == MESSAGE_FLOORS && view.floors.count > 0) {
+        memcpy(bytes + 16, floors, sizeof floors);
+        example->size += sizeof floors;
+    }
 }
 
 static const struct raft_message_view views[] = {
@@ -69,6 +79,10 @@ static const struct raft_message_view views[] = {
     {.type = MESSAGE_READ_INDEX_RESULT, .read_index_result = {7, 34, 1000, true}},
     {.type = MESSAGE_WATERMARK, .watermark = {7, 900, 950}},
     {.type = MESSAGE_LOST_ENTRIES, .lost_entries = {7, 900}},
+    {.type = MESSAGE_FLOORS},
+    {.type = MESSAGE_FLOORS, .floors = {.count = 2}},
+    {.type = MESSAGE_JOURNAL_END, .journal_end = {900, 800, 6}},
+    {.type = MESSAGE_JOURNAL_END},
 };
 #define VIEW_COUNT (sizeof views / sizeof views[0])
 
@@ -84,6 +98,8 @@ Test(raft_message, what_is_encoded_is_decoded)
         uint64_t again[RAFT_MESSAGE_FIXED_SIZE / 8];
         size_t size = raft_message_encode(&decoded, (uint8_t *)again);
         cr_assert_leq(size, example.size);
+        if (decoded.type == MESSAGE_FLOORS && decoded.floors.count > 0)
+            cr_assert_eq(memcmp(decoded.floors.bytes, floors, sizeof floors), 0);
         cr_assert_eq(memcmp(again, example.bytes, size), 0, "type %x", views[i].type);
     }
 }
@@ -176,6 +192,42 @@ Test(raft_message, impossible_entries_are_refused)
     cr_assert_eq(with_entry(0, 3, 13, 0), STATUS_INVALID, "no type");
     cr_assert_eq(with_entry(JOURNAL_BARRIER, 3, 8, 0), STATUS_INVALID, "a barrier with payload");
     cr_assert_eq(with_entry(JOURNAL_CONFIGURATION, 3, 64, 0), STATUS_INVALID, "no members");
+}
+
+static enum status with_floors(uint32_t count, struct floor second)
+{
+    uint64_t bytes[(RAFT_MESSAGE_FIXED_SIZE + (MEMBERS_MAX + 1) * sizeof second) / 8] = {0};
+    const struct raft_message_view view = {.type = MESSAGE_FLOORS, .floors = {.count = count}};
+    const size_t size = raft_message_encode(&view, (uint8_t *)bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        struct floor floor = i == 1 ? second : floors[0];
+        if (i != 1)
+            floor.node_id = i + 1;
+        memcpy((uint8_t *)bytes + size + i * sizeof floor, &floor, sizeof floor);
+    }
+    struct raft_message_view decoded;
+    return raft_message_decode(bytes, size + count * sizeof second, &decoded);
+}
+
+/* Floors that no leader measures. */
+Test(raft_message, impossible_floors_are_refused)
+{
+    struct floor floor = floors[1];
+    floor.node_id = 2;
+    const struct floor good = floor;
+    cr_assert_eq(with_floors(MEMBERS_MAX, good), STATUS_OK);
+    cr_assert_eq(with_floors(MEMBERS_MAX + 1, good), STATUS_INVALID, "more than members");
+    floor.node_id = 1;
+    cr_assert_eq(with_floors(2, floor), STATUS_INVALID, "twice");
+    floor.node_id = 0;
+    cr_assert_eq(with_floors(2, floor), STATUS_INVALID, "no node");
+    floor.node_id = 1ull << 63;
+    cr_assert_eq(with_floors(2, floor), STATUS_INVALID, "no node's id");
+    for (int i = 0; i < 4; i++) {
+        floor = good;
+        *(i % 2 == 0 ? &floor.index : &floor.term) = i < 2 ? 0 : UINT64_MAX / 2 + 1;
+        cr_assert_eq(with_floors(2, floor), STATUS_INVALID, "%d", i);
+    }
 }
 
 /* Random bytes behind a good header. Under the sanitizers this is the fuzz of the poor. */
