@@ -191,6 +191,18 @@ static const struct event_row event_table[EVENT_COUNT] = {
                                      "The file certificate could not be replaced; after a loss an "
                                      "older one has to do.",
                                      {"status", "index"}},
+    [EVENT_FLOORS_UNREADABLE] = {"floors_unreadable",
+                                 LOG_LEVEL_WARNING,
+                                 6,
+                                 "The file floors is none of this cluster; it is written anew.",
+                                 {"status", "bytes"}},
+    [EVENT_FLOORS_UNWRITTEN] =
+        {"floors_unwritten",
+         LOG_LEVEL_WARNING,
+         6,
+         "The file floors could not be replaced; after a restart less is known "
+         "of what the members had.",
+         {"status", "members"}},
     [EVENT_FAIL_STOP] = {"fail_stop",
                          LOG_LEVEL_ERROR,
                          0,
@@ -288,12 +300,12 @@ static const struct event_row event_table[EVENT_COUNT] = {
          60,
          "A member needs entries that only journal and store have: it is caught up by copies.",
          {"peer", "match_index"}},
-    [EVENT_PEER_LOST_ENTRIES] =
-        {"peer_lost_entries",
-         LOG_LEVEL_ERROR,
-         6,
-         "A member lacks entries that it had acknowledged: it stops; rebuild it under a new id.",
-         {"peer", "match_index"}},
+    [EVENT_PEER_LOST_ENTRIES] = {"peer_lost_entries",
+                                 LOG_LEVEL_ERROR,
+                                 6,
+                                 "A member lacks entries that it had acknowledged: it is not "
+                                 "counted, and stops; rebuild it under a new id.",
+                                 {"peer", "match_index"}},
     [EVENT_PEER_MALFORMED] =
         {"peer_malformed",
          LOG_LEVEL_WARNING,

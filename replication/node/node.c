@@ -150,6 +150,7 @@ void node_stop_jobs(struct node *node)
     if (node->catch_up != NULL)
         catch_up_stop(node->catch_up);
     certificates_stop(&node->certificates);
+    floor_file_stop(&node->floors);
     node->jobs_stop = true;
     node_wake_jobs(node);
 }

@@ -100,6 +100,8 @@ struct node_options {
      *   certificate_unreadable   status                   bytes
      *   certificate_unsigned     status                   index
      *   certificate_unwritten    status                   index
+     *   floors_unreadable        status                   bytes
+     *   floors_unwritten         status                   members
      *   fail_stop                status                   applied index */
     void *event_context;
     void (*event)(void *context, const char *name, const char *text, uint64_t a, uint64_t b);

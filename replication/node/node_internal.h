@@ -12,6 +12,7 @@
 #include "replication/node/disk_guard.h"
 #include "replication/node/durability_wait.h"
 #include "replication/node/epochs.h"
+#include "replication/node/floor_file.h"
 #include "replication/node/forward.h"
 #include "replication/node/fsm.h"
 #include "replication/node/in_doubt.h"
@@ -89,6 +90,7 @@ struct node {
     uint64_t drained_looked_ns;
     struct disk_guard guard;
     struct certificates certificates;
+    struct floor_file floors; /* before consensus, and after it */
     struct rpo rpo;
     struct in_doubt in_doubt;
     struct durability_waits both_waits;

@@ -12,7 +12,7 @@ enum node_job {
     NODE_JOB_PREPARER,    /* journal: next segment */
     NODE_JOB_FLUSHER,     /* store: epochs */
     NODE_JOB_CATCH_UP,    /* copies between nodes: reads and writes their files */
-    NODE_JOB_CERTIFICATE, /* replaces the file certificate */
+    NODE_JOB_CERTIFICATE, /* replaces the files certificate and floors */
     NODE_JOB_COUNT,
 };
 

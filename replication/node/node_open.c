@@ -90,6 +90,7 @@ static enum job_state certificate_step(void *context, uint64_t *out_wait_ns)
     struct node *node = context;
     const bool stops = node->jobs_stop; /* before the last look: what came earlier is written */
     certificates_job_step(&node->certificates);
+    floor_file_job_step(&node->floors);
     *out_wait_ns = UINT64_MAX;
     return stops ? JOB_DONE : JOB_IDLE;
 }

@@ -113,6 +113,7 @@ static enum status make_consensus(struct node *node, struct node_error *error)
         .configuration_size = node->meta.configuration_size,
         .stamp = node->machine != NULL ? machine_stamp(node->machine) : 0,
         .transport = node->options.transport,
+        .floors = &node->floors.floors,
         .sink = {.context = node,
                  .news = consensus_news,
                  .falls_behind = consensus_falls_behind,
@@ -178,6 +179,15 @@ enum status node_make_queues(struct node *node, struct node_error *error)
         .wake_job = certificate_wake_job,
     };
     certificates_load(&node->certificates);
+    node->floors = (struct floor_file){
+        .environment = node->environment,
+        .notify = &node->notify,
+        .files = &node->files,
+        .identity = &node->identity,
+        .wake_context = node,
+        .wake_job = certificate_wake_job,
+    };
+    floor_file_load(&node->floors);
     durability_waits_init(&node->both_waits);
     if (rpo_init(&node->rpo) != STATUS_OK ||
         in_doubt_init(&node->in_doubt, node_wall_ns(node)) != STATUS_OK) {

@@ -290,6 +290,7 @@ static void turn(struct node *node)
     linear_reads_finish(&node->reads, node_applied_index(node));
     process_both_waits(node);
     certificates_process(&node->certificates, node_stamp(node));
+    floor_file_process(&node->floors);
     tell_rpo(node);
     if (node->phase == NODE_FAILED)
         return;
@@ -375,6 +376,7 @@ uint64_t node_wait_ms(const struct node *node)
         wait = earlier(wait, until_ms(node->rpo.next_tell_ns, now));
     wait = earlier(wait, until_ms(node->both_waits.next_deadline_ns, now));
     wait = earlier(wait, until_ms(certificates_next_ns(&node->certificates), now));
+    wait = earlier(wait, until_ms(floor_file_next_ns(&node->floors), now));
     wait = earlier(wait, until_ms(membership_next_ns(&node->membership), now));
     wait = earlier(wait, until_ms(site_operation_next_ns(&node->site_operation), now));
     wait = earlier(wait, until_ms(forward_next_ns(&node->forward), now));

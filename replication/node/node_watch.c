@@ -74,7 +74,7 @@ void node_watch_jobs(struct node *node)
         [NODE_JOB_PREPARER] = "a further journal segment could not be prepared",
         [NODE_JOB_FLUSHER] = "the store's flusher stopped",
         [NODE_JOB_CATCH_UP] = "copying between nodes stopped",
-        [NODE_JOB_CERTIFICATE] = "writing certificates stopped",
+        [NODE_JOB_CERTIFICATE] = "writing certificates and floors stopped",
     };
     for (int job = 0; job < NODE_JOB_COUNT; job++) {
         if (!worker_has_ended(&node->workers[job], NULL))

@@ -382,3 +382,42 @@ Test(node_copies, a_directory_that_was_put_back_is_quarantined)
     request_destroy(request);
     cluster_deinit(&cluster);
 }
+
+/* The same, and meanwhile all nodes start again: no leader counts on that node any more. What it
+ * had is in the files of the others. */
+Test(node_copies, a_directory_that_was_put_back_is_found_after_a_restart_of_all)
+{
+    set_up(3);
+    uint64_t follower = cluster_follower(&cluster);
+    struct pump *pump = cluster_pump(&cluster, follower);
+    char copy[PUMP_PATH_MAX + 8];
+    snprintf(copy, sizeof copy, "%s.copy", pump->directory);
+    cluster_kill(&cluster, follower);
+    copy_directory(pump->directory, copy);
+    cluster_start(&cluster, follower);
+    (void)cluster_settle(&cluster);
+    for (uint64_t number = 0; number < 10; number++) {
+        struct test_request *request = request_transfers(number, 1);
+        run_well_at(follower, request);
+        request_destroy(request);
+    }
+    cluster_converge(&cluster);
+    cluster_turn_ms(&cluster, 2500); /* told, and written down */
+    for (uint64_t id = 1; id <= 3; id++)
+        cluster_kill(&cluster, id);
+    copy_directory(copy, pump->directory);
+    for (uint64_t id = 1; id <= 3; id++)
+        cluster_start(&cluster, id);
+    cr_assert(cluster_until(&cluster, follower_has_failed, pump));
+    cr_assert_eq(pump_event_count(pump, "quarantined"), 1);
+    for (uint64_t id = 1; id <= 3; id++)
+        if (id != follower)
+            cr_expect_eq(pump_event_count(cluster_pump(&cluster, id), "peer_lost_entries"), 1);
+    pump_close(pump);
+    cr_assert_eq(pump_open(pump), STATUS_CORRUPT);
+    cr_assert_not_null(strstr(pump->error.text, "is committed"), "%s", pump->error.text);
+    struct test_request *request = request_transfers(10, 1);
+    run_well_at(cluster_settle(&cluster), request);
+    request_destroy(request);
+    cluster_deinit(&cluster);
+}
