@@ -1,6 +1,6 @@
 /*
  * The small files of a data directory, on hostile bytes: identity, current, hard_state, the
- * certificate, quarantine, and the witness's note of where its log begins.
+ * certificate, quarantine, the witness's note of where its log begins, and the floors.
  *
  * The input: a byte that chooses the file, a byte whose bit 0 makes checksums right (so that what
  * lies behind them is reached), and either the file's bytes (bit 1 clear) or patches, offset u16
@@ -17,6 +17,7 @@
 #include "replication/node/certificate.h"
 #include "replication/node/certificate_survivor.h"
 #include "replication/node/digests.h"
+#include "replication/node/floor_file.h"
 #include "storage/hard_state.h"
 #include "storage/hash.h"
 #include "tests/lib/files_memory.h"
@@ -79,6 +80,16 @@ static void repair_witness(struct files_memory *memory)
     uint64_t size = 0;
     uint8_t *bytes = files_memory_bytes(memory, WITNESS_FILE, &size);
     if (bytes == NULL || size < HASH_SIZE)
+        return;
+    const struct hash_part part = {.bytes = bytes, .size = size - HASH_SIZE};
+    hash_parts(&part, 1, bytes + size - HASH_SIZE);
+}
+
+static void repair_floors(struct files_memory *memory)
+{
+    uint64_t size = 0;
+    uint8_t *bytes = files_memory_bytes(memory, FLOOR_FILE, &size);
+    if (bytes == NULL || size != sizeof(struct floor_record))
         return;
     const struct hash_part part = {.bytes = bytes, .size = size - HASH_SIZE};
     hash_parts(&part, 1, bytes + size - HASH_SIZE);
@@ -192,6 +203,17 @@ static void note_event(void *context, const char *name, const char *text, uint64
     (void)a;
     (void)b;
     need(name[0] != '\0' && text[0] != '\0', "an event has a name and words");
+}
+
+/* Taken whole or not at all: what is held is a table that a message could carry. */
+static bool read_floors(const struct files *files)
+{
+    const struct notify notify = {.event = note_event};
+    static struct floor_file file;
+    file = (struct floor_file){.notify = &notify, .files = files, .identity = &sound_identity};
+    floor_file_load(&file);
+    need(floors_are_sound(file.floors.floors, file.floors.count), "a sound table");
+    return file.floors.count > 0;
 }
 
 /* ---- the witness's note ---- */
@@ -311,6 +333,18 @@ static void put_sound_certificate(const struct files *files)
     put(files, CERTIFICATE_FILE, bytes, certificate_encode(&view, bytes));
 }
 
+static void put_sound_floors(const struct files *files)
+{
+    struct floor_record record = {
+        .magic = "TLYFLOR1",
+        .cluster_epoch = sound_identity.cluster_epoch,
+        .count = 2,
+        .floors = {{.node_id = 1, .index = 41, .term = 3}, {.node_id = 2, .index = 40, .term = 3}},
+    };
+    memcpy(record.cluster_id, sound_identity.cluster_id, sizeof record.cluster_id);
+    put(files, FLOOR_FILE, &record, sizeof record);
+}
+
 static struct files_memory *sound_directory(void)
 {
     static struct files_memory *memory;
@@ -329,13 +363,16 @@ static struct files_memory *sound_directory(void)
     put_sound_certificate(files);
     put_sound_note(files);
     repair_witness(memory);
+    put_sound_floors(files);
+    repair_floors(memory);
     files_memory_settle(memory);
     return memory;
 }
 
 static const char *const names[] = {DIRECTORY_IDENTITY, DIRECTORY_CURRENT, "hard_state",
-                                    CERTIFICATE_FILE,   QUARANTINE_FILE,   WITNESS_FILE};
-enum { IDENTITY, CURRENT, HARD_STATE, CERTIFICATE, QUARANTINE, WITNESS, FILE_COUNT };
+                                    CERTIFICATE_FILE,   QUARANTINE_FILE,   WITNESS_FILE,
+                                    FLOOR_FILE};
+enum { IDENTITY, CURRENT, HARD_STATE, CERTIFICATE, QUARANTINE, WITNESS, FLOORS, FILE_COUNT };
 
 static void repair(struct files_memory *memory, unsigned choice)
 {
@@ -345,6 +382,8 @@ static void repair(struct files_memory *memory, unsigned choice)
         repair_hard_state(memory);
     if (choice == WITNESS)
         repair_witness(memory);
+    if (choice == FLOORS)
+        repair_floors(memory);
 }
 
 static bool read_choice(struct files_memory *memory, unsigned choice)
@@ -359,6 +398,8 @@ static bool read_choice(struct files_memory *memory, unsigned choice)
         return read_hard_state(files);
     case WITNESS:
         return read_witness(files);
+    case FLOORS:
+        return read_floors(files);
     default:
         return read_survivor(files);
     }
@@ -392,7 +433,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (repairs)
         repair(memory, choice);
     const bool accepted = read_choice(memory, choice);
-    const bool is_checked = choice == IDENTITY || choice == CURRENT || choice == HARD_STATE;
+    const bool is_checked =
+        choice == IDENTITY || choice == CURRENT || choice == HARD_STATE || choice == FLOORS;
     if (patches && !repairs && is_checked)
         need(accepted == !changed, changed ? "damage was not refused" : "a sound file was refused");
     files_memory_destroy(memory);

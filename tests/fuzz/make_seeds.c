@@ -386,9 +386,9 @@ static void make_texts(void)
 
 static void make_patches(void)
 {
-    static const char *const files[] = {"identity",    "current",    "hard_state",
-                                        "certificate", "quarantine", "witness_log"};
-    for (int i = 0; i < 6; i++) {
+    static const char *const files[] = {"identity",   "current",     "hard_state", "certificate",
+                                        "quarantine", "witness_log", "floors"};
+    for (int i = 0; i < 7; i++) {
         const uint8_t bytes[] = {3, 30, 0, 0x31}; /* checksum made right; one patch */
         seed("data_directory", files[i], i, bytes, sizeof bytes);
     }
