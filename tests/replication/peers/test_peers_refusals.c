@@ -260,20 +260,23 @@ Test(peers_refusals, another_protocol_version)
     struct rig_node *a = node_with_raw(port);
     struct peers_hello hello = hello_of_2(a, TRANSPORT_RAFT);
     uint8_t record[PEERS_HELLO_SIZE + 40] = {0};
-    hello.version = 2;
+    hello.version = MESSAGE_PROTOCOL_VERSION + 1;
     peers_hello_encode(&hello, record);
+    char words[96];
+    snprintf(words, sizeof words,
+             "node 2 speaks version %d of the peers' protocol, node 1 version %d",
+             MESSAGE_PROTOCOL_VERSION + 1, MESSAGE_PROTOCOL_VERSION);
 
     struct rig_raw *raw = dial(a);
     rig_raw_frame(raw, PEERS_FRAME_HELLO, record, sizeof record);
-    expect_raw(raw, PEERS_REFUSED_VERSION,
-               "node 2 speaks version 2 of the peers' protocol, node 1 version 1");
+    expect_raw(raw, PEERS_REFUSED_VERSION, words);
     rig_expect_event(a, "peer_refused", 2, PEERS_REFUSED_VERSION, "upgrade the older");
 
     rig_wait(&rig, rig.raw_accepted && rig.raw_accepted->is_open);
     raw = rig.raw_accepted;
     rig_wait(&rig, rig_raw_has_frame(raw, PEERS_FRAME_HELLO));
     rig_raw_frame(raw, PEERS_FRAME_WELCOME, record, sizeof record);
-    expect_raw(raw, PEERS_REFUSED_VERSION, "node 2 speaks version 2");
+    expect_raw(raw, PEERS_REFUSED_VERSION, words);
 }
 
 /* A refusal's words are the peer's: what is not printable is shown as '?', its number is kept even
