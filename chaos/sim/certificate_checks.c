@@ -4,8 +4,19 @@
  * such was the policy, and the mode. Each of these is a claim that a verdict may be built on after
  * a loss, so each is held against the truth when a node first holds it.
  *
- * T is turned into virtual time by the clock of its maker, at the maker only, and not while that
- * clock has just jumped: what it said when it was asked cannot be known then.
+ * When T was, no certificate tells: only the clock that T was read from knows, as it went at that
+ * moment, and clocks jump. To ask the clock of today is wrong, even long after the jump: a
+ * certificate waits for a disk, and a process finds in its file what was made before the jump if
+ * the power went before a newer one was written. Made by a right clock that was put back since, it
+ * seems younger by as much, and to deny what was acknowledged after it.
+ * So the moment is noted at the maker, in the turn in which it read its clock: no clock jumps
+ * within a turn, and what it says beyond its word at the begin is the time that the turn had taken.
+ * Whatever is made from that reading, whenever it is ready, covers what was acknowledged before it.
+ *
+ * T itself may be earlier than the reading, by what another member's clock is behind (that clock
+ * shows T at the very moment), and is never later. So there is one moment to look at, and one turn
+ * to do so in: the one in which a certificate is made. What a file brings back was looked at then,
+ * and what was true then stays true.
  */
 #include "chaos/sim/certificate_checks.h"
 
@@ -14,35 +25,57 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define JUMP_NS (5 * NS_PER_S)
-
-static void watch_clock(struct certificate_checks *checks, const struct host *host)
+/* When it was that the maker read its clock. One that runs wrong does not tell how much of its turn
+ * had passed by then: the begin of the turn is early enough. */
+static void note_reading(struct certificate_checks *checks, const struct host *host,
+                         uint64_t wall_ns)
 {
-    if (checks->seen[host->number].wall_offset_ns == host->wall_offset_ns &&
-        host->wall_drift_ppm == 0)
-        return;
-    checks->seen[host->number].wall_offset_ns = host->wall_offset_ns;
-    checks->seen[host->number].wall_moved_ns = host->world->now_ns;
+    checks->seen[host->number].asked_wall_ns = wall_ns;
+    checks->seen[host->number].asked_ns = host->world->now_ns;
+    if (wall_ns < host->wall_begin_ns || wall_ns > host->wall_end_ns)
+        world_violate(checks->world,
+                      "the certificate claims another time: host %u asks at %" PRIu64
+                      " ns, and its clock went from %" PRIu64 " to %" PRIu64 " in that turn",
+                      host->number, wall_ns, host->wall_begin_ns, host->wall_end_ns);
+    else if (host->wall_drift_ppm == 0)
+        checks->seen[host->number].asked_ns += wall_ns - host->wall_begin_ns;
+}
+
+/* True in the turn in which it has made one. */
+static bool watch_maker(struct certificate_checks *checks, const struct host *host)
+{
+    const struct certificates *c = &host->node->certificates;
+    const uint32_t number = host->number;
+    if (checks->seen[number].life != host->life) {
+        checks->seen[number].life = host->life;
+        checks->seen[number].made_total = 0;
+        checks->seen[number].asked_wall_ns = 0;
+    }
+    if (c->asked_wall_ns != checks->seen[number].asked_wall_ns)
+        note_reading(checks, host, c->asked_wall_ns);
+    const bool made = c->made_total != checks->seen[number].made_total;
+    checks->seen[number].made_total = c->made_total;
+    return made;
 }
 
 static void check_acknowledged(struct certificate_checks *checks, const struct host *host,
                                const struct certificate_record *record)
 {
-    const uint64_t moved = checks->seen[host->number].wall_moved_ns;
-    if (moved != 0 && host->world->now_ns - moved < JUMP_NS)
-        return;
-    const int64_t at_ns = (int64_t)(record->wall_ns - WORLD_WALL_NS) - host->wall_offset_ns;
-    const int64_t age_ns = (int64_t)host->world->now_ns - at_ns;
-    if (at_ns <= 0 || age_ns < 0 || age_ns > (int64_t)JUMP_NS)
-        return; /* made by a clock that jumped since, while it waited for a disk */
+    const uint64_t asked_ns = checks->seen[host->number].asked_ns;
+    const uint64_t asked_wall_ns = checks->seen[host->number].asked_wall_ns;
     checks->acknowledged_total++;
-    const uint64_t index = oracle_index_before(checks->oracle, (uint64_t)at_ns);
+    if (record->wall_ns > asked_wall_ns)
+        world_violate(checks->world,
+                      "the certificate claims too much: of host %u, term %" PRIu64
+                      ", names a moment %.6f s after the one at which it asked",
+                      host->number, record->term, (double)(record->wall_ns - asked_wall_ns) / 1e9);
+    const uint64_t index = oracle_index_before(checks->oracle, asked_ns);
     if (index > record->index)
         world_violate(checks->world,
                       "the certificate claims too much: of host %u, term %" PRIu64
                       ", says that everything acknowledged at %.6f s is at or below %" PRIu64
                       ", and %" PRIu64 " was",
-                      host->number, record->term, (double)at_ns / 1e9, record->index, index);
+                      host->number, record->term, (double)asked_ns / 1e9, record->index, index);
 }
 
 /* N, its term and its head, by the journal of who holds it. */
@@ -112,7 +145,7 @@ void certificate_checks_look(struct certificate_checks *checks, const struct hos
 {
     const struct node *node = host->node;
     const struct certificate_record *record = &node->certificates.record;
-    watch_clock(checks, host);
+    const bool made = watch_maker(checks, host);
     if (node->certificates.size == 0 || node->journal == NULL || host->disk.dead ||
         node->phase == NODE_FAILED || node->phase == NODE_REINSTALLING ||
         (record->term == checks->seen[host->number].term &&
@@ -124,6 +157,6 @@ void certificate_checks_look(struct certificate_checks *checks, const struct hos
     check_entry(checks, host, record);
     check_both(checks, host, record);
     check_policy(checks, record);
-    if (record->node_id == host->node_id)
+    if (made && record->node_id == host->node_id)
         check_acknowledged(checks, host, record);
 }

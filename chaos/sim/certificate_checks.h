@@ -12,9 +12,11 @@ struct certificate_checks {
     const struct rule_checks *rule;
     /* ---- ours ---- */
     struct {
-        uint64_t term, sequence;
-        int64_t wall_offset_ns;
-        uint64_t wall_moved_ns; /* the clock jumped then */
+        uint64_t term, sequence; /* of the one that is held */
+        /* ---- of the process of this life ---- */
+        uint64_t life, made_total;
+        uint64_t asked_wall_ns; /* what its clock said when it asked last ... */
+        uint64_t asked_ns;      /* ... and when that was */
     } seen[HOSTS_MAX];
     uint64_t total, acknowledged_total; /* checked; of them against what clients were told */
 };

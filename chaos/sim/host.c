@@ -277,9 +277,11 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
     host->disk.cost_ns = 0;
     host->turning = true;
     host->wake_in_turn = false;
+    host->wall_begin_ns = host_wall_ns(host);
     if (host->early_return)
         plant_early_return(host->node->consensus);
     node_process(host->node);
+    host->wall_end_ns = host_wall_ns(host);
     host->turning = false;
     if (host->reopened_seen != host->node->reopened_total)
         host->opened_ns = host->world->now_ns;

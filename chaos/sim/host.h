@@ -71,6 +71,7 @@ struct host {
     int64_t wall_drift_ppm, monotonic_drift_ppm; /* since then, of the clock's rate */
     uint64_t drift_since_ns;
     uint64_t monotonic_base_ns, monotonic_seen_ns;
+    uint64_t wall_begin_ns, wall_end_ns; /* what it said in the latest turn, first and last */
 
     /* ---- supervision ---- */
     bool wanted;   /* to be started again when it has gone */
