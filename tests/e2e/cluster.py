@@ -17,6 +17,7 @@ import urllib.request
 
 import namespaces
 import pki
+import reserve
 from client import Api
 
 READY_SECONDS = 60      # start to ready, generous: the machine may be busy
@@ -59,8 +60,9 @@ def end_on_terminate():
 
 
 def free_port():
-    """A port that nothing listens on: below those that kernels give to whoever connects, since such
-    a connection of another test could take it before its node is started."""
+    """A port that nothing listens on and that no other test took for a node that is down just now:
+    below those that kernels give to whoever connects, since such a connection of another test could
+    take it before its node is started."""
     draw = random.SystemRandom()
     for _ in range(1000):
         port = draw.randrange(10000, 32768)
@@ -69,7 +71,8 @@ def free_port():
                 s.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        return port
+        if reserve.take("port-%d" % port):
+            return port
     raise Failure("1000 ports of 127.0.0.1 are all taken")
 
 

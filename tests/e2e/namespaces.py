@@ -6,10 +6,14 @@ new connections wait for an answer, and TCP repeats what was lost when the port 
 needs root and the right to make namespaces. What it cannot do: rules for pairs or for one way;
 clients reach a node through the same port, so they are cut off together with it.
 """
+import functools
 import os
 import shutil
 import subprocess
 
+import reserve
+
+NETS = 250                          # 10.77.0 to 10.77.249
 FORWARDING, DISABLED = "3", "0"     # states of a bridge's port
 
 
@@ -17,9 +21,25 @@ class NamespacesMissing(Exception):
     """This machine, or this user, cannot make network namespaces; the text says what failed."""
 
 
+def routed(number):
+    """Whether this machine has a route to that network: of a process that could not clean up."""
+    try:
+        with open("/proc/net/route") as file:
+            there = [line.split()[1] for line in file if len(line.split()) > 1]
+    except FileNotFoundError:
+        return False
+    return "00%02X4D0A" % number in there
+
+
+@functools.lru_cache(maxsize=None)
 def net():
-    """The first three bytes of every address of this process' namespaces."""
-    return "10.77.%d." % (os.getpid() % 250)
+    """The first three bytes of every address of this process' namespaces, which no other process has
+    as long as this one lives."""
+    for step in range(NETS):
+        number = (os.getpid() + step) % NETS
+        if not routed(number) and reserve.take("net-%d" % number):
+            return "10.77.%d." % number
+    raise NamespacesMissing("all networks from 10.77.0 to 10.77.%d are taken" % (NETS - 1))
 
 
 def run(*arguments):
@@ -33,7 +53,7 @@ class Namespaces:
     def __init__(self):
         if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "bridge"))):
             raise NamespacesMissing("root and the Debian package iproute2 are needed")
-        self.mark = "%04x" % (os.getpid() & 0xffff)
+        self.mark = "%04x" % os.getpid()
         self.bridge = "tb" + self.mark
         self.net = net()
         self.nodes, self.cut_off = [], set()
