@@ -7,6 +7,7 @@ the log like any other and changes no balance; reads are linearizable.
 import json
 import os
 import shutil
+import struct
 import subprocess
 
 import grpc
@@ -17,6 +18,7 @@ PROBE_SECONDS = 3
 VERIFY_SECONDS = 60
 WRITES = ("FenceRequest", "SetPrincipals")      # what of them scenarios send: no balance changes
 ALIEN = b"\xfe" * 16            # an account that nobody has
+FLOORS_BYTES, FLOORS_AT, FLOOR = 432, 40, struct.Struct("<Q16sQQ")
 
 
 def ask(member, method, seconds=PROBE_SECONDS, role="other", **fields):
@@ -115,6 +117,21 @@ def mode_is(context, mode, seconds=30):
         told = status_of(leader) if leader else {}
         return told if told.get("mode_committed") == told.get("mode") == mode else None
     return context.until(reached, "mode %s" % mode, seconds)
+
+
+def floor_of(member, node_id):
+    """The index up to which that member remembers that a node had synced what is committed, by its file
+    (docs/formats/directory.md, floors); 0: it knows of none."""
+    try:
+        with open(os.path.join(member.data, "floors"), "rb") as file:
+            bytes_of = file.read()
+    except OSError:
+        return 0
+    if len(bytes_of) != FLOORS_BYTES or bytes_of[:8] != b"TLYFLOR1":
+        return 0
+    rows = [FLOOR.unpack_from(bytes_of, FLOORS_AT + row * FLOOR.size)
+            for row in range(struct.unpack_from("<Q", bytes_of, FLOORS_AT - 8)[0])]
+    return max([index for node, _, index, _ in rows if node == node_id], default=0)
 
 
 # ---- files of nodes that stand still ----

@@ -7,13 +7,14 @@ from nemesis import asks
 from nemesis.faults import preload
 from nemesis.faults.disk_errors import MisdirectedWrites
 from nemesis.faults.disk_images import BitRot, RollBack, WipedDisk, image_path, take_images
-from nemesis.faults.process import Kill
 from nemesis.scenario import Scenario
 from sites import Member
 
 DAMAGED = 65            # exit status of tallyd
 FOUND = 6               # exit status of tally
 REPLACE_SECONDS = 60
+FOUND_SECONDS = 40
+REMEMBERED_SECONDS = 30     # promised are two, of a machine that is not busy
 
 
 def replace(context, lost, claim):
@@ -33,11 +34,10 @@ def replace(context, lost, claim):
 
 class OneRolledBack(Scenario):
     """A machine of site B is restored from an old snapshot, and its node started. It has lost entries
-    that it acknowledged. The leader that counted them names it; it stops and its files are
-    quarantined, the others serve all the while, and an operator replaces it. An election in between
-    takes that knowledge away (see rolled-back-after-election), which is then said."""
+    that it acknowledged, and its peers remember that it had them: each of them refuses it by name, it
+    stops and its files are quarantined, and it stops again at the next start. The others serve all
+    the while, and an operator replaces it."""
     name, answers = "one-rolled-back", "all disks rolled back to an old image: detect and refuse"
-    election = False
 
     def timeline(self, context):
         sites = context.sites
@@ -47,56 +47,63 @@ class OneRolledBack(Scenario):
         context.wait_answers(40)
         context.settle()
         context.wait_answers(40)
-        before = self.led(context)
+        self.remembered(context, victim)
         fault = RollBack("node-%d" % victim.node_id)
-        if self.election:
-            fault.meanwhile = lambda: self.elect(context, before)
+        fault.meanwhile = lambda: self.meanwhile(context)
         with context.during(fault):
-            context.until(lambda: not victim.alive or asks.status_of(victim).get("ready"),
-                          "node %d to stop or to be taken in" % victim.node_id, 40)
-            context.wait(1)
-            if victim.alive:
-                self.taken_in(context, victim, before)
-            else:
-                self.found_out(context, victim)
-        if victim.node_id in context.down:
-            replace(context, victim, "a rolled-back node is replaced")
+            status = asks.ended(context, victim, FOUND_SECONDS)
+            context.expect("a node that lost acknowledged entries stops", status == DAMAGED,
+                           "node %d ended with %s\n%s" % (victim.node_id, status, victim.log_tail(5)))
+            asks.says(context, "it says why it stops", victim, (
+                "was acknowledged by this node and is committed", "tally node repair"))
+            for member in context.others([victim]):
+                asks.says(context, "each of the others refuses it by name", member, (
+                    "peer_lost_entries", "node %d acknowledged entry" % victim.node_id))
+            context.start(victim)
+            again = asks.ended(context, victim, FOUND_SECONDS)
+            context.expect("it stops again at its next start", again == DAMAGED,
+                           "node %d ended with %s" % (victim.node_id, again))
+            context.wait_answers(30)
+            context.give_up(victim, "its disk is old, and it was found out")
+        replace(context, victim, "a rolled-back node is replaced")
         context.wait_answers(40)
 
-    def elect(self, context, before):
-        """The leader restarts, and with it goes what it knew of the others."""
-        with context.during(Kill("leader")):
-            context.wait(0.3)
-        context.until(lambda: self.led(context) not in (None, before), "a later term", 30)
-
     @staticmethod
-    def led(context):
-        """(who leads, since which term), or None."""
-        leader = context.sites.leader_now()
-        return (leader.node_id, asks.status_of(leader).get("term")) if leader else None
+    def remembered(context, victim):
+        """What the image lacks is old enough: members know of it over restarts within two seconds."""
+        others = context.others([victim])
+        had = asks.status_of(context.sites.wait_leader())["index"]["commit"]
+        context.expect("what a node had is remembered by all others", context.until(
+            lambda: all(asks.floor_of(m, victim.node_id) >= had for m in others),
+            "everybody to remember entry %d" % had, REMEMBERED_SECONDS), "up to %d: %s" % (
+                had, [asks.floor_of(m, victim.node_id) for m in others]))
 
-    def found_out(self, context, victim):
-        asks.says(context, "it says why it stops", victim, ("quarantined",))
-        context.expect("a leader names it", any(
-            "peer_lost_entries" in m.log_text() for m in context.sites.members), "in a log")
-        context.wait_answers(30)
-        context.give_up(victim, "its disk is old, and it was found out")
-
-    def taken_in(self, context, victim, before):
-        after = self.led(context)
-        context.expect("the leader that counted its entries lets it not in", after != before,
-                       "leader and term before %s, after %s" % (before, after))
-        context.note("node %d was taken in and caught up: nobody who leads now (%s, before: %s) has "
-                     "counted what it had acknowledged" % (victim.node_id, after, before))
+    def meanwhile(self, context):
+        """While the machine is away: nothing."""
 
 
 class RolledBackAfterElection(OneRolledBack):
-    """The same, and while the node is away the leader restarts: what the node had acknowledged was in
-    the old leader's memory only. It is *not* found out: it is taken in as a node that was away,
-    and caught up. Nothing acknowledged is lost, since the others have all of it; but the node counts
-    again, and until it has caught up the loss of the others would be one loss too many."""
+    """The same, and while the machine is away all others are killed and start again: nobody leads who
+    counted what the node had acknowledged, in a later term, with nothing of it in memory. It is
+    found all the same, before it votes or acknowledges as its old self: every member had written down
+    what each one had."""
     name = "rolled-back-after-election"
-    election = True
+
+    def meanwhile(self, context):
+        before = context.until(lambda: self.term(context), "a term", FOUND_SECONDS) or 0
+        others = [m for m in context.sites.members if m.node_id not in context.held]
+        context.kill(others)
+        for member in others:
+            context.start(member)
+        context.expect("somebody leads in a later term", context.until(
+            lambda: self.term(context) > before, "a later term than %d" % before, FOUND_SECONDS),
+                       "the term was %d, and is %d" % (before, self.term(context)))
+
+    @staticmethod
+    def term(context):
+        """Of whoever leads now; 0 when nobody does."""
+        leader = context.sites.leader_now()
+        return asks.status_of(leader).get("term", 0) if leader else 0
 
 
 class AllRolledBack(Scenario):
