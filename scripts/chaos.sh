@@ -16,7 +16,8 @@ there is time for and random faults on real processes. Prints commit and seed fi
 DIR/report.html (DIR: chaos-SEED/), summary.json beside it, and the exit status: 0 nothing found;
 1 a promise was broken; 2 something did not run as it should.
 
-  --ci         a slice of about two minutes: the scenarios of one cluster, and a random run
+  --ci         a slice of about five minutes on two cores: fresh seeds of the simulator, every named
+               scenario that this machine can do, and a random run; two at a time (--lanes N)
   --hours N    a long search, unattended
   OPTION...    more options of `chaos/tally-chaos search`: see its --help
 As root, nodes stand in network namespaces whose packets nftables drops; without the rights they are

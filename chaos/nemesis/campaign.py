@@ -1,8 +1,9 @@
 """A search: simulator and nemesis one after another until the time is over, and one report of it all.
 
 Each run is a process of its own with its own seed, drawn from the search's; so one that hangs or dies
-ends nothing but itself, and repeats by one command. Named scenarios come first (those that may share a
-cluster in one run), then random runs take what is left; the simulator gets a third of the time. A run
+ends nothing but itself, and repeats by one command (lanes.py). Named scenarios come first (those that
+may share a cluster in one run), then random runs take what is left; the simulator gets a third of the
+time. For continuous integration: all named scenarios and one random run, two at a time. A run
 that found something does not end the search. What stays: the whole directory of each run that was not
 good, of the others their verdicts and reports, and the clients' logs of the newest few.
 """
@@ -12,16 +13,15 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 
-from nemesis import CHAOS, ROOT, verdict
+from nemesis import ROOT, verdict
 from nemesis.history import read
+from nemesis.lanes import Job, Lanes
 from nemesis.links import kernel_lacks
 from nemesis.scenario import all_scenarios
 
-RUN_SECONDS = 900           # of a run beyond its minutes: making, settling, checking
-END_SECONDS = 180           # for it to end its processes and to take its network away
+CHUNK_SECONDS = 900         # a chunk of the simulator, beyond a second for each virtual one
 SCENARIO_SECONDS = 75       # what a scenario is taken to cost, when time is short
 AROUND_SECONDS = 50         # of a random run: making the cluster, settling, checking
 SIMULATOR_SHARE = 0.33
@@ -31,20 +31,24 @@ FIRST_SEEDS = 6             # of the first chunk, to see how fast it is
 RANDOM_MINUTES_MIN, RANDOM_MINUTES_MAX = 0.4, 5.0
 PAGES_MAX = 20              # good runs in the report, the newest
 TOPOLOGIES = ("1+1+1", "2+2+1")
-CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS = 0.4, 15
+CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS, CI_LANES = 0.4, 15, 2
+LANES_MAX = 16
 
 
 def add_options(parser):
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of the whole search (default 6)")
     length.add_argument("--hours", type=float)
-    length.add_argument("--ci", action="store_true", help="a slice: about two minutes in all")
+    length.add_argument("--ci", action="store_true", help="a slice: all scenarios that this machine can"
+                        " do and a short random run, two at a time; about five minutes on two cores")
     parser.add_argument("--seed", type=int, help="default: drawn")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--output", help="a directory that does not exist yet; default: chaos-SEED")
-    parser.add_argument("--scenarios", help="names separated by commas, \"all\" (those for which there"
-                        " is time; the default), \"shared\" (those of one cluster; the default of"
-                        " --ci, where \"all\" takes half an hour) or \"none\"")
+    parser.add_argument("--scenarios", default="all", help="names separated by commas, \"all\" (those for"
+                        " which there is time; the default), \"shared\" (those of one cluster only) or"
+                        " \"none\"")
+    parser.add_argument("--lanes", type=int, help="runs at a time (1, with --ci 2); with more than there"
+                        " are cores the machine becomes what is tested")
     parser.add_argument("--no-simulator", action="store_true")
     parser.add_argument("--no-random", action="store_true")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -54,7 +58,7 @@ class Search:
     def __init__(self, options, output):
         self.options, self.output = options, output
         self.draw = random.Random("%d/search" % options.seed)
-        self.runs, self.skipped = [], []
+        self.runs, self.skipped, self.numbered = [], [], 0
         self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "file": None}
                           for topology in TOPOLOGIES}
         self.next_seed = options.seed * 10000
@@ -62,46 +66,33 @@ class Search:
 
     # ---- the nemesis ----
 
-    def run(self, name, words, minutes=0.0):
-        """One run of tally-chaos: its exit status."""
-        number = len(self.runs) + 1
-        directory = os.path.join(self.output, "run-%03d-%s" % (number, name[:40].replace(",", "+")))
-        seed = self.draw.getrandbits(32)
-        words = ([sys.executable, os.path.join(CHAOS, "tally-chaos"), "run"] + words
-                 + ["--seed", str(seed), "--build", self.options.build, "--directory", directory])
-        began = time.monotonic()
-        with open(directory + ".log", "w") as log:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=subprocess.STDOUT)
-            try:
-                status = process.wait(minutes * 60 + RUN_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.terminate()         # it ends the processes that it started
-                try:
-                    process.wait(END_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait(END_SECONDS)
-                status = verdict.FAILED
-            except BaseException:
-                process.terminate()
-                process.wait(END_SECONDS)
-                raise
-        if status not in (verdict.HOLDS, verdict.BROKEN):
-            status = verdict.FAILED         # by a signal, too
-        meta = read(directory, "meta.json") or {}
-        row = {"name": name, "seed": seed, "status": status, "directory": directory,
-               "seconds": time.monotonic() - began, "command": meta.get("command"),
-               "faults": meta.get("faults", {})}
-        self.runs.append(row)
-        print("%-44s seed %-10d %-7s %4.0f s  %s" % (
-            name[:44], seed, ("fine", "BROKEN", "FAILED")[status], row["seconds"],
-            last_words(directory + ".log")), flush=True)
-        self.put()
-        return status
+    def job(self, name, words, minutes=0.0):
+        """A run to come; what its number and seed are does not hang on how the others go."""
+        self.numbered += 1
+        return Job(name, tuple(words), self.draw.getrandbits(32), os.path.join(
+            self.output, "run-%03d-%s" % (self.numbered, name[:40].replace(",", "+"))), minutes)
 
-    def scenarios(self, until):
-        """Named ones, as far as time allows; those that share a cluster in one run."""
+    def run(self, jobs, until=None):
+        """Jobs, as many at a time as was asked for, as long as there is time to begin one."""
+        def begins(job):
+            if until is None or time.monotonic() + SCENARIO_SECONDS <= until:
+                return True
+            self.skip(job.name, "no time left for it")
+            return False
+        Lanes(self.options.build, self.ran, begins).go(jobs, self.options.lanes)
+
+    def ran(self, job, status, seconds):
+        meta = read(job.where, "meta.json") or {}
+        self.runs.append({"name": job.name, "seed": job.seed, "status": status,
+                          "directory": job.where, "seconds": seconds,
+                          "command": meta.get("command"), "faults": meta.get("faults", {})})
+        print("%-44s seed %-10d %-7s %4.0f s  %s" % (
+            job.name[:44], job.seed, ("fine", "BROKEN", "FAILED")[status], seconds,
+            last_words(job.where + ".log")), flush=True)
+        self.put()
+
+    def scenarios(self):
+        """Jobs of the named ones that this machine can do; those that share a cluster are one."""
         known = all_scenarios()
         names = sorted(known) if self.options.scenarios in ("all", "shared") else [
             n for n in self.options.scenarios.split(",") if n and n != "none"]
@@ -113,11 +104,8 @@ class Search:
                 self.skip(name, why)
             else:
                 possible.append(name)
-        for group in self.groups(known, possible):
-            if until is None or time.monotonic() + SCENARIO_SECONDS <= until:
-                self.run(",".join(group), [",".join(group)])
-            else:
-                self.skip(",".join(group), "no time left for it")
+        return [self.job(",".join(group), [",".join(group)])
+                for group in self.groups(known, possible)]
 
     def groups(self, known, names):
         """Scenarios of one cluster together, the largest group first; of "shared" no others."""
@@ -147,8 +135,11 @@ class Search:
             if left < RANDOM_MINUTES_MIN and not first:
                 return
             minutes = min(RANDOM_MINUTES_MAX, max(RANDOM_MINUTES_MIN, left))
-            self.run("random", ["--random", "--minutes", "%.2f" % minutes], minutes)
+            self.run([self.random_job(minutes)])
             first = False
+
+    def random_job(self, minutes):
+        return self.job("random", ["--random", "--minutes", "%.2f" % minutes], minutes)
 
     # ---- the simulator ----
 
@@ -181,7 +172,7 @@ class Search:
             try:
                 status = subprocess.run([program] + words, stdin=subprocess.DEVNULL, stdout=file,
                                         stderr=subprocess.DEVNULL,
-                                        timeout=RUN_SECONDS + count * SIMULATED_SECONDS).returncode
+                                        timeout=CHUNK_SECONDS + count * SIMULATED_SECONDS).returncode
             except subprocess.TimeoutExpired:
                 status = verdict.FAILED
                 file.write("error: seeds %d..%d did not end\n" % (first, last))
@@ -271,7 +262,10 @@ def search(parser, options, commit, machine):
     """The exit status of `tally-chaos search`."""
     if options.seed is None:
         options.seed = random.SystemRandom().getrandbits(32)
-    options.scenarios = options.scenarios or ("shared" if options.ci else "all")
+    if options.lanes is None:
+        options.lanes = CI_LANES if options.ci else 1
+    if not 1 <= options.lanes <= LANES_MAX:
+        parser.error("--lanes: from 1 to %d" % LANES_MAX)
     for name in options.scenarios.split(","):
         if name not in ("all", "shared", "none") and name not in all_scenarios():
             parser.error("no scenario is called %s: see tally-chaos list" % name)
@@ -289,11 +283,12 @@ def search(parser, options, commit, machine):
     if not options.no_simulator:
         made.simulate(CI_SIMULATOR_SECONDS if options.ci else seconds * SIMULATOR_SHARE)
     if options.ci:
-        made.scenarios(None)
-        if not options.no_random:
-            made.run("random", ["--random", "--minutes", str(CI_RANDOM_MINUTES)], CI_RANDOM_MINUTES)
+        # The longest first, so that no lane is left with it alone at the end.
+        randomly = [] if options.no_random else [made.random_job(CI_RANDOM_MINUTES)]
+        made.run(randomly + made.scenarios())
     else:
-        made.scenarios(began + seconds - (0 if options.no_random else AROUND_SECONDS + 60))
+        made.run(made.scenarios(),
+                 began + seconds - (0 if options.no_random else AROUND_SECONDS + 60))
         if not options.no_random:
             made.randomly(began + seconds)
     made.put()

@@ -7,14 +7,17 @@ is allocated in a moment and written nowhere. tests/e2e/test_disk_full.py does t
 """
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 
 from nemesis.fault import Fault, Passed
 
 MIB = 1 << 20
 DISK_BYTES = 1536 * MIB
+PROBE_BYTES = 4 * MIB
 WATERMARK_BYTES = 24 * MIB      # of the nodes' configuration: what counts as low
 COMMAND_SECONDS = 30
 TOOLS = ("mkfs.ext4", "mount", "umount")
@@ -35,15 +38,19 @@ def find(tool):
 
 def mount(context, member, size=DISK_BYTES):
     """A disk of its own where the member's data directory will be; gone at the end of the run."""
-    image = os.path.join(context.scratch, "disk-%d" % member.node_id)
+    os.makedirs(member.data)
+    mount_image(os.path.join(context.scratch, "disk-%d" % member.node_id), member.data, size)
+    context.at_end(lambda: unmount(member.data))
+    os.rmdir(os.path.join(member.data, "lost+found"))
+
+
+def mount_image(image, path, size):
+    """A new file system in a file, there."""
     with open(image, "wb") as file:
         file.truncate(size)
     command(find("mkfs.ext4"), "-q", "-m", "0", "-O", "^has_journal", "-E",
             "lazy_itable_init=1,root_owner=%d:%d" % (os.geteuid(), os.getegid()), image)
-    os.makedirs(member.data)
-    command(find("mount"), "-o", "loop,noatime", image, member.data)
-    context.at_end(lambda: unmount(member.data))
-    os.rmdir(os.path.join(member.data, "lost+found"))
+    command(find("mount"), "-o", "loop,noatime", image, path)
 
 
 def unmount(path):
@@ -51,14 +58,26 @@ def unmount(path):
         command(find("umount"), path)
 
 
+@functools.lru_cache(maxsize=None)
 def why_not():
-    """Why no such disk can be mounted here, or None."""
+    """Why no such disk can be mounted here, or None; by mounting one, since containers show devices
+    that they do not let anybody use."""
     if os.geteuid() != 0:
         return "root is needed to mount a small disk"
     for tool in TOOLS:
         if find(tool) is None:
             return "%s is not there (Debian packages e2fsprogs, mount)" % tool
-    return None if os.path.exists("/dev/loop-control") else "this kernel has no loop devices"
+    if not os.path.exists("/dev/loop-control"):
+        return "this kernel has no loop devices"
+    with tempfile.TemporaryDirectory(prefix="tally-disk-") as folder:
+        path = os.path.join(folder, "disk")
+        os.mkdir(path)
+        try:
+            mount_image(os.path.join(folder, "image"), path, PROBE_BYTES)
+            unmount(path)
+        except (OSError, subprocess.TimeoutExpired) as failure:
+            return "no small disk can be mounted: %s" % failure
+    return None
 
 
 def filler(member):
