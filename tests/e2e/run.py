@@ -113,12 +113,15 @@ class Case:
 
     @property
     def sites(self):
-        """The cluster 1+1+1 that tests share: at rest, all nodes up, ledger 1 with two accounts."""
+        """The cluster 1+1+1 that tests share: at rest, both sites in SYNC whatever the test before
+        did to them, all nodes up, ledger 1 with two accounts."""
         if self.run.shared_sites is None:
             self.run.shared_sites = self.run.new_sites(settings=SITES_SETTINGS)
-            self.run.shared_sites.make().settle()
-        self.used_sites = self.run.shared_sites
-        return self.run.shared_sites
+            self.run.shared_sites.make()
+        if self.used_sites is None:
+            self.used_sites = self.run.shared_sites
+            self.used_sites.settle().wait_sync()
+        return self.used_sites
 
     def fresh_sites(self, topology=None, settings=None, environment=None):
         """A cluster of this test alone, at rest."""

@@ -292,6 +292,16 @@ class Sites:
             time.sleep(0.05)
         raise Failure("not at rest after %d s: %s\n%s" % (seconds, why, self.describe()))
 
+    def wait_sync(self, seconds=SETTLE_SECONDS):
+        """Waits until whoever leads says that both sites count."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            leader = self.leader_now()
+            if leader and (leader.brief() or {}).get("mode") == "sync":
+                return self
+            time.sleep(0.02)
+        raise Failure("not in SYNC after %d s\n%s" % (seconds, self.describe()))
+
     def describe(self):
         """One line per node, and the ends of the logs."""
         lines = []
