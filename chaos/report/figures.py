@@ -13,14 +13,14 @@ STALL_SECONDS = 1.0         # without a look at any node
 # Faults by what they strike; the first family with a word of the kind's name counts.
 FAMILIES = (
     ("network", "blue", ("cut", "hole", "drop", "link", "lossy", "packet", "latency", "delay", "reset",
-                         "partition", "network", "flap", "one_way", "isolate")),
+                         "partition", "network", "flap", "one_way", "isolate", "narrow", "unseen")),
     ("disk", "warn", ("disk", "full", "sync", "stuck", "io", "write", "writes", "reads", "torn",
-                      "rot", "rolled", "rollback", "fiu", "quarantine")),
+                      "rot", "rolled", "rollback", "roll_back", "no_space", "fiu", "quarantine")),
     ("power", "violet", ("power",)),
     ("clock", "teal", ("clock",)),
     ("operators", "good", ("switchover", "hand_over", "member", "drain", "resume", "policy", "certificate",
                            "revo", "transfer", "degrade", "return", "replace")),
-    ("load and memory", "grey", ("storm", "memory", "reader", "pin", "load", "slow_client")),
+    ("load and memory", "grey", ("storm", "memory", "reader", "pin", "load", "clients")),
 )
 OTHER_FAMILY = ("processes and sites", "bad")
 

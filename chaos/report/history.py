@@ -1,4 +1,4 @@
-"""A history directory, read: what the nemesis wrote of one run (chaos/README.md has the contract).
+"""A history directory, read: what the nemesis wrote of one run (docs/nemesis.md has the contract).
 
 What is not there is not made up. A file that is missing becomes a sentence in `missing`, which the
 page shows under what was not checked; a file that is there and cannot be understood is an error
@@ -97,7 +97,7 @@ class History:
         try:
             return [of(row) for row in read_lines(self.path(name), self.cut)]
         except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput("%s: a line is not as chaos/README.md has it: %r" % (self.path(name), error)
+            raise BadInput("%s: a line is not as docs/nemesis.md has it: %r" % (self.path(name), error)
                            ) from None
 
     def cut(self, path):

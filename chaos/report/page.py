@@ -288,10 +288,13 @@ def overview(runs):
          "claims not checked", "longest pause, ms"], rows, stack=True)
 
 
-def broken_parts(runs, searches, matrices):
+def broken_parts(runs, searches, matrices, summary=None):
     """In words."""
     out = []
     broken = sum(words.verdict(f.history) == "broken" for f in runs)
+    if summary and summary["broken"] > broken:      # some left no history that can be shown
+        out.append("%d of %s of the search" % (summary["broken"], plural(summary["runs"], "run")))
+        broken = 0
     if broken:
         out.append("%d of %s on real processes" % (broken, plural(len(runs), "run")))
     seeds = sum(max(s["failed"], len(s["violations"])) for s in searches)
@@ -305,11 +308,13 @@ def broken_parts(runs, searches, matrices):
     return out
 
 
-def total(runs, searches, matrices):
-    """The verdict of all of it."""
-    if broken_parts(runs, searches, matrices):
+def total(runs, searches, matrices, summary=None):
+    """The verdict of all of it. Where nothing was looked at nothing held."""
+    if broken_parts(runs, searches, matrices, summary):
         return "broken"
-    return "unjudged" if any(words.verdict(f.history) != "holds" for f in runs) else "holds"
+    if any(words.verdict(f.history) != "holds" for f in runs) or summary and summary["failed"]:
+        return "unjudged"
+    return "holds" if runs or any(s["seeds"] for s in searches) or matrices else "unjudged"
 
 
 def summary_section(told):
@@ -321,7 +326,9 @@ def summary_section(told):
                     table(["<" + name, "times"], [[escape(key), count(number)] for key, number in
                                                   sorted(found.items(), key=lambda pair: -pair[1])])
                     for name, found in (("fault", told["faults"]), ("claim", told["checked"]))),
-                "<h3>Not done</h3>" + items(map(escape, told["skipped"])) if told["skipped"] else ""))
+                ("<h3>Did not run as it should</h3>" + items(map(escape, told["failed"]))
+                 if told["failed"] else "") +
+                ("<h3>Not done</h3>" + items(map(escape, told["skipped"])) if told["skipped"] else "")))
 
 
 def page(runs, searches, matrices, summary=None):
@@ -330,8 +337,8 @@ def page(runs, searches, matrices, summary=None):
         runs[0].history.meta.get("scenario") or "a run")
     out = [lanes.PATTERNS, "<h1>%s</h1>" % escape(title)]
     if several:
-        kind, text = HEADS[total(runs, searches, matrices)]
-        found = broken_parts(runs, searches, matrices)
+        kind, text = HEADS[total(runs, searches, matrices, summary)]
+        found = broken_parts(runs, searches, matrices, summary)
         if found:
             text = "Broken: %s" % "; ".join(found)
         parts = [plural(len(runs), "run") + " on real processes"] if runs else []
@@ -340,7 +347,7 @@ def page(runs, searches, matrices, summary=None):
         if matrices:
             parts.append(plural(sum(len(m["rows"]) for m in matrices), "planted error"))
         out.append("<div class='card verdict %s'><p class=first>%s %s</p><p>%s.</p></div>" % (
-            kind, mark(kind), escape(text), escape(", ".join(parts))))
+            kind, mark(kind), escape(text), escape(", ".join(parts) or "Nothing was run")))
         if len(runs) > 1:
             out.append(overview(runs))
     if summary:
@@ -370,7 +377,7 @@ def page(runs, searches, matrices, summary=None):
 
 def document(runs, searches, matrices, summary=None):
     return {"format": "tally-chaos-report", "version": 1, "summary": summary,
-            "verdict": total(runs, searches, matrices),
+            "verdict": total(runs, searches, matrices, summary),
             "runs": [{"directory": f.history.directory, "meta": f.history.meta,
                       "verdict": words.verdict(f.history), "words": words.headline(f.history)[1],
                       "claims": f.history.verdicts["claims"] if f.history.verdicts else None,

@@ -115,15 +115,23 @@ def planted_json(path, text):
             "alarms": [str(text) for text in told.get("alarms") or ()], "rows": rows}
 
 
+def skipped(row):
+    """What a search did not run, and why, in words."""
+    return "%s: %s" % (row["scenario"], row["why"]) if isinstance(row, dict) else str(row)
+
+
 def summary(path):
-    """Of a whole search on real processes: {"runs", "held", "faults", "checked", "skipped"}."""
+    """Of a whole search on real processes: {"runs", "held", "broken", "failed", "faults", "checked",
+    "skipped"}. "failed": in words, each run that did not work and may have left no history to show."""
     try:
         told = json.loads(read(path))
         statuses = [run["status"] for run in told["runs"]]
-        return {"runs": len(statuses), "held": statuses.count(0),
+        return {"runs": len(statuses), "held": statuses.count(0), "broken": statuses.count(1),
+                "failed": ["%s, seed %s" % (run.get("name", "a run"), run.get("seed", "not told"))
+                           for run in told["runs"] if run["status"] not in (0, 1)],
                 "seconds": sum(run.get("seconds") or 0 for run in told["runs"]),
                 "faults": {str(name): int(count) for name, count in told["faults"].items()},
                 "checked": {str(name): int(count) for name, count in told["checked"].items()},
-                "skipped": ["%s" % (text,) for text in told.get("skipped") or ()]}
+                "skipped": [skipped(row) for row in told.get("skipped") or ()]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("%s: is no summary of a search: %r" % (path, error)) from None

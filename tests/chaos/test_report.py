@@ -14,6 +14,7 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import history_maker  # noqa: E402
 from report_rig import SEARCH, OnDisk, Tags  # noqa: E402
+from nemesis.fault import all_faults  # noqa: E402
 from report import figures, look, page, run, simulated, words  # noqa: E402
 from report.history import History  # noqa: E402
 
@@ -158,6 +159,14 @@ class Seen(OnDisk):
                            ("storm", "load and memory"),
                            ("certificate-revoked", "operators"), ("pause", "processes and sites")):
             self.assertEqual(figures.family(kind)[0], name, kind)
+
+    def test_each_fault_of_the_nemesis_has_the_family_that_it_names_itself(self):
+        families = {"process": "processes and sites", "network": "network", "disk": "disk",
+                    "clock": "clock", "memory": "load and memory", "clients": "load and memory",
+                    "operator": "operators", "security": "operators"}
+        for name, kind in all_faults().items():
+            wanted = "power" if name == "power-loss" else families[kind.kind]
+            self.assertEqual(figures.family(name)[0], wanted, name)
 
 
 class Clients(OnDisk):

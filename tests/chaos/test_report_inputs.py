@@ -104,10 +104,12 @@ class Searches(OnDisk):
 
     def test_totals_of_a_search_are_shown_and_good_runs_are_folded(self):
         path = self.file("summary", json.dumps({"runs": [{"status": 0}, {"status": 1}], "faults": {
-            "kill": 12345}, "checked": {"money": 7}, "skipped": ["slow-link: no netem"]}))
+            "kill": 12345}, "checked": {"money": 7}, "skipped": [
+                "slow-link: no netem", {"scenario": "disk-full", "why": "no small disk"}]}))
         told = figures.Figures(History(history_maker.quiet().write(self.at)))
         text = page.page([told] * 5, [], [], simulated.summary(path))
-        for part in ("2 runs on real processes, 1 of them without a find", "12\u202f345", "slow-link: no"):
+        for part in ("2 runs on real processes, 1 of them without a find", "12\u202f345", "slow-link: no",
+                     "<li>disk-full: no small disk</li>"):
             self.assertIn(part, text)
         self.assertEqual(text.count("seed 7: held</summary>"), 5)
         tags = Tags()
@@ -115,6 +117,25 @@ class Searches(OnDisk):
         self.assertEqual((tags.open, tags.wrong), ([], []))
         with self.assertRaises(BadInput):
             simulated.summary(self.file("summary", '{"runs": 5}'))
+
+    def test_a_run_of_the_search_that_left_no_history_counts(self):
+        told = figures.Figures(History(history_maker.quiet().write(self.at)))
+        for status, verdict, said in ((0, "holds", "Everything that was checked held"),
+                                      (1, "broken", "Broken: 1 of 2 runs of the search"),
+                                      (2, "unjudged", "<li>link-cut, seed 9</li>")):
+            told_summary = simulated.summary(self.file("summary", json.dumps({"runs": [
+                {"status": 0}, {"status": status, "name": "link-cut", "seed": 9}],
+                "faults": {}, "checked": {}})))
+            self.assertEqual(page.total([told], [], [], told_summary), verdict)
+            self.assertIn(said, page.page([told], [], [], told_summary))
+            self.assertEqual(page.document([told], [], [], told_summary)["verdict"], verdict)
+
+    def test_a_search_that_ran_nothing_claims_nothing(self):
+        nothing = simulated.summary(self.file("summary", '{"runs": [], "faults": {}, "checked": {}}'))
+        self.assertEqual(page.total([], [], [], nothing), "unjudged")
+        text = page.page([], [], [], nothing)
+        self.assertIn("Not judged: nothing is claimed", text)
+        self.assertNotIn("held</p>", text)
 
     def test_a_file_with_no_summary_is_no_success(self):
         for reader, text in ((simulated.searches, "no progress\n"), (simulated.planted, "hello\n"),
