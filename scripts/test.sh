@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests of a checkout: installs what is missing, builds three times (plain; address and
 # undefined behaviour sanitizers; thread sanitizer) and runs each test where it says most.
-# Needs Debian 12 or 13 and root or sudo. Safe to run again; takes 25 to 30 minutes on two cores.
+# Needs Debian 12 or 13 and root or sudo. Safe to run again; takes about half an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
