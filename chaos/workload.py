@@ -16,8 +16,8 @@ What a channel does, by random choice:
 The business operator creates further accounts in small batches all the time.
 
 With several nodes ("ports", the nearest first) a client stays at one until an answer is lost or
-refused; then it often goes on at another, so that repeats and questions arrive at other nodes than
-their requests. Now and then a channel reads back, at any node, transfers that were acknowledged to
+refused; then it often goes on at another, after three lost in a row for certain, so that repeats
+and questions arrive at other nodes than their requests. Now and then a channel reads back, at any node, transfers that were acknowledged to
 this or another client before the read began: a linearizable read must find them. With "reads_all"
 it also reads balances, totals and states of bounded age (client_reads.py).
 
@@ -47,6 +47,7 @@ from export import Files  # noqa: E402
 
 CALL_SECONDS = 5
 REPEAT_SECONDS = 1.5
+MOVE_AFTER = 3              # attempts in a row without an answer at one node
 OUTCOMES = ("EXECUTED", "NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "ISSUED_TOO_FAR_AHEAD",
             "WINDOW_FULL", "NOT_PERMITTED", "MALFORMED", "NOT_YET_SEEN")
 FINAL_REFUSALS = ("NONCE_REUSED", "REQUEST_FENCED", "BEYOND_WINDOW", "NOT_PERMITTED")
@@ -123,9 +124,13 @@ class Client(Reads):
                                       host=hosts[position] if hosts else "127.0.0.1")
         return self.apis[position]
 
-    def perhaps_move(self):
-        if self.random.random() < 0.5:
-            self.at = self.random.randrange(len(self.config["ports"]))
+    def perhaps_move(self, failed=0):
+        """`failed`: so many attempts in a row; a person would not ask a node that is gone for ever."""
+        nodes = len(self.config["ports"])
+        if failed >= MOVE_AFTER and nodes > 1:
+            self.at = (self.at + self.random.randrange(1, nodes)) % nodes
+        elif self.random.random() < 0.5:
+            self.at = self.random.randrange(nodes)
 
     # ---- one request to its final outcome ----
 
@@ -136,6 +141,7 @@ class Client(Reads):
         alone = len(self.config["ports"]) == 1
         seconds, wait = CALL_SECONDS, alone
         event, fields = announce
+        failed, last = 0, None
         while True:
             if time.monotonic() > end:
                 raise GaveUp("%s: request %s has no outcome" % (self.name, nonce))
@@ -163,7 +169,8 @@ class Client(Reads):
             elif answer.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
                 self.write("unknown", at, nonce=nonce, why=answer.code.name)
                 time.sleep(self.random.uniform(0.005, 0.05))
-                self.perhaps_move()
+                failed, last = failed + 1 if at == last else 1, at
+                self.perhaps_move(failed)
                 final = self.after_loss(nonce, identity)
                 if final is not None:
                     return final
