@@ -6,6 +6,7 @@ import threading
 import time
 
 from cluster import Failure
+from nemesis.budgets import Pauses
 from nemesis.fault import Passed
 
 LEADER_SECONDS = 2.5        # a fault that wants the leader waits so long for one
@@ -36,6 +37,7 @@ class Context:
         self.broken = []                        # (claim, text): expectations that did not hold
         self.counts = {}                        # name of a fault -> how often it struck
         self.lock = threading.RLock()
+        self.pauses = Pauses(self)              # how long clients may wait, and when
 
     # ---- the record ----
 
@@ -67,11 +69,13 @@ class Context:
         for kind in getattr(fault, "preload", ()):
             if kind not in self.run.preload:
                 raise RunFailure("%s needs nodes started with preload \"%s\"" % (fault.name, kind))
+        seen = self.pauses.look()
         with self.lock:
             self.open.append(fault)
         try:
             # Said before it strikes: what follows is not earlier than its cause.
             t = time.monotonic_ns()
+            self.pauses.close(t)
             fault.begin(self)
         except Passed as passed:
             self.history.event("note", text="%s: %s" % (fault.describe(), passed))
@@ -81,6 +85,7 @@ class Context:
             self.history.event("note", text="%s could not begin" % fault.describe())
             raise
         fault.began = True
+        self.pauses.struck(fault, t, seen)
         self.counts[fault.name] = self.counts.get(fault.name, 0) + 1
         self.history.event("fault-begin", t=t, kind=fault.name, nodes=fault.nodes(),
                            site=self.site_of(fault), text=fault.describe())
@@ -217,6 +222,7 @@ class Context:
 
     def kill(self, members):
         """kill -9 of all of them at once."""
+        self.pauses.close(killed=[m.node_id for m in members])
         self.history.event("kill", nodes=[m.node_id for m in members],
                            text="nodes %s" % ", ".join(str(m.node_id) for m in members))
         for member in members:
@@ -246,6 +252,7 @@ class Context:
     def tally(self, *words, nodes=None, seconds=60, role="site"):
         """(exit status, output) of tally, as an operator would call it; said in the history."""
         begin = time.monotonic_ns()
+        self.pauses.close(begin)
         try:
             status, output = self.sites.tool(*words, seconds=seconds, nodes=nodes, role=role)
         except (Failure, subprocess.TimeoutExpired) as failure:
@@ -258,6 +265,7 @@ class Context:
 
     def storm(self, seconds, clients=40):
         """A crowd of further clients at both sites, for some time; they settle at the end."""
+        self.pauses.close()
         return self.run.load.storm(seconds, clients)
 
     def answers(self, site=None):

@@ -131,8 +131,13 @@ class Run:
             raise RunFailure("%s: %s" % (type(failure).__name__, failure)) from failure
         finally:
             self.history.put_meta(end=now(), faults=self.context.counts, stalls=self.pulse.told(),
-                                  bounds=self.pulse.widen(self.scenario.bounds, LATE_MS))
+                                  bounds=self.pulse.widen(self.bounds(), LATE_MS))
             self.close()
+
+    def bounds(self):
+        """What the checkers hold this run to: the scenario's own, and the windows of what it did."""
+        windows = self.context.pauses.windows
+        return dict(self.scenario.bounds, **({"pauses": windows} if windows else {}))
 
     def begin(self):
         try:
@@ -200,6 +205,7 @@ class Run:
 
     def settle_clients(self):
         """Every client's last request ends, and the observer's."""
+        self.context.pauses.close()
         for text in self.load.settle(self.scenario.rest_seconds * self.pulse.stretch()):
             self.findings.add("liveness", text)
         if self.observer:

@@ -67,6 +67,8 @@ class Pulse:
             wider["pause_ms"] = {site: limit + more for site, limit in pause.items()}
         elif pause is not None:
             wider["pause_ms"] = pause + more
+        if "pauses" in bounds:
+            wider["pauses"] = [dict(window, ms=window["ms"] + more) for window in bounds["pauses"]]
         return wider
 
     def end(self):

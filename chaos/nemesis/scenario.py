@@ -31,7 +31,8 @@ class Scenario:
     observe = True          # `tally observe` runs beside
     shares = False          # leaves nothing behind that the next scenario on its cluster could trip over
     rest_seconds = 120      # for everything to be well again after the last fault
-    # Bounds that the checkers hold it to (meta.json): {"pause_ms": {"B": 2000}}, {"pause_ms": 3000}.
+    # Further bounds that the checkers hold it to (meta.json): {"pause_ms": {"B": 2000}}, {"pause_ms":
+    # 3000}. What guarantees.md promises for a fault is bounded without a word (budgets.py).
     bounds = {}
     # Names of claims that the checkers must find broken: without that finding the scenario failed.
     must_break = ()

@@ -3,7 +3,7 @@
 One fact is changed, as a fault of the ledger, of the cluster or of a client's wait would change it. Where
 a ledger is wrong it is wrong at every node, and its sums are fitted, unless it is about the sums.
 """
-from checker_world import answer, begin, digest, head, line, read, t, told, wall
+from checker_world import answer, begin, digest, head, line, read, t, told, wall, window
 
 
 def find(rows, event, nonce=None, place=0):
@@ -319,6 +319,10 @@ SPOILED = [
      lambda w: hole(w, "steady", 440, 850)),
     ("a bound for all sites is broken", "pauses",
      lambda w: put(w["meta"], bounds={"pause_ms": 29})),
+    ("a canary of a window was answered too late", "pauses",
+     lambda w: put(w["meta"], bounds={"pauses": [window(755, 790, 29)]})),
+    ("canaries of a window were not answered until its end", "pauses",
+     lambda w: put(w["meta"], bounds={"pauses": [window(790, 900, 100)]})),
     # -- deadlines
     ("an answer came long after the limit", "deadlines",
      lambda w: put(first_of(w, "one", "answer", "n3"), t=t(1701))),

@@ -168,6 +168,10 @@ def observed():
                              canary("k3", 110, None, None, "not sent", 0, 0)]}]}
 
 
+def window(begin, end, ms, *sites):
+    return {"from": t(begin), "to": t(end), "ms": ms, "why": "of a fault", "sites": sites or ("A",)}
+
+
 def world():
     """Everything that is in the directory."""
     looks = observations()
@@ -181,7 +185,8 @@ def world():
                  "nodes": [{"node": 1, "site": "A", "kind": "data"},
                            {"node": 2, "site": "B", "kind": "data"},
                            {"node": 3, "site": "C", "kind": "witness"}],
-                 "bounds": {"pause_ms": {"A": 500, "B": 400}, "late_ms": 200}},
+                 "bounds": {"pause_ms": {"A": 500, "B": 400}, "late_ms": 200,
+                            "pauses": [window(755, 790, 30)]}},
         "clients": clients(), "events": [], "observations": looks,
         "exports": {"1": export(), "2": export()}, "observed": observed(),
         "heads": [{"node": 1, "index": 9, "digest": digest(9), "head": head(9)},

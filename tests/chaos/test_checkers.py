@@ -21,7 +21,7 @@ import checker_world  # noqa: E402
 import test_judge  # noqa: E402
 from checker_spoils import (SPOILED, at_all, bounded, drop, find, first_of, hole,  # noqa: E402
                             insert, post, put, put_row, status, synced, transfer)
-from checker_world import answer, begin, digest, head, line, t, wall  # noqa: E402
+from checker_world import answer, begin, digest, head, line, t, wall, window  # noqa: E402
 from checkers import run  # noqa: E402
 
 
@@ -69,6 +69,10 @@ STRIPPED = [
     ("no bound", ("pauses",), lambda w: w["meta"].pop("bounds")),
     ("a bound, and nobody whose pause is known", ("pauses",),
      lambda w: w["meta"].update(bounds={"pause_ms": {"C": 500}})),
+    ("windows that are shorter than their bound, or of whom nobody asked", ("pauses",),
+     lambda w: w["meta"].update(bounds={"pauses": [window(790, 900, 110), window(755, 790, 5, "B"),
+                                                   window(755, 784, 29),
+                                                   window(755, 790, 5, "A", "B")]})),
     ("no limits of calls", ("deadlines",), no_limits_of_calls),
     ("one request alone", ("acknowledged", "unknown", "money", "limits", "stamps", "digests", "chains",
                            "leaders", "both-sites", "certificates"), one_request),
@@ -91,6 +95,8 @@ def under_load(w):
 # What looks odd and is right: (what, how).
 TOLERATED = [
     ("a pause of one site within its bound", lambda w: hole(w, "steady", 440, 800)),
+    ("a pause outside of the window", lambda w: w["meta"]["bounds"].update(
+        pauses=[window(700, 794, 31)])),
     ("a follower takes the leader before for the leader",
      lambda w: put(status(w, 2, 3), leader=3)),
     ("a tail that is not committed has another head",

@@ -41,6 +41,12 @@ class Member:
     def __init__(self, node_id, site, kind="data"):
         self.node_id, self.site, self.kind, self.is_data = node_id, site, kind, kind == "data"
         self.process, self.stopped, self.spawned = Process(), False, 0
+        self.told = {"ready": True, "role": "leader" if node_id == 1 else "follower", "mode": "sync",
+                     "mode_committed": "sync", "survives_loss": {"A": True, "B": True}}
+
+    def brief(self, timeout=2):
+        del timeout
+        return self.told
 
     def spawn(self):
         self.process, self.spawned = Process(), self.spawned + 1
@@ -444,6 +450,8 @@ class Pulses(World):
                          {"pause_ms": {"B": 1700}, "late_ms": 2500})
         self.assertEqual(pulse.widen({"pause_ms": 700, "late_ms": 1}, 1500),
                          {"pause_ms": 1700, "late_ms": 1001})
+        self.assertEqual(pulse.widen({"pauses": [{"ms": 5, "why": "x"}]}, 1500)["pauses"],
+                         [{"ms": 1005, "why": "x"}])
 
 
 class Verdicts(World):

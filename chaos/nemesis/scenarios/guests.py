@@ -21,6 +21,7 @@ class HangingGuests(Scenario):
 
     def timeline(self, context):
         with context.during(HangingClients("all", count=60)):
+            context.pauses.undisturbed("clients that hang disturb nobody")
             context.wait(3)
             context.wait_answers(40, SERVE_SECONDS)
             with context.during(Kill("leader")):
@@ -44,6 +45,7 @@ class PinnedPages(Scenario):
         readers = StoppedReaders("all", count=4)
         with context.during(readers):
             context.storm(6, 16)
+            context.pauses.undisturbed("readers that stand still disturb nobody")
             context.wait(8)
             context.wait_answers(40, SERVE_SECONDS)
             for member, bytes_before in before.items():
@@ -69,6 +71,7 @@ class GreedyGuests(Scenario):
         greedy = GreedyClients("all", depth=300)
         with context.during(greedy):
             context.storm(5, 30)
+            context.pauses.undisturbed("the greedy are pushed back, the others are served")
             context.wait(6)
             context.wait_answers(40, SERVE_SECONDS)
             counts = dict(greedy.counts)

@@ -299,6 +299,7 @@ class CopiedDirectory(Scenario):
         context.until(lambda: asks.status_of(first).get("ready"), "node %d" % first.node_id)
         second.spawn()
         context.at_end(second.close)
+        context.pauses.undisturbed("a second process of node %d disturbs nobody" % first.node_id)
         try:
             context.expect("the second process is refused", context.until(
                 lambda: any("another process with the id" in m.log_text() for m in sites.members),

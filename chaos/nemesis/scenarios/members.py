@@ -94,6 +94,7 @@ class LaggingNode(Scenario):
     def timeline(self, context):
         late = context.members("follower")[0]
         with context.during(Kill("node-%d" % late.node_id)):
+            context.wait_answers(40, SERVE_SECONDS)
             context.storm(4, 16)
             context.wait_answers(40, SERVE_SECONDS)
             context.wait(3)

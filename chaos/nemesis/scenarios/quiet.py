@@ -9,5 +9,6 @@ class Quiet(Scenario):
     shares = True
 
     def timeline(self, context):
+        context.pauses.undisturbed("nothing happens")
         context.wait(5)
         context.wait_answers(100)

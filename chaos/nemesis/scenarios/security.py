@@ -83,6 +83,7 @@ class RolesChange(Scenario):
 
     def timeline(self, context):
         draw = random.Random(context.draw.getrandbits(62))
+        context.pauses.undisturbed("roles are changed")
         done = self.change(context, draw, CHANGES // 3)
         for whom in ("follower", "leader"):
             with context.during(Kill(whom)):
@@ -121,6 +122,7 @@ class OtherVersion(Scenario):
 
     def timeline(self, context):
         sites, counts = context.sites, {}
+        context.pauses.undisturbed("who is refused disturbs nobody")
         end = time.monotonic() + 8
         while time.monotonic() < end:
             for target in sites.members:
