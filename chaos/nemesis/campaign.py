@@ -18,7 +18,7 @@ import time
 from nemesis import ROOT, verdict
 from nemesis.history import read
 from nemesis.lanes import Job, Lanes
-from nemesis.links import kernel_lacks
+from nemesis.links import lacks
 from nemesis.scenario import all_scenarios
 
 CHUNK_SECONDS = 900         # a chunk of the simulator, beyond a second for each virtual one
@@ -62,7 +62,6 @@ class Search:
         self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "file": None}
                           for topology in TOPOLOGIES}
         self.next_seed = options.seed * 10000
-        self.lacks_kernel = kernel_lacks()
 
     # ---- the nemesis ----
 
@@ -98,8 +97,7 @@ class Search:
             n for n in self.options.scenarios.split(",") if n and n != "none"]
         possible = []
         for name in names:
-            why = known[name].needs() or (self.lacks_kernel if known[name].network == "kernel"
-                                          else None)
+            why = known[name].needs() or lacks(known[name].network, known[name].bends)
             if why:
                 self.skip(name, why)
             else:

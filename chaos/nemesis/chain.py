@@ -13,6 +13,7 @@ class Chain(Scenario):
         self.topology = parts[0].topology
         self.preload = tuple(sorted({kind for part in parts for kind in part.preload}))
         self.clients = max(part.clients for part in parts)
+        self.bends = any(part.bends for part in parts)
         self.rest_seconds = max(part.rest_seconds for part in parts)
 
     def needs(self):

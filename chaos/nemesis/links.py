@@ -13,7 +13,10 @@ receiving one drops, so nothing is acknowledged and TCP repeats (no delay: kerne
 RelayLinks: proxies between the nodes (tests/e2e/proxy.py), for machines without those rights, and
 for delay; there a dropped way holds the bytes, and loss is the stall that it would cause.
 """
+import functools
+import os
 import subprocess
+import sys
 import threading
 
 from namespaces import Namespaces, NamespacesMissing
@@ -21,6 +24,8 @@ from network import Network
 
 KINDS = ("drop", "reset", "loss", "rate", "delay")
 NFT_SECONDS = 30
+# A process that hides its open files, as tallyd does (server/privilege.c).
+SHY = "import ctypes, sys; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print(flush=True); sys.stdin.read()"
 
 
 class Rule:
@@ -144,6 +149,7 @@ class RelayLinks(Links):
         return ("slow", how) if kinds else ("pass", {})
 
 
+@functools.lru_cache(maxsize=None)
 def kernel_lacks():
     """Why this machine, or this user, has no kernel network; None when it has."""
     try:
@@ -163,6 +169,37 @@ def kernel_lacks():
     finally:
         network.close()
     return None
+
+
+@functools.lru_cache(maxsize=None)
+def relay_lacks():
+    """Why rules would bend nothing behind relays here, None when they do. A relay finds out who dials by
+    the open files of the nodes' processes (tests/e2e/proxy.py), and a node lets nobody look at them
+    who may not look at everything; to a relay that may not everybody is a stranger."""
+    with subprocess.Popen([sys.executable, "-c", SHY], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            os.listdir("/proc/%d/fd" % process.pid)
+        except OSError as failure:
+            return "a relay cannot see who dials (%s): root and the right to trace are needed" % (
+                failure.strerror)
+        finally:
+            process.stdin.close()
+    return None
+
+
+def network_for(wanted):
+    """The network ("kernel", "relay") of who wants that one, or "any"."""
+    return wanted if wanted != "any" else "relay" if kernel_lacks() else "kernel"
+
+
+def lacks(wanted, bends):
+    """Why a run that bends links, or does not, cannot be on that network ("kernel", "relay", "any") here,
+    None when it can."""
+    if network_for(wanted) == "kernel":
+        return kernel_lacks()
+    return relay_lacks() if bends else None
 
 
 def make_links(kind):

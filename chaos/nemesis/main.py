@@ -17,7 +17,7 @@ from nemesis.context import RunFailure
 from nemesis.engine import TOPOLOGIES, Run
 from nemesis.fault import all_faults
 from nemesis.history import History, now
-from nemesis.links import kernel_lacks
+from nemesis.links import kernel_lacks, lacks, network_for
 from nemesis.random_mode import RandomScenario
 from nemesis.scenario import all_scenarios
 
@@ -92,8 +92,8 @@ def parse(arguments):
 # ---- list ----
 
 def show(rows):
-    for name, text, lacks in rows:
-        print("  %-24s %s%s" % (name, text, "\n  %-24s NOT HERE: %s" % ("", lacks) if lacks else ""))
+    for name, text, why in rows:
+        print("  %-24s %s%s" % (name, text, "\n  %-24s NOT HERE: %s" % ("", why) if why else ""))
 
 
 def first_line(text):
@@ -101,15 +101,16 @@ def first_line(text):
 
 
 def list_all():
-    lacks = kernel_lacks()
-    print("network: %s" % ("packets dropped by the kernel, or relays" if not lacks else
-                           "relays; packets cannot be dropped by the kernel: " + lacks))
+    missing = kernel_lacks()
+    print("network: %s" % ("packets dropped by the kernel, or relays" if not missing else
+                           "relays; packets cannot be dropped by the kernel: " + missing))
     print("scenarios:")
     show((name, "%s, answers: %s" % (kind.topology, kind.answers),
-          kind.needs() or (lacks if kind.network == "kernel" else None))
+          kind.needs() or lacks(kind.network, kind.bends))
          for name, kind in sorted(all_scenarios().items()))
     print("faults (weight in random mode):")
-    show(("%s (%d)" % (name, kind.weight), first_line(kind.__doc__), kind.needs())
+    show(("%s (%d)" % (name, kind.weight), first_line(kind.__doc__),
+          kind.needs() or lacks("any", kind.kind == "network"))
          for name, kind in sorted(all_faults().items()))
     return 0
 
@@ -118,15 +119,15 @@ def list_all():
 
 def choose(parser, options):
     """The scenario of the options, which get what the seed decides."""
-    lacks = kernel_lacks()
-    if options.network == "kernel" and lacks:
-        parser.error("--network kernel: %s" % lacks)
+    missing = kernel_lacks()
+    if options.network == "kernel" and missing:
+        parser.error("--network kernel: %s" % missing)
     draw = random.Random("%s/world" % options.seed)
     drawn = {"topology": draw.choices(sorted(TOPOLOGIES), (2, 1))[0],
              "network": draw.choices(("kernel", "relay"), (3, 2))[0]}
     if options.random:
         options.topology = options.topology or drawn["topology"]
-        options.network = options.network or ("relay" if lacks else drawn["network"])
+        options.network = options.network or ("relay" if missing else drawn["network"])
         return RandomScenario(options.seed, options.minutes, options.topology, options.network,
                               [w for w in options.without.split(",") if w],
                               [w for w in options.only.split(",") if w])
@@ -138,14 +139,13 @@ def choose(parser, options):
         scenario = known[names[0]]() if len(names) == 1 else chain([known[n]() for n in names])
     except ValueError as error:
         parser.error(str(error))
-    why = scenario.needs()
-    if scenario.network == "kernel" and (lacks or options.network == "relay"):
-        why = why or lacks or "it needs packets dropped by the kernel"
+    options.topology = options.topology or scenario.topology
+    options.network = options.network or network_for(scenario.network)
+    why = scenario.needs() or lacks(options.network, scenario.bends)
+    if scenario.network == "kernel" and options.network == "relay":
+        why = why or "it needs packets dropped by the kernel"
     if why:
         raise RunFailure("%s cannot run here: %s" % (scenario.name, why))
-    options.topology = options.topology or scenario.topology
-    options.network = options.network or (
-        scenario.network if scenario.network != "any" else "relay" if lacks else "kernel")
     return scenario
 
 

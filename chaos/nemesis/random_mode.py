@@ -15,6 +15,7 @@ import random
 import time
 
 from nemesis.fault import all_faults
+from nemesis.links import lacks
 from nemesis.scenario import Scenario
 
 GAP_SECONDS = 1.6           # mean time between two beginnings
@@ -46,7 +47,8 @@ def usable(preload, topology, network, without=(), only=()):
                "not on %s" % topology if topology not in kind.topologies else
                "nodes are started without \"%s\" in this run" % "\", \"".join(
                    sorted(set(kind.preload) - set(preload)))
-               if set(kind.preload) - set(preload) else kind.needs())
+               if set(kind.preload) - set(preload) else
+               kind.needs() or lacks(network, kind.kind == "network"))
         if why:
             missing[name] = why
         else:

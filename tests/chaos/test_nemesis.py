@@ -565,6 +565,38 @@ class Chains(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, words):
                 chain(parts)
 
+    # Behind relays that take every node for a stranger no rule bends anything: a scenario that passes
+    # then has shown nothing.
+    def test_what_this_machine_cannot_do_is_named_and_not_run(self):
+        def kind(**fields):
+            return type("Kind", (Scenario,), fields)
+
+        known = {"a": kind(bends=True), "b": kind(), "c": kind(network="kernel"),
+                 "d": kind(needs=classmethod(lambda cls: "no such disk"))}
+        made = campaign.Search.__new__(campaign.Search)
+        made.draw, made.skipped, made.numbered, made.output = random.Random(1), [], 0, "/x"
+        made.options = types.SimpleNamespace(scenarios="all")
+        with mock.patch.object(campaign, "all_scenarios", lambda: known), \
+                mock.patch.object(links, "kernel_lacks", lambda: "no rights"), \
+                mock.patch.object(links, "relay_lacks", lambda: "strangers"):
+            self.assertEqual([job.name for job in made.scenarios()], ["b"])
+            self.assertEqual({row["scenario"]: row["why"] for row in made.skipped},
+                             {"a": "strangers", "c": "no rights", "d": "no such disk"})
+            _, missing = random_mode.usable((), "1+1+1", "relay")
+            self.assertEqual((missing["isolate"], missing.get("kill")), ("strangers", None))
+            with mock.patch.object(main, "all_scenarios", lambda: known), \
+                    self.assertRaisesRegex(RunFailure, "cannot run here: strangers"):
+                main.choose(None, types.SimpleNamespace(network=None, topology=None, seed=1,
+                                                        random=False, scenario="a"))
+
+    def test_a_relay_that_may_not_look_says_so(self):
+        links.relay_lacks.cache_clear()
+        with mock.patch.object(links.os, "listdir", side_effect=PermissionError(13, "Not you")):
+            self.assertIn("cannot see who dials (Not you)", links.relay_lacks())
+        links.relay_lacks.cache_clear()
+        if os.geteuid() != 0:
+            self.assertIsNotNone(links.relay_lacks())
+
     def test_a_search_groups_what_may_share_and_a_slice_leaves_the_rest_out(self):
         def kind(shares, **fields):
             return type("Kind", (Scenario,), dict(fields, shares=shares))

@@ -19,6 +19,7 @@ class CertificatesExpire(Scenario):
     and nobody accepts it any more: the others say that it has expired, elect another leader and
     serve. A new certificate and a SIGHUP bring it back, without a restart."""
     name, answers = "certificate-expires", "certificate expiry in the middle of a run (no entry of its own)"
+    bends = True
 
     def prepare(self, context):
         CertificateExpires("leader").prepare(context)
