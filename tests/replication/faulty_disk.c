@@ -1,11 +1,21 @@
 /* Wraps the POSIX table function by function; what is not made to fail goes through unchanged. */
 #include "tests/replication/faulty_disk.h"
 
+#include "core/invariant.h"
+
+#include <stdio.h>
 #include <stdlib.h>
+
+/* Of the files that are open for writing, so that an unsynced one can be named. */
+#define OPEN_MAX 16
 
 struct faulty_directory {
     struct faulty_disk *disk;
     struct files real;
+    struct {
+        const struct file *file;
+        char name[FAULTY_NAME_SIZE];
+    } open[OPEN_MAX];
 };
 
 void faulty_disk_init(struct faulty_disk *disk)
@@ -76,6 +86,80 @@ static struct faulty_directory *of(void *context)
     return context;
 }
 
+/* ---- what is not synced ---- */
+
+static void note_open(struct faulty_directory *d, const struct file *file, const char *name)
+{
+    pthread_mutex_lock(&d->disk->mutex);
+    uint32_t i = 0;
+    while (i < OPEN_MAX && d->open[i].file != NULL)
+        i++;
+    invariant_values(i < OPEN_MAX, i, OPEN_MAX);
+    d->open[i].file = file;
+    snprintf(d->open[i].name, sizeof d->open[i].name, "%s", name);
+    pthread_mutex_unlock(&d->disk->mutex);
+}
+
+static const char *name_of(const struct faulty_directory *d, const struct file *file)
+{
+    for (uint32_t i = 0; i < OPEN_MAX; i++)
+        if (d->open[i].file == file)
+            return d->open[i].name;
+    return "";
+}
+
+static void note_written(struct faulty_directory *d, const struct file *file)
+{
+    struct faulty_disk *disk = d->disk;
+    pthread_mutex_lock(&disk->mutex);
+    uint32_t i = 0;
+    while (i < disk->unsynced_count && disk->unsynced[i].file != file)
+        i++;
+    if (i == disk->unsynced_count) {
+        invariant_values(i < FAULTY_UNSYNCED_MAX, i, FAULTY_UNSYNCED_MAX);
+        disk->unsynced[disk->unsynced_count++].file = file;
+        snprintf(disk->unsynced[i].name, sizeof disk->unsynced[i].name, "%s", name_of(d, file));
+    }
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+/* Under the mutex. */
+static void forget_written(struct faulty_disk *disk, uint32_t i)
+{
+    disk->unsynced[i] = disk->unsynced[--disk->unsynced_count];
+}
+
+static void note_synced(struct faulty_directory *d, const struct file *file)
+{
+    struct faulty_disk *disk = d->disk;
+    pthread_mutex_lock(&disk->mutex);
+    for (uint32_t i = 0; i < disk->unsynced_count; i++)
+        if (disk->unsynced[i].file == file) {
+            forget_written(disk, i);
+            break;
+        }
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+static void note_closed(struct faulty_directory *d, const struct file *file)
+{
+    struct faulty_disk *disk = d->disk;
+    pthread_mutex_lock(&disk->mutex);
+    for (uint32_t i = 0; i < disk->unsynced_count; i++)
+        if (disk->unsynced[i].file == file) {
+            snprintf(disk->closed_unsynced, sizeof disk->closed_unsynced, "%s",
+                     disk->unsynced[i].name);
+            forget_written(disk, i);
+            break;
+        }
+    for (uint32_t i = 0; i < OPEN_MAX; i++)
+        if (d->open[i].file == file)
+            d->open[i].file = NULL;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+/* ---- the table ---- */
+
 static enum status faulty_open(void *context, const char *name, enum file_mode mode,
                                struct file **out)
 {
@@ -85,11 +169,15 @@ static enum status faulty_open(void *context, const char *name, enum file_mode m
         if (status != STATUS_OK)
             return status;
     }
-    return d->real.open(d->real.context, name, mode, out);
+    enum status status = d->real.open(d->real.context, name, mode, out);
+    if (status == STATUS_OK && mode != FILE_READ)
+        note_open(d, *out, name);
+    return status;
 }
 
 static void faulty_close(void *context, struct file *file)
 {
+    note_closed(of(context), file);
     of(context)->real.close(of(context)->real.context, file);
 }
 
@@ -112,6 +200,7 @@ static enum status faulty_write(void *context, struct file *file, const void *bu
     enum status status = judge(d->disk, &d->disk->write_status);
     if (status != STATUS_OK)
         return status;
+    note_written(d, file);
     return d->real.write(d->real.context, file, buffer, size, offset);
 }
 
@@ -119,7 +208,11 @@ static enum status faulty_sync(void *context, struct file *file)
 {
     struct faulty_directory *d = of(context);
     enum status status = judge(d->disk, &d->disk->sync_status);
-    return status != STATUS_OK ? status : d->real.sync(d->real.context, file);
+    if (status == STATUS_OK)
+        status = d->real.sync(d->real.context, file);
+    if (status == STATUS_OK)
+        note_synced(d, file);
+    return status;
 }
 
 static enum status faulty_truncate(void *context, struct file *file, uint64_t size)
@@ -179,7 +272,7 @@ static enum status faulty_free_space(void *context, uint64_t *out_bytes)
 
 enum status faulty_disk_open(struct faulty_disk *disk, const char *path, struct files *out_files)
 {
-    struct faulty_directory *directory = malloc(sizeof *directory);
+    struct faulty_directory *directory = calloc(1, sizeof *directory);
     if (directory == NULL)
         return STATUS_NO_MEMORY;
     directory->disk = disk;

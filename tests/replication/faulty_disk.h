@@ -12,6 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define FAULTY_NAME_SIZE    64
+#define FAULTY_UNSYNCED_MAX 16
+
 struct faulty_disk {
     pthread_mutex_t mutex;
     enum status write_status; /* STATUS_OK: works */
@@ -28,6 +31,14 @@ struct faulty_disk {
     bool hang;           /* writes do not return before it is false again */
     uint32_t hung_count; /* writes that wait so */
     pthread_cond_t changed;
+    /* What a loss of power may take: files with writes behind their last sync. One that is closed
+     * like that is lost for good, since nobody can tell any more; its name is kept. */
+    struct {
+        const struct file *file;
+        char name[FAULTY_NAME_SIZE];
+    } unsynced[FAULTY_UNSYNCED_MAX];
+    uint32_t unsynced_count;
+    char closed_unsynced[FAULTY_NAME_SIZE]; /* the last of them; empty: none */
 };
 
 void faulty_disk_init(struct faulty_disk *disk);

@@ -50,6 +50,9 @@ static uint64_t life(struct rig_side *leader, bool witness, uint64_t fail_at, bo
     side->disk.fail_at = fail_at;
     run(leader, side);
     cr_assert(side->ready || side->failures > 0);
+    /* A loss of power from here on must find all of what is about to count. */
+    if (side->ready)
+        cr_assert_str_empty(side->disk.closed_unsynced, "closed, and never synced");
     rig_install_and_crash(side);
     const bool struck = fail_at == 0 || side->disk.fail_at == 0;
     const uint64_t calls = side->disk.call_count - before;
