@@ -138,6 +138,20 @@ Test(certificate_verdict, who_is_here_decides)
     }
 }
 
+/* A standby's journal is sound, and nobody waited for it: of three voters one is here. */
+Test(certificate_verdict, who_has_no_vote_is_no_part_of_a_majority)
+{
+    make_all();
+    for (int i = 0; i < COUNT; i++) {
+        all[i].members.votes[A2] = all[i].members.votes[B2] = false;
+        all[i].certificate.policy = DURABILITY_AUTO;
+    }
+    expect(MASK(A1) | MASK(A2) | MASK(B2), 10, VERDICT_BOUNDED_BY_TIME, VERDICT_BY_CERTIFICATE,
+           "a voter and two standbys");
+    expect(MASK(A1) | MASK(W) | MASK(B2), 10, VERDICT_PROVEN_ZERO, VERDICT_BY_MAJORITY,
+           "two voters and a standby");
+}
+
 /* Under `never` each condition counts: without it the site alone is bounded by time only. */
 Test(certificate_verdict, never_proves_only_with_all_its_conditions)
 {
