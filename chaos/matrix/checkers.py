@@ -40,7 +40,7 @@ SIMULATOR = (
     ("reads", "a read sees what was acknowledged before it began",
      r"stale read"),
     ("ledger", "results and balances are those of the model",
-     r"the model says|saw account|credits \d+, expected|transfers, the log|"
+     r"the model says|saw account|credits .+, expected|transfers, the log|"
      r"missing or another one|trial balance"),
     ("lost", "what was acknowledged survives the loss of a place",
      r"nobody has the acknowledged|the acknowledged entry|acknowledged before, is not in the "

@@ -135,8 +135,9 @@ struct fact *oracle_accounts(struct oracle *oracle, uint64_t wall_ns)
     return fact;
 }
 
-/* An event of an earlier request once more, now and then with another amount; false: not this time.
- * Its id is spent, whatever became of it. */
+/* An event of an earlier request once more, now and then with another amount, a little more or by
+ * its high half; false: not this time. Its id is spent, whatever became of it: or it never was, and
+ * so much money nobody has. */
 static bool again(struct oracle *oracle, struct transfer_event *out)
 {
     if (!draw_chance(&oracle->draw, 1, 30))
@@ -147,7 +148,9 @@ static bool again(struct oracle *oracle, struct transfer_event *out)
         return false;
     *out = ((const struct transfer_event *)(request +
                                             1))[draw_below(&oracle->draw, request->event_count)];
-    out->amount_low += draw_below(&oracle->draw, 2);
+    const uint64_t other = draw_below(&oracle->draw, 4);
+    out->amount_low += other == 1;
+    out->amount_high += other == 2;
     return true;
 }
 
@@ -332,8 +335,10 @@ void oracle_read(struct oracle *oracle, const struct machine *machine, uint64_t 
     struct account account;
     if (!machine_account(machine, &id, &account))
         return; /* before the accounts were made */
-    sample.debits = account.balance.debits_posted_low;
-    sample.credits = account.balance.credits_posted_low;
+    sample.debits =
+        u128_make(account.balance.debits_posted_low, account.balance.debits_posted_high);
+    sample.credits =
+        u128_make(account.balance.credits_posted_low, account.balance.credits_posted_high);
     if (oracle->sample_count == oracle->sample_capacity) {
         oracle->sample_capacity = oracle->sample_capacity == 0 ? 256 : 2 * oracle->sample_capacity;
         oracle->samples =

@@ -42,7 +42,7 @@ struct fact {
 struct sample {
     uint64_t index;
     uint32_t account;
-    uint64_t debits, credits;
+    u128 debits, credits;
     uint64_t transfer_count; /* of the whole ledger */
 };
 

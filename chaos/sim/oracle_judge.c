@@ -10,6 +10,7 @@
 #include "chaos/sim/oracle.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ struct executed {
 
 struct model_account {
     bool exists, limited;
-    uint64_t debits, credits;
+    u128 debits, credits;
 };
 
 /* Whose event took an id, and what came of it. */
@@ -39,6 +40,23 @@ struct model {
     uint64_t sample_next;
 };
 
+/* For a sentence. */
+struct amount_text {
+    char text[64];
+};
+
+static struct amount_text amount_text(u128 amount)
+{
+    struct amount_text out;
+    if (u128_high(amount) == 0)
+        snprintf(out.text, sizeof out.text, "%" PRIu64, u128_low(amount));
+    else
+        snprintf(out.text, sizeof out.text, "%" PRIu64 " * 2^64 + %" PRIu64, u128_high(amount),
+                 u128_low(amount));
+    return out;
+}
+#define TEXT(amount) (amount_text(amount).text)
+
 static int by_stamp(const void *a, const void *b)
 {
     const struct executed *x = a, *y = b;
@@ -51,6 +69,11 @@ static int by_index(const void *a, const void *b)
     if (x->index != y->index)
         return x->index < y->index ? -1 : 1;
     return x->account < y->account ? -1 : x->account > y->account;
+}
+
+static u128 amount_of(const struct transfer_event *event)
+{
+    return u128_make(event->amount_low, event->amount_high);
 }
 
 static uint64_t number_of(const struct id128 *id)
@@ -76,8 +99,8 @@ static uint8_t model_repeated(const struct model_id *taken, const struct transfe
         return RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID;
     if (!id128_equal(&event->credit_account_id, &taken->event->credit_account_id))
         return RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID;
-    return event->amount_low == taken->event->amount_low ? RESULT_EXISTS
-                                                         : RESULT_EXISTS_WITH_DIFFERENT_AMOUNT;
+    return amount_of(event) == amount_of(taken->event) ? RESULT_EXISTS
+                                                       : RESULT_EXISTS_WITH_DIFFERENT_AMOUNT;
 }
 
 static uint8_t model_new_transfer(struct model *model, const struct transfer_event *event)
@@ -90,10 +113,10 @@ static uint8_t model_new_transfer(struct model *model, const struct transfer_eve
         return RESULT_DEBIT_ACCOUNT_NOT_FOUND;
     if (credit == NULL)
         return RESULT_CREDIT_ACCOUNT_NOT_FOUND;
-    if (debit->limited && debit->debits + event->amount_low > debit->credits)
+    if (debit->limited && debit->debits + amount_of(event) > debit->credits)
         return RESULT_EXCEEDS_CREDITS;
-    debit->debits += event->amount_low;
-    credit->credits += event->amount_low;
+    debit->debits += amount_of(event);
+    credit->credits += amount_of(event);
     return RESULT_OK;
 }
 
@@ -150,12 +173,11 @@ static void check_samples(struct model *model, uint64_t index)
         if (account->debits != sample->debits || account->credits != sample->credits ||
             model->transfer_count != sample->transfer_count)
             world_violate(oracle->world,
-                          "a read at index %" PRIu64 " saw account %u with debits %" PRIu64
-                          " credits %" PRIu64 " of %" PRIu64 " transfers; they were %" PRIu64
-                          " %" PRIu64 " %" PRIu64,
-                          sample->index, sample->account, sample->debits, sample->credits,
-                          sample->transfer_count, account->debits, account->credits,
-                          model->transfer_count);
+                          "a read at index %" PRIu64 " saw account %u with debits %s credits %s "
+                          "of %" PRIu64 " transfers; they were %s %s %" PRIu64,
+                          sample->index, sample->account, TEXT(sample->debits),
+                          TEXT(sample->credits), sample->transfer_count, TEXT(account->debits),
+                          TEXT(account->credits), model->transfer_count);
     }
 }
 
@@ -175,13 +197,15 @@ static void check_end(const struct model *model, const struct machine *machine, 
         struct account account = {0};
         const bool exists = machine_account(machine, &id, &account);
         const struct model_account *expected = &model->accounts[i];
-        if (exists != expected->exists || account.balance.debits_posted_low != expected->debits ||
-            account.balance.credits_posted_low != expected->credits)
-            world_violate(world,
-                          "host %u account %u: debits %" PRIu64 " credits %" PRIu64
-                          ", expected %" PRIu64 " and %" PRIu64,
-                          host, i, account.balance.debits_posted_low,
-                          account.balance.credits_posted_low, expected->debits, expected->credits);
+        const u128 debits =
+            u128_make(account.balance.debits_posted_low, account.balance.debits_posted_high);
+        const u128 credits =
+            u128_make(account.balance.credits_posted_low, account.balance.credits_posted_high);
+        if (exists != expected->exists || debits != expected->debits ||
+            credits != expected->credits)
+            world_violate(world, "host %u account %u: debits %s credits %s, expected %s and %s",
+                          host, i, TEXT(debits), TEXT(credits), TEXT(expected->debits),
+                          TEXT(expected->credits));
     }
     if (machine_transfer_count(machine) != model->transfer_count)
         world_violate(world, "host %u has %" PRIu64 " transfers, the log %" PRIu64, host,
@@ -213,7 +237,8 @@ static void check_transfers(struct oracle *oracle, const struct executed *execut
             continue;
         if (!machine_transfer(machine, &events[i].id, &record) ||
             record.result != executed->results[i] || record.timestamp != executed->stamp + i ||
-            record.amount_low != events[i].amount_low)
+            record.amount_low != events[i].amount_low ||
+            record.amount_high != events[i].amount_high)
             world_violate(oracle->world,
                           "host %u: transfer %" PRIu64 " of request %" PRIu64
                           " is missing or another one",
