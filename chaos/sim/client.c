@@ -3,6 +3,10 @@
  * fires, which the node owes exactly once; the client may have given up on it long before and gone
  * to another node with the same identity, as real ones do after a timeout. An answer that comes
  * late is a promise all the same and goes to the oracle.
+ *
+ * An answer is followed by reads on its heels now and then: at any hosts, at once, some within a
+ * moment after the others. What a read may miss it misses while entries and questions are on their
+ * way, a few milliseconds at a time; a client that thinks between two calls hardly ever asks then.
  */
 #include "chaos/sim/client.h"
 
@@ -21,6 +25,8 @@
 #define CALL_LATENCY_NS (300 * NS_PER_US)
 #define DISTRUSTS_MAX   5
 #define SETTLE_PAUSE_NS (5 * NS_PER_MS)
+#define HEELS_MAX       6
+#define HEELS_NS        (10 * NS_PER_MS)
 
 enum read_kind { READ_LINEARIZABLE, READ_MIN_INDEX, READ_BOUNDED };
 
@@ -42,6 +48,7 @@ struct attempt {
 
 static void operation_begin(void *context, uint64_t number, uint64_t round);
 static void attempt_begin(void *context, uint64_t number, uint64_t round);
+static void follow_on_heels(struct clients *clients);
 
 static uint64_t client_wall_ns(const struct client *client)
 {
@@ -201,6 +208,7 @@ static void request_cb(struct node_request *request, enum status status,
     const bool current = is_current(attempt);
     if (!lost && status == STATUS_OK) {
         oracle_answered(clients->oracle, attempt->fact, answer, attempt->host->number);
+        follow_on_heels(clients);
         if (current) {
             if (answer->outcome == OUTCOME_ISSUED_TOO_FAR_AHEAD ||
                 answer->outcome == OUTCOME_BEYOND_WINDOW)
@@ -275,10 +283,13 @@ static enum status send_read(struct client *client, struct host *host)
     if (attempt->kind == READ_MIN_INDEX)
         attempt->read.min_index = attempt->floor_index;
     if (attempt->kind == READ_BOUNDED) {
-        attempt->read.max_age_ns = draw_between(&clients->draw, 1, 3000) * NS_PER_MS;
+        const uint64_t most_ms = draw_chance(&clients->heels, 1, 2) ? 20 : 3000;
+        attempt->read.max_age_ns = draw_between(&clients->draw, 1, most_ms) * NS_PER_MS;
         const uint64_t now = clients->world->now_ns;
         attempt->floor_index = oracle_index_before(
             oracle, now > attempt->read.max_age_ns ? now - attempt->read.max_age_ns : 0);
+        if (draw_chance(&clients->heels, 1, 3)) /* the one does not excuse from the other */
+            attempt->floor_index = attempt->read.min_index = oracle->acknowledged_index;
     }
     attempt->read.deadline_ns = host_monotonic_ns(host) + READ_WAIT_NS;
     attempt->read.cb = read_cb;
@@ -435,6 +446,36 @@ void clients_burst(struct clients *clients, uint32_t number, uint32_t count)
     host_left(host);
 }
 
+/* ---- on the heels of an answer ---- */
+
+static void heel_begin(void *context, uint64_t number, uint64_t unused)
+{
+    (void)unused;
+    struct clients *clients = context;
+    struct host *host = &clients->hosts[number];
+    if (clients->quiet || !host_is_up(host) || host->kind == MEMBER_WITNESS || host->unreachable ||
+        host->busy_until_ns > clients->world->now_ns)
+        return;
+    clients->heel_total++;
+    clients->crowd.doing = CLIENT_READS;
+    (void)send_read(&clients->crowd, host); /* refused: nobody asks again */
+    clients->crowd.round++;
+    host_left(host);
+}
+
+static void follow_on_heels(struct clients *clients)
+{
+    if (clients->quiet || !draw_chance(&clients->heels, 1, 4))
+        return;
+    const uint64_t count = draw_between(&clients->heels, 1, HEELS_MAX);
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t number = draw_below(&clients->heels, clients->host_count);
+        const uint64_t wait_ns = i == 0 ? 0 : draw_below(&clients->heels, HEELS_NS);
+        world_post(clients->world, clients->world->now_ns + wait_ns, heel_begin, clients, number,
+                   0);
+    }
+}
+
 /* ---- life ---- */
 
 void clients_init(struct clients *clients)
@@ -443,6 +484,7 @@ void clients_init(struct clients *clients)
     static const int64_t skews_s[] = {0, 0, 5, -5, 50, 300, -3600, -25 * 3600};
     clients->draw = draw_stream(clients->world->seed, 4000);
     clients->habits = draw_stream(clients->world->seed, 4100);
+    clients->heels = draw_stream(clients->world->seed, 4300);
     clients->crowd = (struct client){.clients = clients, .number = CLIENTS_MAX};
     for (uint32_t i = 0; i < clients->count; i++) {
         clients->client[i] =

@@ -51,15 +51,16 @@ struct clients {
     bool abandons; /* calls that are given up, and asked about at the end only */
     bool skews;    /* clocks are wrong */
     /* ---- ours ---- */
-    struct draw draw, habits;
+    struct draw draw, habits, heels;
     struct client client[CLIENTS_MAX];
-    struct client crowd; /* of bursts: it never asks again */
+    struct client crowd; /* of bursts, and of reads on the heels: it never asks again */
     struct fact **abandoned;
     uint32_t abandoned_count, abandoned_capacity;
     struct attempt *attempts; /* all that were not called back */
     bool quiet;               /* begin nothing new */
     uint64_t longest_ns;      /* of an operation */
     uint64_t timeout_total, refused_total, abandoned_total, settled_total, burst_total;
+    uint64_t heel_total;
     uint64_t refused_by[64];
 };
 
