@@ -20,8 +20,8 @@ SIMULATOR = (
      r"leads and has committed \d+, which"),
     ("degrade", "degraded only with the witness",
      r"degraded before the witness holds it"),
-    ("witness", "the witness is not ahead of a site, and keeps what one lacks",
-     r"the witness is ahead|the witness keeps too little"),
+    ("witness", "the witness is not ahead of a site, keeps what one lacks, notes what is committed",
+     r"the witness is ahead|the witness keeps too little|the witness notes too much"),
     ("mode", "mode, policy and their numbers are those of the log",
      r"(durability|policy|return|degrade|release) entry|says mode|before it has caught up|was committed "
      r"under policy|was committed in mode"),

@@ -519,8 +519,10 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     make_cluster(sim);
     make_nemesis(sim);
     make_clients(sim);
-    sim->witness_checks = (struct witness_checks){
-        .world = &sim->world, .holdings = &sim->rule_checks.holdings, .nemesis = &sim->nemesis};
+    sim->witness_checks = (struct witness_checks){.world = &sim->world,
+                                                  .holdings = &sim->rule_checks.holdings,
+                                                  .nemesis = &sim->nemesis,
+                                                  .commit_index = &sim->invariants.commit_index};
     sim->certificate_checks = (struct certificate_checks){
         .world = &sim->world, .oracle = &sim->oracle, .rule = &sim->rule_checks};
     sim->operators = (struct operators){

@@ -1,4 +1,4 @@
-/* What a witness throws away, every site has. */
+/* What a witness throws away, every site has; what it notes as committed is. */
 #ifndef TALLY_CHAOS_SIM_WITNESS_CHECKS_H
 #define TALLY_CHAOS_SIM_WITNESS_CHECKS_H
 
@@ -10,6 +10,7 @@ struct witness_checks {
     struct world *world;
     const struct holdings *holdings;
     const struct nemesis *nemesis;
+    const uint64_t *commit_index; /* the highest that any node has told of */
     /* ---- ours ---- */
     uint64_t anchor_seen[HOSTS_MAX];
     uint64_t total; /* anchors judged */
