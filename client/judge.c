@@ -7,6 +7,7 @@
  */
 #include "client/judge.h"
 
+#include "core/planted_fault.h"
 #include "core/result.h"
 
 #include <stdlib.h>
@@ -130,6 +131,8 @@ enum tally_status judge_end(const struct judgement *last, bool changes, bool in_
             return TALLY_REFUSED;
         return was_sent ? TALLY_NO_ANSWER : TALLY_NOT_SENT;
     }
+    if (planted(PLANTED_DOUBT_FORGOTTEN) && refused)
+        return TALLY_REFUSED;
     if (in_doubt && !last->settles)
         return TALLY_UNKNOWN;
     return refused ? TALLY_REFUSED : TALLY_NOT_SENT;

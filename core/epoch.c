@@ -68,7 +68,8 @@ const struct epoch *machine_freeze(struct machine *machine)
         .answers = closed->answers,
         .answer_bytes = closed->answer_bytes,
         .ledger_count = machine->ledgers.count,
-        .ledgers = image->ledgers,
+        .ledgers =
+            planted(PLANTED_EPOCH_SHARES_LEDGERS) ? machine->ledgers.records : image->ledgers,
         .principal_count = machine->principals.count,
         .principals = image->principals,
         .request_window = &image->window,

@@ -105,6 +105,8 @@ static void apply_request(struct machine *machine, const struct request_header *
     answer->outcome = request_judge(machine, request, name_ordinal, now, memory);
     if (answer->outcome == OUTCOME_EXECUTED || answer->outcome == OUTCOME_REQUEST_FENCED) {
         request_answer(memory, machine->results, answer);
+        if (planted(PLANTED_REPEAT_STAMPED_ANEW))
+            answer->stamp = now;
         return;
     }
     if (answer->outcome != OUTCOME_NOT_YET_SEEN)

@@ -29,7 +29,34 @@
     X(FROZEN_CLEARED_EARLY)     /* the memtable is empty before its checkpoint can be read */      \
     X(LOCAL_CLOCK_IN_CORE)      /* stamps have something of this machine's clock */                \
     X(ID_FREE_AFTER_EPOCH)      /* a transfer's id is looked for in the newest epoch only */       \
-    X(FORWARD_NEW_IDENTITY)     /* a forwarded request is sent again under another nonce */
+    X(FORWARD_NEW_IDENTITY)     /* a forwarded request is sent again under another nonce */        \
+    X(REFUSED_ID_NOT_BURNED)    /* a transfer refused for want of an account leaves its id free */ \
+    X(CLASH_IN_HIGH_HALF) /* an id that comes back with another amount: 64 bits are compared */    \
+    X(LIMITS_LOST_AT_RESTART) /* a restored account is one without limits */                       \
+    X(WINDOW_COUNT_LOST)      /* how full the window is counts from the restart on */              \
+    X(REPEAT_STAMPED_ANEW)    /* a repeat is answered with the stamp of the repeat */              \
+    X(EPOCH_SHARES_LEDGERS)   /* ledger totals of an epoch go on changing while it is written */   \
+    X(FILTER_CLEARS_NEWER)    /* of two halves of the request filter the wrong one is cleared */   \
+    X(RECOVERED_TAIL_NOT_SYNCED) /* what a start can read in the journal is taken for durable */   \
+    X(TERM_RUN_TRIMMED_EARLY)    /* a truncation behind a term's first entry forgets the term */   \
+    X(COPY_REPLACES_TAIL)        /* a finished copy replaces a journal that reaches further */     \
+    X(COPY_NOT_SYNCED)           /* the last part of a copied store is never synced */             \
+    X(TRUNCATED_DEGRADE_STAYS)   /* a degrade that is the first entry truncated stays in force */  \
+    X(CERTIFICATE_BY_OWN_CLOCK)  /* T is the leader's own clock, though others are behind it */    \
+    X(VERDICT_COUNTS_STANDBYS) /* a member without a vote counts for the majority that is here */  \
+    X(TAKEN_BACK_AS_CERTAIN)   /* a forward whose link broke counts as never sent */               \
+    X(UNKNOWN_SENT_AGAIN_AS_CERTAIN) /* a leader's "unknown" is forgotten with the next attempt */ \
+    X(LOST_TERM_AS_CERTAIN)      /* what a deposed leader had proposed counts as not in the log */ \
+    X(READ_JOINS_ROUND)          /* a read counts the answers to a question sent before it came */ \
+    X(READ_BEFORE_BARRIER)       /* a new leader answers reads by the commit that it inherited */  \
+    X(AGE_WITHOUT_MIN_INDEX)     /* who names an age is answered without its min_index */          \
+    X(AGE_SINCE_ANSWER)          /* the age of a state counts from the answer of its round */      \
+    X(REPLACE_STEP_NOT_JUDGED)   /* the site rule is asked about the end of a replacement only */  \
+    X(WITNESS_NOTES_UNCOMMITTED) /* a witness notes all that it has as committed */                \
+    X(FLOOR_NOT_COMMITTED)       /* a floor is what a member has synced, committed or not */       \
+    X(VOUCHED_FOR_EVER)          /* who once said where its journal ends is not asked again */     \
+    X(DEGRADE_STAMPED_BY_WALL) /* a durability entry has the time of day, whatever came before */  \
+    X(DOUBT_FORGOTTEN)         /* a refusal after an attempt without an answer is told as refused */
 
 #define PLANTED_ENUMERATOR(name) PLANTED_##name,
 enum planted_fault { PLANTED_FAULTS(PLANTED_ENUMERATOR) PLANTED_COUNT };

@@ -89,7 +89,8 @@ enum status machine_restore_begin(struct machine *machine,
     machine->stamp = checkpoint->stamp;
     machine->transfer_count = checkpoint->transfer_count;
     machine->request_count = checkpoint->request_count;
-    machine->window = *checkpoint->request_window;
+    if (!planted(PLANTED_WINDOW_COUNT_LOST))
+        machine->window = *checkpoint->request_window;
     memcpy(&machine->restore.digest, checkpoint->digest, sizeof machine->restore.digest);
     memtable_clear(machine_current_mutable(machine), machine->transfer_count,
                    machine->request_count);
@@ -158,6 +159,8 @@ enum status machine_restore_account(struct machine *machine, const struct accoun
     totals->last_timestamp = record->timestamp;
     uint32_t ordinal = account_table_add(accounts, record, balance, ledger);
     machine_touch_image(machine, ordinal, balance);
+    if (planted(PLANTED_LIMITS_LOST_AT_RESTART))
+        accounts->hot[ordinal].flags = 0;
     return STATUS_OK;
 }
 

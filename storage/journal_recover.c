@@ -18,6 +18,7 @@
  * begun here, so that the writer always has an open segment.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "storage/journal_state.h"
 #include "storage/journal_walk.h"
 
@@ -244,6 +245,8 @@ static enum status settle_last(struct recovery *recovery)
     if (status != STATUS_OK)
         return status;
     journal_window_set(&walk->window, writer->file, size);
+    if (planted(PLANTED_RECOVERED_TAIL_NOT_SYNCED) && recovery->end != JOURNAL_WALK_TORN)
+        return STATUS_OK;
     status = rewrite(recovery, writer->file, 0, JOURNAL_PAGE_SIZE);
     if (status == STATUS_OK)
         status = rewrite(recovery, writer->file, walk->unsynced_offset, walk->end_offset);

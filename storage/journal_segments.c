@@ -7,6 +7,7 @@
  * needs.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "storage/journal_state.h"
 
 #include <stdlib.h>
@@ -121,7 +122,8 @@ enum status journal_terms_add(struct journal *journal, uint64_t index, uint64_t 
 
 void journal_terms_trim(struct journal *journal, uint64_t index)
 {
-    while (journal->term_count > 0 && journal->terms[journal->term_count - 1].first_index > index)
+    const uint64_t kept = planted(PLANTED_TERM_RUN_TRIMMED_EARLY) ? index - 1 : index;
+    while (journal->term_count > 0 && journal->terms[journal->term_count - 1].first_index > kept)
         journal->term_count--;
 }
 

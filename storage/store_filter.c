@@ -4,6 +4,7 @@
  *
  * They are rebuilt from the id chunks at open, which verifies every one of them on the way.
  */
+#include "core/planted_fault.h"
 #include "storage/store_internal.h"
 
 #include <stdlib.h>
@@ -87,7 +88,8 @@ void request_filter_turn(struct request_filter *filter, uint64_t live, uint64_t 
     if (!filter->filling_used || live < filter->older_until)
         return;
     filter->filling ^= 1; /* the older half: nothing in it lives */
-    bloom_clear(&filter->half[filter->filling]);
+    bloom_clear(&filter->half[planted(PLANTED_FILTER_CLEARS_NEWER) ? 1 - filter->filling
+                                                                   : filter->filling]);
     filter->filling_used = false;
     filter->older_until = next;
 }

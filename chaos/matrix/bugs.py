@@ -98,4 +98,130 @@ CORE = (
         (Simulator(("identity", "ledger", "replicas")),), fault="forward_new_identity"),
 )
 
-BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE
+# Written by a reader of the design who had not read the checkers: each is a mistake that he held to
+# be likely at that very place, and the sentence is his forecast of what it breaks. The last three
+# stand for others that turned out to break nothing; by then he had read them.
+READER = (
+    Bug("refused-id-not-burned",
+        "a transfer that is refused for want of an account has no ordinals to be kept with, so "
+        "it is not: a late repeat moves money that was refused",
+        (Simulator(("ledger",)), ORACLE), fault="refused_id_not_burned"),
+    Bug("clash-in-high-half",
+        "an id that comes back with another amount is compared in 64 bits: a clash is told as a "
+        "repeat, and the caller takes for paid what is not",
+        (Simulator(("ledger",)), Tests("core/test_core_transfer"),), fault="clash_in_high_half"),
+    Bug("limits-lost-at-restart",
+        "flags are filled in where accounts are created, and not where they are restored: "
+        "limits are broken on nodes that restarted, and replicas part",
+        (Simulator(("replicas", "ledger")),), fault="limits_lost_at_restart"),
+    Bug("window-count-lost",
+        "what the window holds is counted from the restart on: 'full' is another answer on a "
+        "node that restarted, and replicas part",
+        (ORACLE,), fault="window_count_lost"),
+    Bug("repeat-stamped-anew",
+        "a repeat's answer has the stamp of the repeat, not of the request: not the bytes of "
+        "the first answer",
+        (Simulator(("identity",)),), fault="repeat_stamped_anew"),
+    Bug("epoch-shares-ledgers",
+        "an epoch has a pointer to the ledgers instead of a copy: the checkpoint has totals of "
+        "later entries, and does not add up at the next start",
+        (Tests("core/test_core_epoch"),
+         Simulator(("node",))), fault="epoch_shares_ledgers"),
+    Bug("filter-clears-newer",
+        "when the halves of the request filter turn the newer one is cleared: a request of the "
+        "last hours is executed again",
+        (Tests("storage/test_store_machine"),), fault="filter_clears_newer"),
+    Bug("recovered-tail-not-synced",
+        "what a start reads from the journal is taken for durable, though a killed process may "
+        "never have synced it: acknowledged, and gone with the next power loss",
+        (Tests("storage/test_journal_faults", "journal_faults/any_failing_sync*"),),
+        fault="recovered_tail_not_synced"),
+    Bug("term-run-trimmed-early",
+        "a truncation down to the first entry of a term forgets that term: the journal names "
+        "another term for the entry, so a sound node is condemned, or a certificate contradicts "
+        "its journal",
+        (Tests("storage/test_journal", "journal/a_truncated_suffix_is_replaced"),),
+        fault="term_run_trimmed_early"),
+    Bug("copy-replaces-tail",
+        "a finished copy takes the place of a journal that has grown beyond it meanwhile: what "
+        "was acknowledged behind it is gone",
+        (Tests("replication/test_catch_up", "catch_up/a_journal_that_holds_more_stays"),),
+        fault="copy_replaces_tail"),
+    Bug("copy-not-synced",
+        "the store of a copy is synced every 64 MiB, and not at its end: after a loss of power "
+        "the node has no store, and its old one was removed",
+        (Tests("replication/test_catch_up_crash", "catch_up_crash/an_end_at_any_step*"),),
+        fault="copy_not_synced"),
+    Bug("truncated-degrade-stays",
+        "a truncation spares a degrade that is the very first entry truncated: its leader "
+        "counts the witness in full although the log says SYNC",
+        (Tests("replication/test_site_rule", "site_rule/modes_follow_the_log"),),
+        fault="truncated_degrade_stays"),
+    Bug("taken-back-as-certain",
+        "a forward whose link broke waits again as if it had never been sent: NOT_ACCEPTED is "
+        "said of what is in the log",
+        (Tests("replication/test_forward"),), fault="taken_back_as_certain"),
+    Bug("unknown-sent-again-as-certain",
+        "that a leader said 'unknown' is forgotten with the next attempt, whose refusal is then "
+        "told as NOT_ACCEPTED",
+        (Tests("replication/test_forward"),), fault="unknown_sent_again_as_certain"),
+    Bug("lost-term-as-certain",
+        "what a deposed leader had proposed counts as not in the log: NOT_ACCEPTED is said of "
+        "what its successor commits",
+        (Tests("replication/test_propose"),
+         Simulator(("identity",), seeds=2000)), fault="lost_term_as_certain"),
+    Bug("read-joins-round",
+        "a read counts the answers to a round that was sent before it came: it misses what was "
+        "acknowledged in between",
+        (Simulator(("reads", "certificate"), seeds=2000),), fault="read_joins_round", rare=True),
+    Bug("read-before-barrier",
+        "a new leader answers reads by the commit index that it inherited, which is behind what "
+        "was acknowledged",
+        (Simulator(("reads",)),), fault="read_before_barrier"),
+    Bug("age-without-min-index",
+        "who names an age is answered without the index that was asked for: one's own write is "
+        "not there",
+        (Simulator(("reads",)),), fault="age_without_min_index"),
+    Bug("age-since-answer",
+        "a state's age counts from the end of its round instead of from its question: it is "
+        "told to be younger than it is",
+        (Simulator(("reads",)),), fault="age_since_answer", rare=True),
+    Bug("replace-step-not-judged",
+        "the site rule is asked about the members at the end of a replacement, not on the way: "
+        "one site alone is a majority for a while",
+        (Tests("replication/test_membership"),), fault="replace_step_not_judged"),
+    Bug("witness-notes-uncommitted",
+        "a witness's note has the end of its log for the end of what is committed: after a "
+        "restart it cannot take back what a new leader truncates",
+        (Simulator(("witness",)),), fault="witness_notes_uncommitted", rare=True),
+    Bug("vouched-for-ever",
+        "who once said where its journal ends is not asked again on a new link: an older copy "
+        "votes as its old self",
+        (Tests("replication/test_floors_cluster", "floors_cluster/a_peer_is_heard_once*"),),
+        fault="vouched_for_ever"),
+    Bug("degrade-stamped-by-wall",
+        "a durability entry has the time of day, whatever is in the log: behind a leader whose "
+        "clock was ahead stamps go back",
+        (Tests("replication/test_durability_cluster",
+               "durability_cluster/durability_entries_are_stamped*"),),
+        fault="degrade_stamped_by_wall"),
+    Bug("doubt-forgotten",
+        "the client library reports the last answer, a refusal, although an earlier attempt "
+        "ended without one: refused is said of what is executed",
+        (Tests("client/test_client_judge"),), fault="doubt_forgotten"),
+    Bug("certificate-by-own-clock",
+        "T is the leader's own clock, although others are behind it: a clock that runs ahead "
+        "shortens the time about which a verdict says that nothing is known",
+        (Tests("replication/test_certificate", "certificate/a_clock_that_is_ahead*"),),
+        fault="certificate_by_own_clock"),
+    Bug("verdict-counts-standbys",
+        "a verdict counts members without a vote for the majority that is here: zero loss is "
+        "proven by directories that nobody waited for",
+        (Tests("replication/test_certificate_verdict"),), fault="verdict_counts_standbys"),
+    Bug("floor-not-committed",
+        "a floor is what a member has synced, committed or not: when a later leader takes it "
+        "back, a sound node is condemned",
+        (Simulator(("node",)),), fault="floor_not_committed", rare=True),
+)
+
+BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE + READER

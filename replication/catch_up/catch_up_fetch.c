@@ -17,6 +17,7 @@
 #include "replication/catch_up/catch_up_internal.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -145,7 +146,7 @@ bool fetch_may_replace(const struct catch_up *c)
     struct journal_position position;
     uint64_t term = 0;
     journal_position(c->options.journal, &position);
-    if (position.last_index <= fetch->index)
+    if (position.last_index <= fetch->index || planted(PLANTED_COPY_REPLACES_TAIL))
         return true;
     if (journal_term(c->options.journal, fetch->index, &term) != STATUS_OK)
         return false;           /* the whole copy lies before our anchor */

@@ -45,6 +45,7 @@
  * restored from its first days may know none of today's members.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/consensus/consensus_raft_internal.h"
 #include "replication/guard/raft_layout.h"
 #include "replication/guard/raft_layout_drive.h"
@@ -102,7 +103,7 @@ static bool measure(struct consensus_raft *c, unsigned i)
         const struct consensus_raft_peer *peer = consensus_find_peer(c, member.node_id);
         index = peer == NULL || peer->lost ? 0 : raft_layout_peer(&c->raft, member.node_id).match;
     }
-    if (index > c->raft.commit_index)
+    if (index > c->raft.commit_index && !planted(PLANTED_FLOOR_NOT_COMMITTED))
         index = c->raft.commit_index;
     struct floor floor = {.node_id = member.node_id, .index = index};
     memcpy(floor.incarnation, member.incarnation, sizeof floor.incarnation);
@@ -152,7 +153,8 @@ void consensus_floors_linked(struct consensus_raft *c, struct consensus_raft_pee
 {
     if (!up)
         return; /* its last messages are on their way; the next one is another link */
-    peer->vouched = peer->below_floor = false;
+    peer->vouched = peer->vouched && planted(PLANTED_VOUCHED_FOR_EVER);
+    peer->below_floor = false;
     peer->told_floor = peer->told_floor_term = 0;
     peer->floors_due = true;
     peer->floors_ns = 0;

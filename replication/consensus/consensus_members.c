@@ -20,6 +20,7 @@
  * and tells the others.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/consensus/consensus_raft_internal.h"
 #include "replication/guard/raft_layout.h"
 #include "replication/guard/raft_layout_drive.h"
@@ -148,7 +149,9 @@ void consensus_publish_configuration(struct consensus_raft *c)
     uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
     consensus_agreed(c, &agreed);
     journal_set_configuration(c->options.journal, bytes, agreed_encode(&agreed, bytes));
-    const uint64_t later = configuration > durability ? configuration : durability;
+    const uint64_t later = planted(PLANTED_WITNESS_NOTES_UNCOMMITTED) ? consensus_last_index(c)
+                           : configuration > durability               ? configuration
+                                                                      : durability;
     if (c->is_witness && !raft_io_note_witness(c, later))
         return; /* again after the next event */
     c->published_configuration = configuration;
@@ -430,6 +433,8 @@ static enum status judge_change(const struct consensus_raft *c,
         voters += table.votes[i];
     if (breaks_policy(c, &table))
         return STATUS_INVALID;
+    if (planted(PLANTED_REPLACE_STEP_NOT_JUDGED) && voters > 0)
+        return STATUS_OK;
     /* A table that is against the rule may be changed, or nobody could mend it. */
     return voters > 0 && (member_table_is_allowed(&table, site) || !was_allowed) ? STATUS_OK
                                                                                  : STATUS_INVALID;

@@ -46,7 +46,8 @@ static struct read_round *round_of(struct consensus_reads *reads, uint64_t seque
 /* Our own term's barrier is committed: the commit index tells all that was ever acknowledged. */
 static bool may_answer(const struct consensus_raft *c)
 {
-    return consensus_leads(c) && raft_guard_ready(&c->guard);
+    return consensus_leads(c) &&
+           (raft_guard_ready(&c->guard) || planted(PLANTED_READ_BEFORE_BARRIER));
 }
 
 static uint32_t answers_of(const struct consensus_raft *c, uint64_t sequence)
@@ -125,6 +126,14 @@ static void give_up_old_rounds(struct consensus_raft *c)
     }
 }
 
+/* The round that counts for a question which is there now: the next one. */
+static uint64_t round_for_now(const struct consensus_reads *reads)
+{
+    if (planted(PLANTED_READ_JOINS_ROUND) && reads->confirmed < reads->sequence)
+        return reads->sequence;
+    return reads->sequence + 1;
+}
+
 static void lead_rounds(struct consensus_raft *c)
 {
     struct consensus_reads *reads = &c->reads;
@@ -134,13 +143,13 @@ static void lead_rounds(struct consensus_raft *c)
     if (may_answer(c) && !round_waits(c)) {
         for (struct consensus_confirmation *q = reads->first; q != NULL; q = q->next) {
             if (q->round == 0) {
-                q->round = reads->sequence + 1;
+                q->round = round_for_now(reads);
                 wanted = true;
             }
         }
         for (uint32_t i = 0; i < reads->question_count; i++) {
             if (reads->questions[i].round == 0) {
-                reads->questions[i].round = reads->sequence + 1;
+                reads->questions[i].round = round_for_now(reads);
                 wanted = true;
             }
         }

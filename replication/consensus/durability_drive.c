@@ -19,6 +19,7 @@
 #include "replication/consensus/consensus_raft_internal.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/guard/raft_layout.h"
 #include "replication/guard/raft_layout_drive.h"
 
@@ -209,7 +210,7 @@ enum status consensus_durability_append(struct consensus_raft *c, struct durabil
     uint8_t bytes[DURABILITY_ENTRY_SIZE];
     entry->mode = mode_after(c, entry->kind);
     entry->number = c->durability_log.newest.entry.number + 1;
-    entry->stamp = next > wall ? next : wall;
+    entry->stamp = next > wall && !planted(PLANTED_DEGRADE_STAMPED_BY_WALL) ? next : wall;
     /* A site that returned has what it has to have; otherwise the word stays. */
     if (entry->kind == DURABILITY_RETURN)
         entry->released_site[0] = 0;

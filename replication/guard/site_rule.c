@@ -24,6 +24,7 @@
 #include "replication/guard/site_rule.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,8 @@ bool site_modes_append(struct site_modes *modes, uint64_t index, enum durability
 
 void site_modes_truncate(struct site_modes *modes, uint64_t from)
 {
+    if (planted(PLANTED_TRUNCATED_DEGRADE_STAYS))
+        from++;
     while (modes->count > 0 && modes->changes[modes->count - 1].index >= from)
         modes->count--;
 }

@@ -42,6 +42,7 @@
 #include "replication/node/certificate.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/message.h"
 
 #include <stddef.h>
@@ -222,7 +223,7 @@ static void draft(struct certificates *c)
     memcpy(record->incarnation, c->identity->incarnation, sizeof record->incarnation);
     record->term = consensus.term;
     record->sequence = ++c->sequence;
-    const uint64_t ahead_ns = clock_ahead_ns(c);
+    const uint64_t ahead_ns = planted(PLANTED_CERTIFICATE_BY_OWN_CLOCK) ? 0 : clock_ahead_ns(c);
     record->wall_ns = c->asked_wall_ns > ahead_ns ? c->asked_wall_ns - ahead_ns : 0;
     record->index = consensus.commit_index;
     fill_rule(c, record);

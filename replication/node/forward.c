@@ -87,7 +87,8 @@ static void take_back(struct forward *forward)
         if (forward->sent[place] == NULL)
             continue;
         struct node_request *request = take_sent(forward, place);
-        request->uncertain = true;
+        if (!planted(PLANTED_TAKEN_BACK_AS_CERTAIN))
+            request->uncertain = true;
         proposer_return(forward->options.proposer, request);
     }
     forward->expiry_ns = UINT64_MAX;
@@ -312,7 +313,7 @@ void forward_receive_result(struct forward *forward, uint64_t from, const void *
         request->cb(request, STATUS_UNKNOWN_OUTCOME, NULL);
         return;
     }
-    if (status == FORWARD_UNKNOWN)
+    if (status == FORWARD_UNKNOWN && !planted(PLANTED_UNKNOWN_SENT_AGAIN_AS_CERTAIN))
         request->uncertain = true;
     proposer_return(forward->options.proposer, request);
     forward->pause_until_ns = now_ns(forward) + FORWARD_PAUSE_MS * NS_PER_MS;

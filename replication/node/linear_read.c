@@ -23,6 +23,7 @@
 #include "replication/node/linear_read.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <stddef.h>
 
@@ -98,7 +99,7 @@ static void confirmation_cb(struct consensus_confirmation *confirmation, enum st
         return;
     }
     reads->confirmed_index = index;
-    reads->confirmed_ns = reads->asked_ns;
+    reads->confirmed_ns = planted(PLANTED_AGE_SINCE_ANSWER) ? now_ns(reads) : reads->asked_ns;
     struct node_read *read;
     while ((read = list_pop(&reads->confirming)) != NULL) {
         if (read->min_index < index)
@@ -156,7 +157,9 @@ static uint64_t unconfirmed_until_ns(const struct node_read *read)
 static bool is_young_enough(const struct linear_reads *reads, const struct node_read *read,
                             uint64_t now)
 {
-    if (read->max_age_ns == 0 || reads->fresh_ns == 0 || read->min_index > reads->applied_index)
+    if (read->max_age_ns == 0 || reads->fresh_ns == 0)
+        return false;
+    if (read->min_index > reads->applied_index && !planted(PLANTED_AGE_WITHOUT_MIN_INDEX))
         return false;
     return now - reads->fresh_ns <= read->max_age_ns;
 }

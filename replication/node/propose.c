@@ -30,6 +30,7 @@
 #include "replication/node/propose.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "storage/hash.h"
 
 #include <stdlib.h>
@@ -621,7 +622,7 @@ static void take_slots_back(struct proposer *proposer, struct entry_slot *slot)
         reversed[count++] = slot;
     }
     while (count > 0)
-        take_requests_back(proposer, reversed[--count], true);
+        take_requests_back(proposer, reversed[--count], !planted(PLANTED_LOST_TERM_AS_CERTAIN));
 }
 
 void proposer_end_term(struct proposer *proposer)
