@@ -16,7 +16,11 @@
  * A journal that ends below what it acknowledged lost entries that count as held by a majority, and
  * perhaps votes. libraft takes such a node's rejections for old ones that are late; but a lane is
  * in order, so a leader that gets one at or below what the peer acknowledged in this term tells the
- * peer, and the peer, if it is true, stops and quarantines its files. This cannot be a false alarm.
+ * peer, and the peer, if it is true, stops and quarantines its files. So it does when the rejected
+ * index is above that and the hint is below: the hint is the end of the peer's log or what is right
+ * before the rejected index, hence its end (a leader that has gone on asks there first, and the
+ * next thing that the peer gets is what it lacks: it would never be asked about the rest). This
+ * cannot be a false alarm.
  * Say that P acknowledged index a to L, leader of term t. P had synced its log up to a, and it was
  * equal to L's (the guard's S1). Now P, its term t still, follows L, and its journal ends below a
  * with an entry of a term not above t. What shortens a journal?
@@ -167,7 +171,7 @@ static void note_lost_entries(struct consensus_raft *c, uint64_t from,
     const struct raft_layout_peer progress = raft_layout_peer(&c->raft, from);
     const uint64_t index =
         progress.match < peer->acknowledged ? progress.match : peer->acknowledged;
-    if (!progress.known || result->rejected > index)
+    if (!progress.known || (result->rejected > index && result->last_log_index >= index))
         return;
     peer->lost = true;
     const struct raft_message_view view = {

@@ -640,6 +640,41 @@ Test(consensus_raft, a_member_that_lost_what_it_acknowledged_stops)
     cluster_destroy(cluster);
 }
 
+/* The leader has gone on meanwhile and asks about an index behind all that the follower had
+ * acknowledged: that this one is rejected is no news, but that the follower's log ends before what
+ * it acknowledged is. */
+Test(consensus_raft, a_log_that_ends_before_what_was_acknowledged_is_found_by_any_rejection)
+{
+    struct cluster *cluster = started(3);
+    uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    uint64_t last = 0;
+    for (int i = 0; i < 20; i++)
+        last = cluster_commit(cluster, 100);
+    cluster_run(cluster, 300);
+    cluster_isolate(cluster, other, true); /* what it says itself would come between */
+    const uint64_t term = cluster_status(cluster, leader).term;
+    const struct {
+        uint64_t term, rejected, last;
+        uint32_t lost;
+    } rows[] = {
+        {term, last + 9, last + 8, 0}, /* the hint of a longer log */
+        {term, last + 9, last, 0},     /* exactly what it acknowledged */
+        {term - 1, last + 9, 3, 0},    /* said in another term */
+        {term, last + 9, 3, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
+        const struct raft_message_view view = {.type = MESSAGE_APPEND_ENTRIES_RESULT,
+                                               .append_result = {.term = rows[i].term,
+                                                                 .rejected = rows[i].rejected,
+                                                                 .last_index = rows[i].last}};
+        size_t size = raft_message_encode(&view, (uint8_t *)bytes);
+        consensus_receive(cluster->nodes[leader].consensus, other + 1, bytes, size);
+        cr_assert_eq(cluster->nodes[leader].lost_told, rows[i].lost, "row %zu", i);
+    }
+    cluster_destroy(cluster);
+}
+
 static void say_lost(struct cluster *cluster, uint32_t from, uint32_t to, uint64_t term,
                      uint64_t index)
 {
