@@ -82,7 +82,7 @@ else
         build_and_test build-asan all "$units" -Db_sanitize=address,undefined
     step "thread sanitizer" \
         build_and_test build-tsan "" threads -Db_sanitize=thread
-    step "fuzzing, a short slice" scripts/fuzz.sh --seconds 12
+    step "fuzzing, a short slice" scripts/fuzz.sh --seconds 6
     step "kill -9 loop, a short slice" \
         scripts/kill-loop.sh --rounds 12 --seed "$TALLY_SEED"
     step "kill -9 loop with power loss, a short slice" \
