@@ -27,9 +27,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOBS_MAX   64
-#define RING_SIZE  120
-#define PROGRESS_S 10
+#define JOBS_MAX    64
+#define RING_SIZE   120
+#define PROGRESS_S  10
+#define SECONDS_MAX 1000000ull /* 11 days; as nanoseconds far from the end of 64 bits */
 
 struct plan {
     struct sim_options options;
@@ -65,13 +66,17 @@ static void usage(FILE *out)
                  "otherwise; exits 1 when a promise was broken.\n");
 }
 
-static uint64_t number_of(const char *text)
+/* A sign would be taken by strtoull(), which makes a very large number of it. */
+static uint64_t number_of(const char *option, const char *text, uint64_t least, uint64_t most)
 {
     char *end = NULL;
     errno = 0;
     const uint64_t value = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != 0) {
-        fprintf(stderr, "tally-sim: \"%s\" is not a number\n", text);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != 0 || value < least ||
+        value > most) {
+        fprintf(stderr,
+                "tally-sim: %s \"%s\": a whole number from %" PRIu64 " to %" PRIu64 " is wanted\n",
+                option, text, least, most);
         exit(2);
     }
     return value;
@@ -87,8 +92,8 @@ static void take_seeds(const char *text, struct plan *plan)
     }
     memcpy(first, text, (size_t)(dots - text));
     first[dots - text] = 0;
-    plan->first = number_of(first);
-    plan->last = number_of(dots + 2);
+    plan->first = number_of("--seeds", first, 0, UINT64_MAX);
+    plan->last = number_of("--seeds", dots + 2, plan->first, UINT64_MAX);
 }
 
 static enum sim_plant plant_of(const char *text)
@@ -135,14 +140,14 @@ static void take_faults(const char *text, struct sim_options *options)
     const char *at = strcmp(text, "none") == 0 ? "" : text;
     while (*at != 0) {
         char *end = NULL;
-        uint64_t first = strtoull(at, &end, 10), last = first;
-        if (end != at && *end == '-') {
+        uint64_t first = *at == '-' ? 0 : strtoull(at, &end, 10), last = first;
+        if (end != NULL && end != at && *end == '-' && end[1] != '-') {
             at = end + 1;
             last = strtoull(at, &end, 10);
         }
         const uint64_t before = count > 0 ? faults[count - 1] : 0;
-        if (end == at || (*end != 0 && *end != ',') || first <= before || last < first ||
-            last - first >= SHRINK_FAULTS_MAX - count) {
+        if (end == NULL || end == at || (*end != 0 && *end != ',') || first <= before ||
+            last < first || last - first >= SHRINK_FAULTS_MAX - count) {
             fprintf(stderr,
                     "tally-sim: --faults wants rising numbers such as 3,7,12-15, at most %d of "
                     "them, or none\n",
@@ -164,6 +169,12 @@ static const char *value_of(int count, char **arguments, int *at)
         exit(2);
     }
     return arguments[++*at];
+}
+
+static uint64_t seed_of(int count, char **arguments, int *at)
+{
+    const char *option = arguments[*at];
+    return number_of(option, value_of(count, arguments, at), 0, UINT64_MAX);
 }
 
 static struct plan take_arguments(int count, char **arguments)
@@ -189,24 +200,24 @@ static struct plan take_arguments(int count, char **arguments)
         } else if (strcmp(name, "--seeds") == 0) {
             take_seeds(value_of(count, arguments, &i), &plan);
         } else if (strcmp(name, "--seed") == 0) {
-            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.first = plan.last = seed_of(count, arguments, &i);
         } else if (strcmp(name, "--verbose-seed") == 0) {
-            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.first = plan.last = seed_of(count, arguments, &i);
             plan.options.verbose = plan.single = true;
         } else if (strcmp(name, "--seconds") == 0) {
-            plan.options.seconds = number_of(value_of(count, arguments, &i));
+            plan.options.seconds = number_of(name, value_of(count, arguments, &i), 0, SECONDS_MAX);
         } else if (strcmp(name, "--story") == 0) {
-            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.first = plan.last = seed_of(count, arguments, &i);
             plan.options.story = plan.single = true;
         } else if (strcmp(name, "--shrink") == 0) {
-            plan.first = plan.last = number_of(value_of(count, arguments, &i));
+            plan.first = plan.last = seed_of(count, arguments, &i);
             plan.shrinks = true;
         } else if (strcmp(name, "--shrink-seconds") == 0) {
-            plan.shrink_s = number_of(value_of(count, arguments, &i));
+            plan.shrink_s = number_of(name, value_of(count, arguments, &i), 1, SECONDS_MAX);
         } else if (strcmp(name, "--faults") == 0) {
             take_faults(value_of(count, arguments, &i), &plan.options);
         } else if (strcmp(name, "--jobs") == 0) {
-            plan.jobs = (uint32_t)number_of(value_of(count, arguments, &i));
+            plan.jobs = (uint32_t)number_of(name, value_of(count, arguments, &i), 1, JOBS_MAX);
         } else if (strcmp(name, "--hashes") == 0) {
             plan.hashes = true;
         } else if (strcmp(name, "--no-faults") == 0) {
@@ -216,22 +227,20 @@ static struct plan take_arguments(int count, char **arguments)
         } else if (strcmp(name, "--without") == 0) {
             plan.options.without |= kind_of(value_of(count, arguments, &i));
         } else if (strcmp(name, "--think-ms") == 0) {
-            plan.options.think_ms = number_of(value_of(count, arguments, &i));
+            plan.options.think_ms =
+                number_of(name, value_of(count, arguments, &i), 0, SECONDS_MAX * 1000);
         } else if (strcmp(name, "--planted") == 0) {
             plan.planted = value_of(count, arguments, &i);
         } else if (strcmp(name, "--plant") == 0) {
             plan.options.plant = plant_of(value_of(count, arguments, &i));
         } else {
+            fprintf(stderr, "tally-sim: there is no option \"%s\"\n", name);
             usage(stderr);
             exit(2);
         }
     }
     if (!sim_topology(plan.topology, &plan.options)) {
         fprintf(stderr, "tally-sim: the topologies are 1, 1+1+1 and 2+2+1\n");
-        exit(2);
-    }
-    if (plan.jobs == 0 || plan.jobs > JOBS_MAX || plan.last < plan.first) {
-        usage(stderr);
         exit(2);
     }
     return plan;
