@@ -10,10 +10,12 @@ only=
 seeds=false
 while [ $# -gt 0 ]; do
     case $1 in
-    --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
-    --only) only=${2:?--only needs the name of a target}; shift 2 ;;
+    --seconds | --only)
+        [ $# -ge 2 ] || { echo "error: $1 wants a value (see --help)" >&2; exit 2; }
+        if [ "$1" = --seconds ]; then seconds=$2; else only=$2; fi
+        shift 2 ;;
     --seeds) seeds=true; shift ;;
-    --help)
+    --help | -h)
         cat <<HELP
 usage: scripts/fuzz.sh [--seconds N] [--only TARGET] [--seeds]
 
@@ -25,6 +27,10 @@ HELP
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
 done
+
+# To libFuzzer 0 seconds, and what is no number, are for ever.
+[[ $seconds =~ ^[1-9][0-9]*$ ]] ||
+    { echo "error: --seconds $seconds: a whole number from 1 (see --help)" >&2; exit 2; }
 
 . scripts/packages.sh
 install_packages "${packages_build[@]}" "${packages_test[@]}"
