@@ -16,6 +16,7 @@
 #include "replication/node/rpo.h"
 #include "replication/node/site_message.h"
 #include "server/wire.h"
+#include "storage/journal_format.h"
 
 #include "tally/v1/admin.pb-c.h"
 #include "tally/v1/ledger.pb-c.h"
@@ -402,6 +403,82 @@ static void make_patches(void)
     }
 }
 
+/* ---- patches of the journal ---- */
+
+/* The target patches a sound journal of two segments of this size; the patch is an offset in three
+ * bytes and a value. Its first byte says whether checksums are repaired behind it. */
+#define JOURNAL_SEGMENT  (64u * 1024)
+#define JOURNAL_REFUSED  1
+#define JOURNAL_REPAIRED 2
+
+struct journal_patch {
+    const char *name;
+    uint32_t offset;
+    uint8_t value;
+};
+
+#define OF_HEADER(field) offsetof(struct journal_segment_header, field)
+#define OF_RECORD(field) (JOURNAL_PAGE_SIZE + offsetof(struct journal_record_header, field))
+
+static const struct journal_patch journal_patches[] = {
+    {"version", OF_HEADER(version), 9},
+    {"cluster", OF_HEADER(cluster_id), 0xaa},
+    {"generation", OF_HEADER(generation), 0xaa},
+    {"number", OF_HEADER(number), 3},
+    {"size", OF_HEADER(size) + 2, 2},
+    {"anchor-index", JOURNAL_SEGMENT + OF_HEADER(anchor_index), 1},
+    {"anchor-head", JOURNAL_SEGMENT + OF_HEADER(anchor_head), 0xaa},
+    {"before", JOURNAL_SEGMENT + OF_HEADER(previous_generation), 0xaa},
+    {"configuration", OF_HEADER(configuration_size) + 1, 0xff},
+    {"sequence", OF_RECORD(sequence), 9},
+    {"synced-to", OF_RECORD(synced_to), 0xff},
+    {"index", OF_RECORD(index), 7},
+    {"term", OF_RECORD(term), 0xff},
+    {"length", OF_RECORD(length), 0xff},
+    {"length-of-all", OF_RECORD(length) + 3, 0xff},
+    {"truncation", OF_RECORD(type), JOURNAL_TRUNCATE & 0xff},
+    {"other-type", OF_RECORD(type) + 1, JOURNAL_TRUNCATE >> 8},
+    {"body", OF_RECORD(body_checksum) + 32, 0xaa},
+};
+
+static size_t put_patch(uint8_t *out, uint32_t offset, uint8_t value)
+{
+    out[0] = (uint8_t)offset;
+    out[1] = (uint8_t)(offset >> 8);
+    out[2] = (uint8_t)(offset >> 16);
+    out[3] = value;
+    return 4;
+}
+
+static void make_journal(void)
+{
+    uint8_t bytes[4 * JOURNAL_RECORD_ALIGN];
+    char name[64];
+    for (size_t i = 0; i < sizeof journal_patches / sizeof *journal_patches; i++) {
+        const struct journal_patch *patch = &journal_patches[i];
+        const size_t size = put_patch(bytes, patch->offset, patch->value);
+        seed("journal_recover", patch->name, JOURNAL_REFUSED, bytes, size);
+        snprintf(name, sizeof name, "%s-repaired", patch->name);
+        seed("journal_recover", name, JOURNAL_REPAIRED, bytes, size);
+    }
+    /* A hole: the header of the first record is gone, sound ones follow. */
+    size_t size = 0;
+    for (uint32_t i = 0; i < JOURNAL_RECORD_ALIGN; i++)
+        size += put_patch(bytes + size, JOURNAL_PAGE_SIZE + i, 0);
+    seed("journal_recover", "hole", JOURNAL_REFUSED, bytes, size);
+    seed("journal_recover", "hole-repaired", JOURNAL_REPAIRED, bytes, size);
+    seed("journal_recover", "nothing", JOURNAL_REFUSED, bytes, 0);
+    seed("journal_recover", "nothing-repaired", JOURNAL_REPAIRED, bytes, 0);
+    /* A segment of its own, of which only the header is there. */
+    static struct journal_segment_header header = {.cluster_id = {1},
+                                                   .generation = {2},
+                                                   .number = 1,
+                                                   .size = JOURNAL_SEGMENT,
+                                                   .first_sequence = 1};
+    journal_segment_header_seal(&header);
+    seed("journal_recover", "header", 0, &header, sizeof header);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -416,5 +493,6 @@ int main(int argc, char **argv)
     make_http2();
     make_texts();
     make_patches();
+    make_journal();
     return 0;
 }
