@@ -206,6 +206,8 @@ class Run:
     def settle_clients(self):
         """Every client's last request ends, and the observer's."""
         self.context.pauses.close()
+        if self.observer:
+            self.observer.stop()
         for text in self.load.settle(self.scenario.rest_seconds * self.pulse.stretch()):
             self.findings.add("liveness", text)
         if self.observer:

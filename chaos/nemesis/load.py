@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 300
 BATCH_SIZES = ((0.85, 1, 3), (0.99, 3, 20), (1, 20, 60))
 STORM_PAUSE_SECONDS = 0.002
 OBSERVE_EVERY_MS = 50
+CANARY_SECONDS = 5          # of one of its requests; a node that is gone for good is waited for so long
 START_SECONDS = 60          # of a process of clients
 OBSERVER_SECONDS = 60       # to begin, and to end
 
@@ -129,12 +130,12 @@ class Observer:
                    security.authority.certificate, "--cert", channel.certificate, "--key",
                    channel.key, "--create-with", profile, "--json", self.path, "--html",
                    context.history.path("observe-%d.html" % number), "--marks", self.marks,
-                   "--every-ms", str(OBSERVE_EVERY_MS)]
+                   "--every-ms", str(OBSERVE_EVERY_MS), "--deadline", str(CANARY_SECONDS)]
         for site in ("A", "B"):
             command += ["--site", "%s=%s" % (site, ",".join(
                 "%s:%d" % (m.host, m.grpc_port()) for m in sites.data(site)))]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
+        self.process, self.stopped = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT), False
 
     def wait_begin(self):
         end = time.monotonic() + OBSERVER_SECONDS
@@ -143,10 +144,15 @@ class Observer:
                 raise LoopFailure("tally observe does not begin: %s" % self.finish()[1])
             time.sleep(0.02)
 
+    def stop(self):
+        """No further canaries; what is under way has its deadline to end. A second word would cut that."""
+        if not self.stopped and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.stopped = True
+
     def finish(self):
         """(exit status, output)"""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+        self.stop()
         try:
             output, _ = self.process.communicate(timeout=OBSERVER_SECONDS)
         except subprocess.TimeoutExpired:

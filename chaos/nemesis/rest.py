@@ -2,6 +2,7 @@
 journal, walked from outside after a stop in good order."""
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -65,10 +66,11 @@ def export(run, member):
 
 def stop(run):
     """Everybody ends well when asked to, and no journal has a flaw."""
-    for member in members(run):
-        if not member.alive:
-            continue
-        status = member.terminate()
+    asked = [member for member in members(run) if member.alive]
+    for member in asked:
+        member.signal(signal.SIGTERM)       # all at once: the last one would wait for an heir
+    for member in asked:
+        status = member.wait_exit()
         run.history.event("stop", nodes=[member.node_id], site=member.site, text="exit %d" % status)
         if status != 0:
             run.findings.add("processes", "node %d ended with %d on SIGTERM\n%s" % (
