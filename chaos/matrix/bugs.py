@@ -151,7 +151,7 @@ READER = (
         "the store of a copy is synced every 64 MiB, and not at its end: after a loss of power "
         "the node has no store, and its old one was removed",
         (Tests("replication/test_catch_up_crash", "catch_up_crash/an_end_at_any_step*"),),
-        fault="copy_not_synced"),
+        fault="copy_not_synced", rare=True),
     Bug("truncated-degrade-stays",
         "a truncation spares a degrade that is the very first entry truncated: its leader "
         "counts the witness in full although the log says SYNC",
@@ -173,7 +173,8 @@ READER = (
     Bug("read-joins-round",
         "a read counts the answers to a round that was sent before it came: it misses what was "
         "acknowledged in between",
-        (Simulator(("reads", "certificate"), seeds=2000),), fault="read_joins_round", rare=True),
+        (Tests("replication/test_consensus_raft", "consensus_raft/a_read_does_not_join_a_round*"),
+         Simulator(("reads", "certificate"), seeds=2000)), fault="read_joins_round"),
     Bug("read-before-barrier",
         "a new leader answers reads by the commit index that it inherited, which is behind what "
         "was acknowledged",

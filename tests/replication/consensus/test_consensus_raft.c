@@ -317,6 +317,31 @@ Test(consensus_raft, a_read_anywhere_sees_what_was_committed_before)
     cluster_destroy(cluster);
 }
 
+/* An entry is on its way when somebody asks, and is committed before the answers to that question
+ * are back. Whoever asks then asks for it as well: those answers are not for him. */
+Test(consensus_raft, a_read_does_not_join_a_round_that_is_under_way)
+{
+    struct cluster *cluster = started(3);
+    const uint32_t leader = cluster_leader(cluster);
+    cluster_commit(cluster, 100);
+    cluster->delay_ns = 20 * CLUSTER_MS;
+    cluster_run(cluster, 200);
+    uint64_t index = 0;
+    cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
+    cluster_run(cluster, 15);
+    struct question before = {.confirmation.cb = answered}, after = before;
+    consensus_confirm(cluster->nodes[leader].consensus, &before.confirmation);
+    while (cluster_status(cluster, leader).commit_index < index)
+        cluster_run(cluster, 1);
+    cr_assert_not(before.answered, "the test is pointless");
+    consensus_confirm(cluster->nodes[leader].consensus, &after.confirmation);
+    cr_assert(cluster_run_until(cluster, 3000, is_answered, &after));
+    cr_assert(before.answered);
+    cr_assert_eq(after.status, STATUS_OK);
+    cr_assert_geq(after.index, index);
+    cluster_destroy(cluster);
+}
+
 /* A follower asks; what comes back first is the leader's answer to a question that an earlier life
  * of the follower asked, before the newest commits. It must not pass for the answer. */
 Test(consensus_raft, an_answer_to_an_earlier_life_is_none)
