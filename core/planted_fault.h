@@ -44,6 +44,7 @@
     X(TRUNCATED_DEGRADE_STAYS)   /* a degrade that is the first entry truncated stays in force */  \
     X(CERTIFICATE_BY_OWN_CLOCK)  /* T is the leader's own clock, though others are behind it */    \
     X(VERDICT_COUNTS_STANDBYS) /* a member without a vote counts for the majority that is here */  \
+    X(FULL_LOG_HEARS_NOTHING)  /* a member whose log is full is not told what is committed */      \
     X(TAKEN_BACK_AS_CERTAIN)   /* a forward whose link broke counts as never sent */               \
     X(UNKNOWN_SENT_AGAIN_AS_CERTAIN) /* a leader's "unknown" is forgotten with the next attempt */ \
     X(LOST_TERM_AS_CERTAIN)      /* what a deposed leader had proposed counts as not in the log */ \

@@ -99,7 +99,7 @@ CORE = (
 )
 
 # Written by a reader of the design who had not read the checkers: each is a mistake that he held to
-# be likely at that very place, and the sentence is his forecast of what it breaks. The last three
+# be likely at that very place, and the sentence is his forecast of what it breaks. The last four
 # stand for others that turned out to break nothing; by then he had read them.
 READER = (
     Bug("refused-id-not-burned",
@@ -223,6 +223,11 @@ READER = (
         "a floor is what a member has synced, committed or not: when a later leader takes it "
         "back, a sound node is condemned",
         (Simulator(("node",)),), fault="floor_not_committed", rare=True),
+    Bug("full-log-hears-nothing",
+        "a member whose log in memory is full takes nothing out of a batch, not even what is "
+        "committed: killed in that state before its first checkpoint it stands still for good",
+        (Tests("replication/test_consensus_feed", "consensus_feed/a_log_that_was_full*"),),
+        fault="full_log_hears_nothing"),
 )
 
 BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE + READER

@@ -25,6 +25,7 @@
  * what it follows is committed counts.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/consensus/consensus_raft_internal.h"
 #include "replication/guard/raft_layout.h"
 
@@ -160,6 +161,8 @@ enum status consensus_feed_receive(struct consensus_raft *c, const struct consen
         .leader_commit = last->index,
     };
     const bool is_full = raft_io_log_is_full(c) && !raft_io_log_can_shrink(c);
+    if (is_full && planted(PLANTED_FULL_LOG_HEARS_NOTHING))
+        return STATUS_BUSY;
     if (is_full)
         leave_out_entries(c, feed, &message.append_entries);
     if (c->waiting != NULL ||

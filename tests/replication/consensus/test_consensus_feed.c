@@ -285,7 +285,8 @@ Test(consensus_feed, a_log_that_was_full_at_the_end_makes_room_after_the_start)
         for (int i = 0; i < 100 && status == STATUS_BUSY; i++) {
             status = feed_to(cluster, away, &feed);
             cluster_run(cluster, 20);
-            cluster_flush(cluster, away);
+            if (cluster->nodes[away].pulled > had) /* nothing is flushed but what was heard of */
+                cluster_flush(cluster, away);
         }
         cr_assert_eq(status, STATUS_OK, "%s", status_text(status));
         forget(&reading);
