@@ -131,12 +131,13 @@ class Timeline:
         for labels in (True, False):
             ends, rows = [], []
             for number, fault in shown:
-                text = "%d %s %s" % (number, fault["kind"], figures_of.place(fault))
+                text = ("%d %s %s" % (number, fault["kind"], figures_of.place(fault))).rstrip()
                 left = self.x(fault["from"])
                 end = self.end if fault["to"] is None else fault["to"]
                 right = max(self.x(end), left + 2) + 3
-                if labels:
+                if labels:      # one that does not fit ends at the edge, and begins further left
                     right = max(right, left + len(text) * CHARACTER + 8)
+                    left = min(left, WIDTH - 4 - len(text) * CHARACTER)
                 row = next((r for r, e in enumerate(ends) if e <= left), len(ends))
                 ends[row:row + 1] = [right]
                 rows.append((row, text, end))

@@ -8,6 +8,7 @@ from .look import (count, escape, legend, mark, ms, page as whole_page, plural, 
 
 UNFOLDED_RUNS = 3
 SHOWN_DOUBTS, SHOWN_FAULTS, SHOWN_EVIDENCE = 200, 1000, 4000
+SHOWN_FIRST = 10            # of what did not hold, in the first lines
 HEADS = {"holds": ("good", "Everything that was checked held"),
          "broken": ("bad", "Broken"),
          "unjudged": ("warn", "Not judged: nothing is claimed")}
@@ -103,9 +104,9 @@ def claims_table(history):
         kind, said = words.claim_row(claim, history)
         rows.append([(escape(str(claim["name"])), "l nowrap"), (said, "l nowrap"),
                      "-" if claim.get("checked") is None else count(int(claim["checked"])),
-                     escape(str(claim.get("title") or "")) + ("<br>" if claim.get("title") and
-                                                              claim.get("text") else "")
-                     + escape(str(claim.get("text") or ""))])
+                     "<br>".join(escape(str(text)) for text in (
+                         claim.get("title") or words.OWN.get(claim["name"]), claim.get("text"))
+                                 if text)])
     return "<h3>Each claim</h3><div class=card>%s</div>" % table(
         ["<claim", "<verdict", "checked", "<what it says"], rows, stack=True)
 
@@ -122,8 +123,8 @@ def faults_table(figures):
                                                                          escape(fault["kind"])),
                      escape(figures_of.place(fault)), escape(fault["text"])])
     more = len(figures.faults) - SHOWN_FAULTS
-    return ("<details%s><summary>each of the %s, numbered as in the timeline</summary><div class=card>"
-            "%s%s</div></details>" % (
+    return ("<details%s><summary>%s, numbered as in the timeline</summary><div class=card>%s%s</div>"
+            "</details>" % (
                 " open" if len(figures.faults) <= 12 else "",
                 plural(len(figures.faults), "fault"),
                 table(["no.", "begins, s", "lasts, s", "<kind", "<where", "<what"], rows),
@@ -190,8 +191,7 @@ def run_section(figures, several):
     name = str(meta.get("scenario") or "a run")
     out = ["<h2 id='%s'>%s</h2>" % (escape(history.directory), escape(name))] if several else []
     story = str(meta.get("story") or "").strip()
-    if story:
-        out.append("<p>%s</p>" % escape(story))
+    out += ["<p>%s</p>" % escape(part) for part in story.split("\n\n") if part.strip()]
     if meta.get("answers"):
         out.append("<p class=soft>It answers: %s</p>" % escape(str(meta["answers"])))
     out.append(verdict_card(figures))
@@ -213,7 +213,7 @@ def simulator_section(found):
     hours = sum(search["hours"] for search in found)
     failed = sum(search["failed"] for search in found)
     kind = "bad" if failed or any(s["violations"] for s in found) else "good"
-    out = ["<h2>The simulator</h2><div class='card verdict %s'><p class=first>%s %s virtual hours, %s, "
+    out = ["<h2 id=simulator>The simulator</h2><div class='card verdict %s'><p class=first>%s %s virtual hours, %s, "
            "%s.</p><p class=soft>Whole clusters of the real node's code on a virtual clock, network and "
            "disk; every promise is checked at every step (docs/simulator.md).</p>%s" % (
                kind, mark(kind), "%.1f" % hours, plural(sum(s["seeds"] for s in found), "seed"),
@@ -288,6 +288,20 @@ def overview(runs):
          "claims not checked", "longest pause, ms"], rows, stack=True)
 
 
+def not_held(runs, searches):
+    """Where to look first: each run that did not hold, and what seeds of the simulator broke."""
+    rows = ["<a href='#%s'>%s, seed %s</a>: %s" % (
+        escape(f.history.directory), escape(str(f.history.meta.get("scenario") or "a run")),
+        escape(str(f.history.meta.get("seed", ""))), escape(words.headline(f.history)[1]))
+            for f in runs if words.verdict(f.history) != "holds"]
+    rows += ["<a href='#simulator'>simulator, %s, seed %d</a>: %s" % (
+        escape(s["topology"]), v["seed"], escape(v["text"]))
+             for s in searches for v in s["violations"]]
+    more = len(rows) - SHOWN_FIRST
+    rows[SHOWN_FIRST:] = ["and %d more" % more] if more > 0 else []
+    return items(rows) if rows else ""
+
+
 def broken_parts(runs, searches, matrices, summary=None):
     """In words."""
     out = []
@@ -346,8 +360,9 @@ def page(runs, searches, matrices, summary=None):
             parts.append("%.2f virtual hours of the simulator" % sum(s["hours"] for s in searches))
         if matrices:
             parts.append(plural(sum(len(m["rows"]) for m in matrices), "planted error"))
-        out.append("<div class='card verdict %s'><p class=first>%s %s</p><p>%s.</p></div>" % (
-            kind, mark(kind), escape(text), escape(", ".join(parts) or "Nothing was run")))
+        out.append("<div class='card verdict %s'><p class=first>%s %s</p><p>%s.</p>%s</div>" % (
+            kind, mark(kind), escape(text), escape(", ".join(parts) or "Nothing was run"),
+            not_held(runs, searches)))
         if len(runs) > 1:
             out.append(overview(runs))
     if summary:

@@ -56,10 +56,19 @@ def verdict(history):
     return "unjudged" if history.clock("end", "mono") is None else "holds"
 
 
+# What the engine claims of its own run: it says these names and no more.
+OWN = {"run: liveness": "When the faults are over everything answers, agrees and settles within a bounded time",
+       "run: processes": "No node ends by itself, and each ends well when it is asked to",
+       "run: journals": "tally journal verify finds nothing in any journal, and the journals agree",
+       "run: timeline": "What the scenario does could be done",
+       "run: scenario": "What the scenario itself expects came about"}
+
+
 def title(history, name):
     """A claim in its own words."""
     claims = history.verdicts["claims"] if history.verdicts else []
-    return next((c["title"] for c in claims if c["name"] == name and c.get("title")), name)
+    return next((c["title"] for c in claims if c["name"] == name and c.get("title")),
+                OWN.get(name, name))
 
 
 def headline(history):
@@ -170,7 +179,7 @@ def unchecked(history):
     if history.meta.get("failed"):
         out.append("what the run was to show behind the point where it failed: %s" %
                    str(history.meta["failed"])[:2000])
-    out += ["a fault that this machine cannot: %s" % text for text in history.meta.get("skipped") or ()]
+    out += ["a fault that was not tried: %s" % text for text in history.meta.get("skipped") or ()]
     return out + history.missing
 
 

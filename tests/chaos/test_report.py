@@ -14,6 +14,7 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import history_maker  # noqa: E402
 from report_rig import SEARCH, OnDisk, Tags  # noqa: E402
+from nemesis import findings  # noqa: E402
 from nemesis.fault import all_faults  # noqa: E402
 from report import figures, look, page, run, simulated, words  # noqa: E402
 from report.history import History  # noqa: E402
@@ -37,6 +38,20 @@ class Verdicts(OnDisk):
         for words_of in ("A promise was broken: money.", "5 appeared", "ab12"):
             self.assertIn(words_of, said)
         self.assertIn("limit dashed", self.page(made))      # marked on the timeline
+
+    def test_what_the_run_claims_of_itself_is_told_in_words(self):
+        for name in findings.CLAIMS:
+            self.assertIn("run: " + name, words.OWN)
+        made = history_maker.quiet()
+        made.verdicts["claims"].append({"name": "run: journals", "verdict": "holds", "checked": 3,
+                                        "text": ""})
+        self.assertIn(words.OWN["run: journals"], self.text(made))
+
+    def test_each_part_of_a_story_is_a_paragraph(self):
+        made = history_maker.quiet()
+        made.meta["story"] = "one: The first.\n\ntwo: The\nsecond."
+        said = self.page(made)
+        self.assertIn("<p>one: The first.</p><p>two: The\nsecond.</p>", said)
 
     def test_a_broken_claim_without_a_violation_breaks_as_well(self):
         made = history_maker.quiet()

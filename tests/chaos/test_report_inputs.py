@@ -84,6 +84,10 @@ class Searches(OnDisk):
         self.assertIn("--verbose-seed 12", search["violations"][0]["command"])
         text = page.page([], [search], [])
         self.assertIn("1 broke a promise", text)
+        # What it was stands in the first lines, with the way there.
+        self.assertIn("#simulator'>simulator, 1+1+1, seed 12</a>: commit implies both sites",
+                      page.page([], [search, search], []).partition("<h2")[0])
+        self.assertIn("id=simulator", text)
         self.assertEqual(page.total([], [search], []), "broken")
 
     def test_a_planted_error_that_was_missed_breaks_the_report(self):
@@ -162,6 +166,17 @@ class Lanes(OnDisk):
         text = lanes.Timeline(self.figures(made), 0, 10).html()
         self.assertEqual(re.findall(r"class='(?:on|bad)' pointer-events=none>(\d+ ms)<", text),
                          ["150 ms", "150 ms"])
+
+    def test_names_of_faults_do_not_cover_each_other(self):
+        made = history_maker.Made()
+        made.fault(6.5, 7.0, "failing-sync", [1], "A")
+        made.fault(8.6, 9.0, "failing-writes", [2], "B")    # its name ends at the edge
+        text = lanes.Timeline(self.figures(made), 0, 10).html()
+        drawn = re.findall(r"<text x='([\d.]+)' y='([\d.]+)' pointer-events=none( text-anchor=end)?>"
+                           r"(\d failing[^<]*)<", text)
+        self.assertEqual([(end != "", name.split()[0]) for _, _, end, name in drawn],
+                         [(False, "1"), (True, "2")])
+        self.assertNotEqual(drawn[0][1], drawn[1][1])
 
     def test_many_faults_at_once_are_drawn_without_their_names(self):
         made = history_maker.Made()
