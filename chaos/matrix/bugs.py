@@ -160,7 +160,8 @@ READER = (
     Bug("taken-back-as-certain",
         "a forward whose link broke waits again as if it had never been sent: NOT_ACCEPTED is "
         "said of what is in the log",
-        (Tests("replication/test_forward"),), fault="taken_back_as_certain"),
+        (Tests("replication/test_forward"),
+         Simulator(("identity",), seeds=2000)), fault="taken_back_as_certain"),
     Bug("unknown-sent-again-as-certain",
         "that a leader said 'unknown' is forgotten with the next attempt, whose refusal is then "
         "told as NOT_ACCEPTED",
@@ -209,7 +210,8 @@ READER = (
     Bug("doubt-forgotten",
         "the client library reports the last answer, a refusal, although an earlier attempt "
         "ended without one: refused is said of what is executed",
-        (Tests("client/test_client_judge"),), fault="doubt_forgotten"),
+        (Tests("client/test_client_judge"),
+         Simulator(("identity",))), fault="doubt_forgotten"),
     Bug("certificate-by-own-clock",
         "T is the leader's own clock, although others are behind it: a clock that runs ahead "
         "shortens the time about which a verdict says that nothing is known",

@@ -18,6 +18,7 @@
 #define ATTEMPT_NS          (1500 * NS_PER_MS)
 #define ATTEMPT_TIME_MIN_NS (50 * NS_PER_MS)
 #define LATENCY_NS          (300 * NS_PER_US)
+#define HURRY_NS            (20 * NS_PER_MS)
 
 struct desks_attempt {
     struct node_request request; /* first */
@@ -76,8 +77,9 @@ static void call_end(struct desk *desk, enum tally_status status)
     }
     desk->fact = NULL;
     desk->round++;
-    world_post(desks->world, now(desks) + draw_below(&desks->draw, 2 * desks->think_ns + 1),
-               call_begin, desks, desk->number, desk->round);
+    if (desks->steady)
+        world_post(desks->world, now(desks) + draw_below(&desks->draw, 2 * desks->think_ns + 1),
+                   call_begin, desks, desk->number, desk->round);
 }
 
 static void move_on(struct desk *desk)
@@ -241,6 +243,8 @@ static void call_begin(void *context, uint64_t number, uint64_t round)
     desk->round++;
     if (*desks->quiet || desks->oracle->fact_count < 2 ||
         !desks->oracle->facts[1]->answered) { /* no accounts yet */
+        if (!desks->steady)
+            return;
         world_post(desks->world, now(desks) + 50 * NS_PER_MS, call_begin, desks, number,
                    desk->round);
         return;
@@ -262,7 +266,20 @@ void desks_start(struct desks *desks)
     desks->draw = draw_stream(desks->world->seed, 4200);
     for (uint32_t i = 0; i < desks->count; i++) {
         desks->desk[i] = (struct desk){.desks = desks, .number = i};
-        world_post(desks->world, now(desks) + i * NS_PER_MS, call_begin, desks, i, 0);
+        if (desks->steady)
+            world_post(desks->world, now(desks) + i * NS_PER_MS, call_begin, desks, i, 0);
+    }
+}
+
+void desks_hurry(struct desks *desks)
+{
+    for (uint32_t i = 0; i < desks->count; i++) {
+        struct desk *desk = &desks->desk[i];
+        if (desk->fact != NULL)
+            continue;
+        desk->round++; /* instead of the next one */
+        world_post(desks->world, now(desks) + draw_below(&desks->draw, HURRY_NS), call_begin, desks,
+                   i, desk->round);
     }
 }
 

@@ -8,6 +8,7 @@
  * start) excuses its fail-stop for a while; nothing else does.
  */
 #include "chaos/sim/client.h"
+#include "chaos/sim/desks.h"
 #include "chaos/sim/disk_damage.h"
 #include "chaos/sim/nemesis_internal.h"
 
@@ -224,6 +225,7 @@ static void begin(struct nemesis *nemesis, enum nemesis_kind kind)
     world_tell(nemesis->world, "fault %" PRIu64 ", %s (host %u at %s): %s", nemesis->number,
                kinds[kind].name, host->number, host->site, kinds[kind].words);
     kinds[kind].begin(nemesis, host);
+    desks_hurry(nemesis->desks);
 }
 
 static void next_fault(void *context, uint64_t unused, uint64_t round)

@@ -14,6 +14,7 @@
 #include "chaos/sim/operators.h"
 
 struct clients;
+struct desks;
 
 enum nemesis_kind {
     NEMESIS_KILL,       /* a process dies */
@@ -91,6 +92,7 @@ struct nemesis {
     struct members *members;
     struct operators *operators;
     struct clients *clients;
+    struct desks *desks;
     const uint64_t *chosen; /* NULL: all; otherwise the faults with these numbers, rising */
     uint32_t chosen_count;
     /* ---- ours ---- */

@@ -201,6 +201,7 @@ static void make_nemesis(struct sim *sim)
         .members = &sim->members,
         .operators = &sim->operators,
         .clients = &sim->clients,
+        .desks = &sim->desks,
         .chosen = sim->options.chosen,
         .chosen_count = sim->options.chosen_count,
     };
@@ -232,9 +233,9 @@ static void make_clients(struct sim *sim)
         .hosts = sim->hosts,
         .host_count = sim->host_count,
         .quiet = &sim->clients.quiet,
-        .count =
-            !sim->options.no_faults && nemesis_has(&sim->nemesis, NEMESIS_LIBRARY) ? DESKS_MAX : 0,
+        .count = sim->options.no_faults ? 0 : DESKS_MAX,
         .think_ns = sim->clients.think_ns,
+        .steady = nemesis_has(&sim->nemesis, NEMESIS_LIBRARY),
     };
 }
 
