@@ -225,7 +225,14 @@ class Search:
         worst = [run["status"] for run in self.runs]
         if verdict.BROKEN in worst or any(s["failures"] for s in self.simulated.values()):
             return verdict.BROKEN
-        return verdict.FAILED if any(worst) or not (worst or self.next_seed) else verdict.HOLDS
+        return verdict.FAILED if any(worst) else verdict.HOLDS
+
+    def words(self, status):
+        if status == verdict.HOLDS and not self.runs and not any(
+                told["seeds"] for told in self.simulated.values()):
+            return "nothing was run"
+        return ("nothing found", "FOUND: a promise was broken",
+                "some of it did not run as it should")[status]
 
     def tell(self):
         print("== in all")
@@ -293,7 +300,5 @@ def search(parser, options, commit, machine):
     made.tell()
     written = made.report()
     status = made.status() or written
-    print("== %s; everything is in %s" % (
-        "nothing found" if status == 0 else "FOUND: a promise was broken" if status == 1
-        else "some of it did not run as it should", output))
+    print("== %s; everything is in %s" % (made.words(status), output))
     return status
