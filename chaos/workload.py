@@ -17,7 +17,8 @@ The business operator creates further accounts in small batches all the time.
 
 With several nodes ("ports", the nearest first) a client stays at one until an answer is lost or
 refused; then it often goes on at another, after three lost in a row for certain, so that repeats
-and questions arrive at other nodes than their requests. Now and then a channel reads back, at any node, transfers that were acknowledged to
+and questions arrive at other nodes than their requests. Now and then a channel reads back, at any
+node, transfers that were acknowledged to
 this or another client before the read began: a linearizable read must find them. With "reads_all"
 it also reads balances, totals and states of bounded age (client_reads.py).
 
@@ -124,8 +125,24 @@ class Client(Reads):
                                       host=hosts[position] if hosts else "127.0.0.1")
         return self.apis[position]
 
+    def learn_nodes(self):
+        """Nodes that came in the place of others: their operators tell the clients' of them, in a file."""
+        try:
+            with open(self.config["joined"]) as file:
+                rows = json.load(file)
+        except (KeyError, FileNotFoundError):
+            return
+        with self.shared.lock:
+            for row in rows:
+                if row["node"] not in self.config["nodes"]:
+                    self.config["nodes"].append(row["node"])
+                    self.config["hosts"].append(row["host"])
+                    self.config["ports"].append(row["port"])    # last: others count these
+
     def perhaps_move(self, failed=0):
         """`failed`: so many attempts in a row; a person would not ask a node that is gone for ever."""
+        if failed:
+            self.learn_nodes()
         nodes = len(self.config["ports"])
         if failed >= MOVE_AFTER and nodes > 1:
             self.at = (self.at + self.random.randrange(1, nodes)) % nodes

@@ -70,6 +70,12 @@ class Pauses:
     def __init__(self, context):
         self.context, self.windows, self.open = context, [], []
         self.killed = set()             # ids, since look()
+        self.asked = None               # ids that the observer asks for ever, by the engine; None: all
+
+    def witnessed(self, places):
+        """Whether somebody asks at each of these sites: the observer knows the first nodes only."""
+        there = {m.site for m in self.context.sites.data() if self.asked is None or m.node_id in self.asked}
+        return set(places) <= there
 
     def look(self):
         """Before a fault begins: what promises() wants to know, None when nothing is promised."""
@@ -80,7 +86,8 @@ class Pauses:
         """It began at t, when look() had said so."""
         if seen and self.killed <= set(fault.nodes()):
             self.open += [{"from": t, "sites": list(places), "ms": allowed(ms), "why": why}
-                          for places, ms, why in promises(fault, *seen, self.context.sites)]
+                          for places, ms, why in promises(fault, *seen, self.context.sites)
+                          if self.witnessed(places)]
 
     def close(self, t=None, killed=()):
         """Something else is done now: up to here."""
@@ -94,4 +101,5 @@ class Pauses:
         t = time.monotonic_ns()
         self.close(t)
         self.open = [{"from": t, "sites": [place], "ms": allowed(UNDISTURBED_MS), "why": why}
-                     for place in sorted({m.site for m in self.context.sites.data()})]
+                     for place in sorted({m.site for m in self.context.sites.data()})
+                     if self.witnessed([place])]

@@ -268,6 +268,10 @@ class Context:
         self.pauses.close()
         return self.run.load.storm(seconds, clients)
 
+    def joined(self, member):
+        """A node has taken another one's place: clients hear of it."""
+        self.run.load.joined(member)
+
     def answers(self, site=None):
         return self.run.load.answers(site)
 

@@ -148,6 +148,7 @@ class Run:
             self.load = Load(self.context, self.options.seed, self.scenario.clients)
             if self.scenario.observe:
                 self.observer = Observer(self.context)
+                self.context.pauses.asked = {m.node_id for m in self.context.sites.data()}
                 self.observer.wait_begin()
         except (cluster.Failure, LoopFailure) as failure:
             raise RunFailure("before the first fault: %s" % failure) from failure

@@ -54,6 +54,7 @@ class Load:
     def __init__(self, context, seed, clients):
         self.context, self.seed, self.clients = context, seed, clients
         self.sites, self.by_site, self.storms = context.sites, {}, []
+        self.news, self.newcomers = os.path.join(context.scratch, "joined.json"), []
         for site in ("A", "B"):
             path = self.config("site-" + site, site, clients, business=site == "A")
             self.by_site[site] = Process(path)
@@ -69,11 +70,19 @@ class Load:
                      logs=self.context.history.path("clients"), suffix=".jsonl", clients=clients,
                      business_client=business, accounts=48, accounts_max=200,
                      batch_sizes=BATCH_SIZES, pause_s=pause, read_share=0.25, reads_all=True,
-                     patience_s=PATIENCE_SECONDS)
+                     patience_s=PATIENCE_SECONDS, joined=self.news)
         path = os.path.join(self.context.scratch, "workload-%s.json" % name)
         with open(path, "w") as file:
             json.dump(value, file)
         return path
+
+    def joined(self, member):
+        """Clients are told of a node that came in the place of another; those who only knew nodes that are
+        gone would ask for ever."""
+        self.newcomers.append({"node": member.node_id, "host": member.host, "port": member.grpc_port()})
+        with open(self.news + ".new", "w") as file:
+            json.dump(self.newcomers, file)
+        os.rename(self.news + ".new", self.news)
 
     def processes(self):
         return list(self.by_site.values()) + [p for storm in self.storms for p in storm.processes]

@@ -87,6 +87,13 @@ class Windows(test_nemesis.World):
         fault.begin = lambda context: (Loss.begin(fault, context), context.kill([witness]))
         self.assertEqual(self.promised(fault), [])
 
+    def test_nothing_is_promised_where_nobody_asks(self):
+        self.context.pauses.asked = {1}         # the other one came in the place of one that was asked
+        self.assertEqual(self.promised(Loss("leader")), [])
+        self.assertEqual(self.promised(Loss("node-2")), [(["A"], 4500)])
+        self.context.pauses.windows = []
+        self.assertEqual(self.promised(Cut("sites", way="both")), [])
+
     def test_undisturbed_means_both_sites(self):
         self.context.pauses.undisturbed("nothing")
         self.assertEqual(self.windows(), [(["A"], 2000), (["B"], 2000)])

@@ -152,5 +152,6 @@ class Replace(Fault):
         context.sites.members.remove(self.lost)
         self.lost.close()
         context.down.discard(self.lost.node_id)     # it is no member any more
+        context.joined(self.new)
         self.new.wait_ready(READY_SECONDS)
         self.new = None

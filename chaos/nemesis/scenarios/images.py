@@ -29,6 +29,7 @@ def replace(context, lost, claim):
     if lost.alive:
         context.kill([lost])
     sites.members.remove(lost)
+    context.joined(new)
     return new
 
 
