@@ -4,10 +4,9 @@ docs/observe.md describes the file. The observer counts milliseconds from its ow
 history says how the wall clock and the monotonic one stood together, they become the same times as
 those of the other clients, widened by what two clock readings may differ.
 """
-import json
 import sys
 
-from .client_logs import BadInput
+from .client_logs import BadInput, document
 
 CODE = 1
 MARGIN_NS = 5_000_000       # began_wall_ns and meta.json read the clocks at different moments
@@ -22,11 +21,7 @@ def answer_body(result, index, stamp):
 class Report:
     def __init__(self, path):
         self.path = path
-        with open(path) as file:
-            try:
-                self.document = json.load(file)
-            except ValueError as error:
-                raise BadInput("%s: %s" % (path, error)) from None
+        self.document = document(path, dict)
         if self.document.get("format") != "tally-observe":
             raise BadInput("%s: no report of tally observe" % path)
         self.sites = self.document["sites"]

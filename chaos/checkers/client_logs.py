@@ -34,6 +34,31 @@ def lines(path):
                 raise BadInput("%s:%d: %s" % (path, number, error)) from None
 
 
+def objects(path, of):
+    """[of(object)] of each line of such a file; what is no object, or lacks something, is named."""
+    found = []
+    for number, line in lines(path):
+        try:
+            if line.__class__ is not dict:
+                raise TypeError("no object")
+            found.append(of(line))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput("%s:%d: %s: %s" % (path, number, type(error).__name__, error)) from None
+    return found
+
+
+def document(path, kind):
+    """What a file of JSON holds: a dict or a list, as is said."""
+    with open(path) as file:
+        try:
+            told = json.load(file)
+        except ValueError as error:
+            raise BadInput("%s: %s" % (path, error)) from None
+    if told.__class__ is not kind:
+        raise BadInput("%s: holds no %s" % (path, "object" if kind is dict else "list"))
+    return told
+
+
 class Request:
     """One identity: what was sent under it and all that came back."""
     __slots__ = ("nonce", "client", "method", "events", "body", "decoded", "unreadable", "others",

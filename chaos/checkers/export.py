@@ -40,8 +40,8 @@ class Export:
                     ended = row
                 elif kind != "export":
                     raise BadInput("%s:%d: unknown row %r" % (path, number, kind))
-            except (IndexError, TypeError) as error:
-                raise BadInput("%s:%d: %s" % (path, number, error)) from None
+            except (IndexError, KeyError, TypeError) as error:
+                raise BadInput("%s:%d: %s: %s" % (path, number, type(error).__name__, error)) from None
         if ended is None:
             raise BadInput("%s: has no end; the export did not finish" % path)
         if ended[1:] != [len(self.accounts), len(self.transfers)]:

@@ -14,12 +14,11 @@ What is there and cannot be read ends the whole check: a verdict over half a his
 """
 import functools
 import glob
-import json
 import os
 import re
 
 from .canaries import Report
-from .client_logs import BadInput, ClientLogs, lines
+from .client_logs import BadInput, ClientLogs, document, objects
 from .export import ACCOUNT_STAMP, STAMP, Export
 from .replay import Replay
 
@@ -42,6 +41,12 @@ def shows_rest(rows):
         if not row.get("synced", row["index"]) == of_digest == row["index"]:
             return False
     return len({row["index"] for row in rows}) == 1
+
+
+def event(line):
+    """A line of events.jsonl, of which every one has its moment."""
+    line["t"] + 0, [int(node) for node in line.get("nodes") or ()]
+    return line
 
 
 class Observation:
@@ -80,7 +85,7 @@ class History:
             raise BadInput("%s: no such directory" % directory)
         try:
             history.read_parts()
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise BadInput("%s: %s: %s" % (directory, type(error).__name__, error)) from None
         return history
 
@@ -89,13 +94,12 @@ class History:
 
     def read_parts(self):
         if os.path.exists(self.path("meta.json")):
-            with open(self.path("meta.json")) as file:
-                self.meta = json.load(file)
+            self.meta = document(self.path("meta.json"), dict)
         late_ms = self.bound("late_ms")
         if late_ms is not None:
             self.logs.late_ms = late_ms
         if os.path.exists(self.path("events.jsonl")):
-            self.events = [line for _, line in lines(self.path("events.jsonl"))]
+            self.events = objects(self.path("events.jsonl"), event)
         names = sorted(glob.glob(self.path("clients", "*.jsonl"))
                        + glob.glob(self.path("clients", "*.log")))
         if not names:
@@ -109,8 +113,7 @@ class History:
             self.add_heads(self.path("heads.json"), must=False)
         self.read_exports()
         if os.path.exists(self.path("observations.jsonl")):
-            self.observations = [Observation(line)
-                                 for _, line in lines(self.path("observations.jsonl"))]
+            self.observations = objects(self.path("observations.jsonl"), Observation)
             self.observations.sort(key=lambda seen: seen.t)
         for name in sorted(glob.glob(self.path("logs", "*.log"))):
             self.add_node_log(name)
@@ -145,12 +148,12 @@ class History:
     def add_heads(self, path, must=True):
         """With `must` the nodes are known to be at rest; otherwise they may have been written down while
         one of them was still behind or the load went on, and the rows have to show what they were."""
-        with open(path) as file:
-            rows = json.load(file)
+        rows = document(path, list)
         if not rows and must:
             raise BadInput("%s: no node" % path)
         for row in rows:
-            row["node"], row["index"], row["digest"], row["head"]
+            if not isinstance(row, dict) or {"node", "index", "digest", "head"} - set(row):
+                raise BadInput("%s: a row without node, index, digest or head: %.80r" % (path, row))
         self.heads, self.at_rest = rows or None, must or shows_rest(rows)
 
     def add_node_log(self, path):

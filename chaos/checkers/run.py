@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import traceback
 
 if __package__ in (None, ""):       # run as a program: the package is the folder that this file is in
     sys.dont_write_bytecode = True
@@ -109,6 +110,11 @@ def main():
         write(told, arguments.out or os.path.join(arguments.directory, "verdicts.json"))
     except (BadInput, OSError) as error:
         print("cannot judge: %s" % error, file=sys.stderr)
+        return 2
+    except Exception:               # not 1, which python ends with: that would be a finding
+        traceback.print_exc()
+        print("cannot judge: the checkers failed; this is an error of theirs, or of the history",
+              file=sys.stderr)
         return 2
     show(told, arguments.show)
     return 1 if told["broken"] else 0

@@ -5,13 +5,16 @@ by the claim that has to notice, and a claim whose evidence is taken away says t
 Spoiling changes one fact, as a fault of the ledger, of the cluster or of a client's wait would. The
 judge of the loops is tested by sixty further ways (test_judge.py), which go through the same claims.
 """
+import contextlib
 import glob
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -211,6 +214,39 @@ def nonsense(name):
     return spoil
 
 
+def only(name, text):
+    """The file holds this and nothing else."""
+    def spoil(place):
+        with open(os.path.join(place, name), "w") as file:
+            file.write(text + "\n")
+    return spoil
+
+
+# Sound JSON that is not what the file is to hold; python's own exit status would be that of a finding.
+NO_HISTORY = (("meta.json", "[]"), ("heads.json", '{"a": 1}'), ("heads.json", '[{"node": 1}]'),
+              ("heads.json", "[7]"), ("events.jsonl", "5"), ("events.jsonl", '{"what": "note"}'),
+              ("events.jsonl", '{"t": "soon"}'), ("observations.jsonl", '{"t": 1}'),
+              ("observations.jsonl", '{"t": 1, "node": 1, "status": [7]}'),
+              ("clients/one.jsonl", "[]"), ("observe-1.json", "[]"), ("exports/1.csv", "{}"))
+
+
+def status_of_a_checker_that_fails():
+    """The program's exit status, and whether it left a verdict."""
+    class Failing:
+        CLAIM, __doc__ = "money", "Fails."
+
+        @staticmethod
+        def check(history):
+            raise ZeroDivisionError(history.directory)
+
+    with tempfile.TemporaryDirectory() as place, \
+            unittest.mock.patch.dict(run.CLAIMS, money=Failing), \
+            unittest.mock.patch.object(sys, "argv", ["run.py", place]), \
+            contextlib.redirect_stderr(io.StringIO()):
+        checker_world.write(checker_world.world(), place)
+        return run.main(), os.path.exists(os.path.join(place, "verdicts.json"))
+
+
 class Claims:
     def __init__(self):
         self.passed, self.failed = 0, []
@@ -268,6 +304,11 @@ def check_programs(claim):
                  "meta.json", "observe-1.json"):
         claim("exit status 2 and no verdict: nonsense in " + name,
               program(checker_world.world(), spoil=nonsense(name)) == (2, None))
+    for name, text in NO_HISTORY:
+        found = program(checker_world.world(), spoil=only(name, text))
+        claim("exit status 2 and no verdict: %s is %s" % (name, text), found == (2, None), found[0])
+    claim("exit status 2 and no verdict when a checker fails",
+          status_of_a_checker_that_fails() == (2, False))
     claim("exit status 2: half an export",
           program(checker_world.world(), spoil=cut("exports/2.csv"))[0] in (1, 2))
     status_of, told_by = program(checker_world.world(), spoil=cut("clients/one.jsonl"))
