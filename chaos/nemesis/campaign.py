@@ -120,6 +120,7 @@ class Search:
                 self.skip(",".join(group), "only the scenarios of one cluster are run")
             return groups[:1]
         self.draw.shuffle(alone)
+        alone.sort(key=lambda names: not known[names[0]].long)
         return groups + alone
 
     def skip(self, name, why):

@@ -22,6 +22,7 @@ class Scenario:
     answers = ""            # the entry of "What broke others" that it answers
     topology = "1+1+1"
     network = "any"         # "kernel": packets are dropped; "relay": a proxy between nodes
+    long = False            # twice as long as most: begun first, lest a lane is left with it alone
     bends = False           # it bends links between nodes: a network has to be able to
     settings = {}           # sections of the nodes' configuration, over the engine's own
     preload = ()            # of "disk", "clock", "power"

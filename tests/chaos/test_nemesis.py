@@ -606,6 +606,10 @@ class Chains(unittest.TestCase):
         made.draw, made.skipped = random.Random(1), []
         made.options = types.SimpleNamespace(scenarios="all")
         self.assertEqual(sorted(made.groups(known, list(known))), [["a", "b"], ["c"], ["d"]])
+        known["e"] = kind(False, long=True)
+        for _ in range(5):
+            self.assertEqual(made.groups(known, list(known))[2], ["e"])
+        del known["e"]
         made.options.scenarios = "shared"
         self.assertEqual(made.groups(known, list(known)), [["a", "b"]])
         self.assertEqual({row["scenario"] for row in made.skipped}, {"c", "d"})

@@ -51,7 +51,7 @@ class OneWayCuts(Scenario):
     to lead and is not heard by a majority, or does not hear one, acknowledges nothing; service goes
     on or comes back each time."""
     name, answers = "one-way-cuts", "one-way cuts"
-    bends = True
+    bends, long = True, True
 
     def timeline(self, context):
         for whom in ("leader", "leader", "follower", "witness"):
@@ -67,7 +67,7 @@ class FlappingLink(Scenario):
     slowly enough that the site is given up each time. A bounded number of changes of mode, every
     request ends, nothing is lost; after the last one SYNC comes back."""
     name, answers = "flapping-link", "flapping links"
-    bends = True
+    bends, long = True, True
 
     def timeline(self, context):
         number = asks.status_of(context.sites.wait_leader()).get("number", 0)
@@ -87,7 +87,7 @@ class LeaderCutOff(Scenario):
     The others elect another one. The old one acknowledges nothing that they do not have, serves no
     newest read from the past, in no moment there are two leaders of one term."""
     name, answers = "leader-cut-off", "two leaders in one term, stale read (raft #386)"
-    bends = True
+    bends, long = True, True
 
     def timeline(self, context):
         for _ in range(2):

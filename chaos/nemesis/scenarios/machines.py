@@ -15,6 +15,7 @@ class PausedLeader(Scenario):
     and acknowledge more. When it goes on it believes what was true before: each read that it answers
     shows at least what was acknowledged before the read was sent, or it is refused."""
     name, answers = "paused-leader", "stale read after a paused leader (etcd #20418)"
+    long = True
 
     def timeline(self, context):
         sites = context.sites
@@ -75,6 +76,7 @@ class MemoryRunsOut(Scenario):
     pushes back, or ends and is started again; it answers nothing false and does not hang, and the
     others go on."""
     name, answers = "memory-runs-out", "memory pressure (no entry of its own)"
+    long = True
 
     def timeline(self, context):
         for whom, slack in (("follower", 0), ("leader", 64), ("witness", 0), ("leader", 0)):

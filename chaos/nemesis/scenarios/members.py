@@ -57,6 +57,7 @@ class TwoSnapshots(Scenario):
     becomes due. What is installed is always one state of the ledger, whole, with the entries that
     belong behind it."""
     name, answers = "two-snapshots", "two snapshots in quick succession (etcd #18055)"
+    long = True
     clients = 5
 
     def timeline(self, context):
