@@ -30,6 +30,7 @@ SIMULATED_SECONDS = 60      # virtual seconds of faults a seed
 FIRST_SEEDS = 6             # of the first chunk, to see how fast it is
 RANDOM_MINUTES_MIN, RANDOM_MINUTES_MAX = 0.4, 5.0
 PAGES_MAX = 20              # good runs in the report, the newest
+MINUTES = 6                 # of a search whose length nobody names
 TOPOLOGIES = ("1+1+1", "2+2+1")
 CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS, CI_LANES = 0.4, 15, 2
 LANES_MAX = 16
@@ -37,7 +38,7 @@ LANES_MAX = 16
 
 def add_options(parser):
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="of the whole search (default 6)")
+    length.add_argument("--minutes", type=float, help="of the whole search (default %d)" % MINUTES)
     length.add_argument("--hours", type=float)
     length.add_argument("--ci", action="store_true", help="a slice: all scenarios that this machine can"
                         " do and a short random run, two at a time; about five minutes on two cores")
@@ -54,9 +55,27 @@ def add_options(parser):
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
+def repeats(options):
+    """The command that draws the same again: whatever differs from what is taken without it."""
+    words = ["scripts/chaos.sh", "--seed %d" % options.seed]
+    if options.ci:
+        words.append("--ci")
+    elif options.hours:
+        words.append("--hours %g" % options.hours)
+    else:
+        words.append("--minutes %g" % (options.minutes or MINUTES))
+    if options.scenarios != "all":
+        words.append("--scenarios " + options.scenarios)
+    if options.lanes != (CI_LANES if options.ci else 1):
+        words.append("--lanes %d" % options.lanes)
+    return " ".join(words + ["--no-simulator"] * options.no_simulator +
+                    ["--no-random"] * options.no_random)
+
+
 class Search:
-    def __init__(self, options, output):
+    def __init__(self, options, output, commit, machine):
         self.options, self.output = options, output
+        self.commit, self.machine = commit, machine
         self.draw = random.Random("%d/search" % options.seed)
         self.runs, self.skipped, self.numbered = [], [], 0
         self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "file": None}
@@ -197,7 +216,8 @@ class Search:
                 faults[name] = faults.get(name, 0) + count
             for claim in (read(run["directory"], "verdicts.json") or {"claims": []})["claims"]:
                 checked[claim["name"]] = checked.get(claim["name"], 0) + claim["checked"]
-        self.summary = {"seed": self.options.seed, "runs": self.runs, "faults": faults,
+        self.summary = {"seed": self.options.seed, "commit": self.commit, "machine": self.machine,
+                        "command": repeats(self.options), "runs": self.runs, "faults": faults,
                         "checked": checked, "skipped": self.skipped, "simulated": self.simulated}
         with open(os.path.join(self.output, "summary.json"), "w") as file:
             json.dump(self.summary, file, indent=1)
@@ -280,11 +300,10 @@ def search(parser, options, commit, machine):
         os.makedirs(output)
     except OSError as error:
         parser.error("--output: %s: name a directory that can be made" % error)
-    seconds = (options.hours or 0) * 3600 or (options.minutes or 6) * 60
-    print("== seed %d, commit %s, %s; to repeat: scripts/chaos.sh --seed %d %s" % (
-        options.seed, commit, machine, options.seed, "--ci" if options.ci else
-        "--minutes %g" % (seconds / 60)), flush=True)
-    made = Search(options, output)
+    seconds = (options.hours or 0) * 3600 or (options.minutes or MINUTES) * 60
+    print("== seed %d, commit %s, %s; to repeat: %s" % (
+        options.seed, commit, machine, repeats(options)), flush=True)
+    made = Search(options, output, commit, machine)
     began = time.monotonic()
     if not options.no_simulator:
         made.simulate(CI_SIMULATOR_SECONDS if options.ci else seconds * SIMULATOR_SHARE)

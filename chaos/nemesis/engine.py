@@ -78,7 +78,20 @@ class Run:
         for member in sites.members:
             self.history.event("start", nodes=[member.node_id], site=member.site)
         if self.scenario.policy:
-            sites.tally("durability", "policy", *self.scenario.policy, "--reason", "nemesis")
+            self.found_policy(sites)
+
+    def found_policy(self, sites):
+        """The scenario's policy, before anything is attacked. It commits under SYNC only, which a
+        starved machine may leave in the very moment."""
+        deadline = self.pulse.deadline(SYNC_SECONDS)
+        while True:
+            sites.wait_sync()
+            status, output = sites.tool("durability", "policy", *self.scenario.policy, "--reason",
+                                        "nemesis")
+            if status == 0:
+                return
+            if deadline.over():
+                raise LoopFailure("tally durability policy: exit %d\n%s" % (status, output))
 
     def environment(self, member):
         if not self.preload:

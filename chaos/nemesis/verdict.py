@@ -40,10 +40,10 @@ def judge(directory, say=print):
         say("unchecked: %s is not there" % program("checkers"))
     else:
         status, output = call(program("checkers"), [directory], CHECK_SECONDS)
-        if status not in (HOLDS, BROKEN):
+        verdicts = read(directory, "verdicts.json")
+        if status not in (HOLDS, BROKEN) or verdicts is None:   # python ends with 1 as well
             failed = True
             say("the checkers could not check: exit %s\n%s" % (status, output[-2000:]))
-        verdicts = read(directory, "verdicts.json")
     if verdicts is None:
         verdicts = {"claims": [{"name": "checkers", "verdict": "unchecked", "checked": 0,
                                 "text": "the checkers did not run"}], "violations": []}

@@ -332,11 +332,13 @@ def total(runs, searches, matrices, summary=None):
 
 
 def summary_section(told):
+    again = ("<p>Commit %s, %s; to repeat: <code>%s</code></p>" % tuple(
+        escape(told[key]) for key in ("commit", "machine", "command")) if told["command"] else "")
     return ("<h2>All of the search</h2><div class=card><p>%s on real processes, %d of them without a find"
-            "%s; below are those with one and the newest.</p><h3>Faults by kind</h3>%s<h3>Facts checked, by "
-            "claim</h3>%s%s</div>" % (
+            "%s; below are those with one and the newest.</p>%s<h3>Faults by kind</h3>%s<h3>Facts checked, "
+            "by claim</h3>%s%s</div>" % (
                 plural(told["runs"], "run"), told["held"],
-                ", %s in all" % span(told["seconds"]) if told["seconds"] else "", *(
+                ", %s in all" % span(told["seconds"]) if told["seconds"] else "", again, *(
                     table(["<" + name, "times"], [[escape(key), count(number)] for key, number in
                                                   sorted(found.items(), key=lambda pair: -pair[1])])
                     for name, found in (("fault", told["faults"]), ("claim", told["checked"]))),

@@ -122,7 +122,8 @@ def skipped(row):
 
 def summary(path):
     """Of a whole search on real processes: {"runs", "held", "broken", "failed", "faults", "checked",
-    "skipped"}. "failed": in words, each run that did not work and may have left no history to show."""
+    "skipped", "command", "commit", "machine"}. "failed": in words, each run that did not work and may
+    have left no history to show."""
     try:
         told = json.loads(read(path))
         statuses = [run["status"] for run in told["runs"]]
@@ -132,6 +133,7 @@ def summary(path):
                 "seconds": sum(run.get("seconds") or 0 for run in told["runs"]),
                 "faults": {str(name): int(count) for name, count in told["faults"].items()},
                 "checked": {str(name): int(count) for name, count in told["checked"].items()},
-                "skipped": [skipped(row) for row in told.get("skipped") or ()]}
+                "skipped": [skipped(row) for row in told.get("skipped") or ()],
+                **{key: str(told.get(key) or "") for key in ("command", "commit", "machine")}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("%s: is no summary of a search: %r" % (path, error)) from None

@@ -504,6 +504,8 @@ class Verdicts(World):
         self.write([])
         with self.with_checkers("import sys; print('what is this'); sys.exit(2)"):
             self.assertEqual(verdict.check(self.directory, lambda text: None), 2)
+        with self.with_checkers("import nonesuch"):     # python's own status for it says "broken"
+            self.assertEqual(verdict.check(self.directory, lambda text: None), 2)
         lines = []
         with mock.patch.object(verdict, "program", lambda name: "/nonexistent"):
             verdict.check(self.directory, lines.append)

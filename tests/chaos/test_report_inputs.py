@@ -109,11 +109,14 @@ class Searches(OnDisk):
     def test_totals_of_a_search_are_shown_and_good_runs_are_folded(self):
         path = self.file("summary", json.dumps({"runs": [{"status": 0}, {"status": 1}], "faults": {
             "kill": 12345}, "checked": {"money": 7}, "skipped": [
-                "slow-link: no netem", {"scenario": "disk-full", "why": "no small disk"}]}))
+                "slow-link: no netem", {"scenario": "disk-full", "why": "no small disk"}],
+            "commit": "a1b2c3d", "machine": "2 cores",
+            "command": "scripts/chaos.sh --seed 7 --no-random"}))
         told = figures.Figures(History(history_maker.quiet().write(self.at)))
         text = page.page([told] * 5, [], [], simulated.summary(path))
         for part in ("2 runs on real processes, 1 of them without a find", "12\u202f345", "slow-link: no",
-                     "<li>disk-full: no small disk</li>"):
+                     "<li>disk-full: no small disk</li>", "a1b2c3d, 2 cores",
+                     "<code>scripts/chaos.sh --seed 7 --no-random</code>"):
             self.assertIn(part, text)
         self.assertEqual(text.count("seed 7: held</summary>"), 5)
         tags = Tags()
