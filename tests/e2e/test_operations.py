@@ -32,15 +32,8 @@ def test_probes(t):
     connection.close()
 
 
-# While the journal is replayed the node is alive and not ready, and says why and how far it is:
-# probes are answered in the middle of it, not when it is over. Once ready it stays so.
-def test_readiness_during_replay(t):
-    node = t.fresh_node({"checkpoint": {"interval_ms": 3600000, "transfers": 1 << 20}})
-    prepare(node)
-    channel = node.api("channel")
-    for _ in range(40):
-        channel.create_transfers([transfer(A, B, 1) for _ in range(8190)], timeout=60)
-    node.kill()
+def watch_the_start(t, node):
+    """(status, text) of /readyz from the start of the process until it is ready; alive all the while."""
     node.spawn()
     told = []
     while not told or told[-1][0] != 200:
@@ -51,12 +44,32 @@ def test_readiness_during_replay(t):
             told.append(node.get("/readyz"))
             t.equal(node.get("/livez")[0], 200, "alive")
         time.sleep(0.002)
-    for status, text in told[:-1]:
-        t.equal(status, 503, "before it is ready")
-        t.true("replaying" in text or "opening" in text, "the reason: %s" % text)
-    parts = {int(part) for _, text in told for part in re.findall(r"replaying (\d+) %", text)}
-    t.true(any(0 < part < 100 for part in parts), "asked in the middle of it: %s" % sorted(parts))
-    t.equal(node.get("/readyz")[0], 200, "afterwards")
+    return told
+
+
+# While the journal is replayed the node is alive and not ready, and says why and how far it is:
+# probes are answered in the middle of it, not when it is over. Once ready it stays so. Whether a probe
+# gets its turn in the half second that a replay takes is the machine's affair: hence several starts.
+def test_readiness_during_replay(t):
+    node = t.fresh_node({"checkpoint": {"interval_ms": 3600000, "transfers": 1 << 20}})
+    prepare(node)
+    channel = node.api("channel")
+    for _ in range(40):
+        channel.create_transfers([transfer(A, B, 1) for _ in range(8190)], timeout=60)
+    parts = set()
+    for _ in range(10):
+        node.kill()
+        told = watch_the_start(t, node)
+        for status, text in told[:-1]:
+            t.equal(status, 503, "before it is ready")
+            t.true(any(reason in text for reason in ("opening", "replaying", "waiting for a leader")),
+                   "the reason: %s" % text)
+        t.equal(node.get("/readyz")[0], 200, "afterwards")
+        parts |= {int(part) for _, text in told for part in re.findall(r"replaying (\d+) %", text)}
+        if any(0 < part < 100 for part in parts):
+            break
+    else:
+        t.true(False, "never asked in the middle of it: %s" % sorted(parts))
     t.equal(node.api("channel").posted(A)[0], 40 * 8190, "replayed")
 
 
