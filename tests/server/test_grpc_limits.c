@@ -7,19 +7,30 @@
 
 static struct loopback bed;
 
-static void setup(void)
+static void make(uint32_t idle_timeout_ms)
 {
     struct grpc_limits limits = {
         .calls_per_principal_max = 4,
         .connections_per_principal_max = 2,
         .connections_max = 5,
         .bytes_per_principal_max = 3 * 1152 * 1024,
-        .body_timeout_ms = 300,
-        .idle_timeout_ms = 600,
+        .body_timeout_ms = 20000,
+        .idle_timeout_ms = idle_timeout_ms,
     };
     loopback_init(&bed, &limits, NULL);
     pki_issue(bed.pki, &(struct pki_certificate){.file = "other",
                                                  .alternative_names = "URI:spiffe://test/other"});
+}
+
+/* No connection of a test ends because the machine stood still. */
+static void setup(void)
+{
+    make(20000);
+}
+
+static void setup_hasty(void)
+{
+    make(600);
 }
 
 static void teardown(void)
@@ -28,6 +39,7 @@ static void teardown(void)
 }
 
 TestSuite(grpc_limits, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(grpc_limits_idle, .init = setup_hasty, .fini = teardown, .timeout = 60);
 
 static void finish_all(void)
 {
@@ -135,7 +147,7 @@ Test(grpc_limits, a_third_connection_of_a_principal_is_told_why)
 }
 
 /* A connection without calls is asked to leave and leaves; the next call makes a new one. */
-Test(grpc_limits, an_idle_connection_is_closed_and_the_next_call_reconnects)
+Test(grpc_limits_idle, an_idle_connection_is_closed_and_the_next_call_reconnects)
 {
     struct http2_client *client = loopback_client(&bed, "client");
     struct tracked_call first = {0}, second = {0};
