@@ -66,7 +66,9 @@ build_and_test()
     for suite in $suites; do
         arguments+=(--suite "$suite")
     done
-    meson test -C "$directory" --print-errorlogs --num-processes 2 "${arguments[@]}"
+    # The time limits of tests are against hangs, and made on a machine that is not slow.
+    meson test -C "$directory" --print-errorlogs --num-processes 2 --timeout-multiplier 3 \
+        "${arguments[@]}"
 }
 
 units="core storage net replication server client"
