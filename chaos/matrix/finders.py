@@ -20,7 +20,7 @@ from .checkers import simulator_checker
 PYTHON = "/usr/bin/python3"
 MORE_SEEDS = 10             # after the find that counts, to see who else speaks
 SEED_SECONDS = 30           # real ones, for a seed on a very busy machine, at most
-TESTS_SECONDS = 240
+TESTS_SECONDS = 900        # a bound on a hang; on a slow machine the longest take minutes
 LOOP_SECONDS = 240          # what the fault loop may take besides striking: making, settling, judging
 NEMESIS_SECONDS = 280
 

@@ -189,7 +189,7 @@ def program(it, *arguments, spoil=None):
             spoil(place)
         status_of = subprocess.run(
             [sys.executable, os.path.join(ROOT, "chaos", "checkers", "run.py"), place, *arguments],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600).returncode
         path = os.path.join(place, "verdicts.json")
         if not os.path.exists(path):
             return status_of, None

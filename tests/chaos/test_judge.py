@@ -284,7 +284,7 @@ def command(it, more=()):
                 json.dump(heads, file)
             arguments += ["--export", file.name.replace("heads", "export-2"), "--heads", file.name]
         return subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=60).returncode
+                              timeout=600).returncode
 
 
 def main():

@@ -20,6 +20,8 @@ import cluster  # noqa: E402
 import namespaces  # noqa: E402
 import reserve  # noqa: E402
 
+UP_SECONDS = 50
+
 # Stands for tally-chaos: writes down that it runs, does what the first word says, cleans up when told.
 RUN = """
 import os, signal, sys, time
@@ -30,7 +32,7 @@ def end(number, frame):
 signal.signal(signal.SIGTERM, end)
 os.mkdir(where)
 print("up", flush=True)
-time.sleep({"long": 60}.get(word, 0.3))
+time.sleep({"long": 90}.get(word, 0.3))
 if word == "signal":
     os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(int(word) if word.isdigit() else 0)
@@ -57,6 +59,14 @@ class Beside(unittest.TestCase):
     def done(self, job, status, seconds):
         self.rows.append((job.seed, status, time.monotonic() - seconds, time.monotonic()))
 
+    def says(self, number, word):
+        """Whether a run has said so."""
+        try:
+            with open(os.path.join(self.folder, "run-%d.log" % number)) as log:
+                return word in log.read()
+        except FileNotFoundError:
+            return False
+
     def test_each_runs_once_and_only_so_many_at_a_time(self):
         for count in (1, 2):
             self.rows = []
@@ -74,7 +84,7 @@ class Beside(unittest.TestCase):
         self.assertEqual([row[1] for row in sorted(self.rows)], [0, 1, 2, 2, 2])
 
     def test_a_run_that_does_not_end_is_told_to(self):
-        with mock.patch.object(lanes, "RUN_SECONDS", 1.0):
+        with mock.patch.object(lanes, "RUN_SECONDS", 15.0):    # the other one is over long before
             lanes.Lanes("build", self.done).go(self.jobs("long", "0"), 2)
         self.assertEqual([row[1] for row in sorted(self.rows)], [2, 0])
         with open(os.path.join(self.folder, "run-0.log")) as log:
@@ -92,7 +102,13 @@ class Beside(unittest.TestCase):
 
     def test_an_end_from_outside_ends_all_of_them_and_begins_no_further(self):
         made = lanes.Lanes("build", self.done)
-        threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGALRM)).start()
+
+        def once_both_are_up():
+            end = time.monotonic() + UP_SECONDS
+            while not all(self.says(number, "up") for number in (0, 1)) and time.monotonic() < end:
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGALRM)
+        threading.Thread(target=once_both_are_up, daemon=True).start()
 
         def alarm(number, frame):
             raise KeyboardInterrupt

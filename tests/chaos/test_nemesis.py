@@ -319,7 +319,7 @@ class KernelNetwork(unittest.TestCase):
         def dial():
             return subprocess.run(network.prefix(1) + [sys.executable, "-c", self.DIAL,
                                                        network.host(2)], stdout=subprocess.PIPE,
-                                  timeout=20).stdout.decode().strip()
+                                  timeout=120).stdout.decode().strip()
 
         made = links.KernelLinks(network)
         self.assertEqual(dial(), "in")

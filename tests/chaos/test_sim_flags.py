@@ -36,7 +36,7 @@ REFUSED = (
 
 class Flags(unittest.TestCase):
     def run_with(self, words):
-        return subprocess.run([PROGRAM] + list(words), stdin=subprocess.DEVNULL, timeout=60,
+        return subprocess.run([PROGRAM] + list(words), stdin=subprocess.DEVNULL, timeout=600,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def test_what_is_not_understood_is_named_and_nothing_runs(self):

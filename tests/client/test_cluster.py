@@ -23,9 +23,12 @@ TALLY, TALLYD = (os.path.abspath(path) for path in sys.argv[1:3])
 SITES = {1: ("A", "data"), 2: ("B", "data"), 3: ("W", "witness"), 4: ("A", "data"), 5: ("B", "data")}
 
 
+DRAWN = set()
+
+
 def free_port():
     """Below the range that the system takes for outgoing connections: a node that is killed and
-    started again must find its port free."""
+    started again must find its port free. Each is drawn once."""
     while True:
         with socket.socket() as probe:
             port = random.randrange(12000, 32000)
@@ -33,7 +36,9 @@ def free_port():
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            if port not in DRAWN:
+                DRAWN.add(port)
+                return port
 
 
 class Cluster:
