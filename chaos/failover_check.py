@@ -84,7 +84,7 @@ class Canaries:
                                      [[i, ledger, 1, 0] for i in (self.debit, self.credit)])}
         for method, (field, messages, logged) in events.items():
             identity = api.identity()
-            answer = api.raw(method, api.write_body(method, field, messages, identity))
+            answer = api.insist(method, api.write_body(method, field, messages, identity))
             if answer.body is None:
                 raise Lost("%s: %r" % (method, answer))
             lines += [{"event": "send", "nonce": identity["nonce"].hex(), "method": method,

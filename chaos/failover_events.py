@@ -1,8 +1,8 @@
 """The six events of the failover table: how each is brought about, what is measured, what must hold.
 
 strike() returns when the fault has lasted; the cell mends afterwards. measure() fills run["pause_ms"],
-the figure of the run, and adds to run["wrong"] what no run may show; verdict() says which targets
-hold over all runs of a cell.
+the figure of the run, and adds to run["unmet"] what the event was to bring about and did not; verdict()
+says which targets hold over all runs of a cell. run["wrong"] is what no run may show on any machine.
 """
 import re
 import time
@@ -187,7 +187,7 @@ class Link(Event):
         run["serving"] = serving
         run["pause_ms"] = min(cell.pause(document, s, begin, end) for s in serving or ("A", "B"))
         if len(serving) != 1:
-            run["wrong"].append("sites that serve while the link is lost: %s" % (serving or "none"))
+            run["wrong" if serving else "unmet"].append("sites that serve while the link is lost: %s" % (serving or "none"))
             run["refusal_ms"], run["told_late"], run["words"] = float("inf"), 0, ""
             return
         other = "B" if serving == ["A"] else "A"
@@ -221,9 +221,9 @@ class Switchover(Event):
         status, text = cell.made.tool("site", "switchover", to)
         run["told"] = text[-1000:]
         if status != 0:
-            run["wrong"].append("tally site switchover %s: exit %d: %s" % (to, status, text[-300:]))
+            run["unmet"].append("tally site switchover %s: exit %d: %s" % (to, status, text[-300:]))
         elif cell.made.wait_leader().site != to:
-            run["wrong"].append("the leader is not at site %s" % to)
+            run["unmet"].append("the leader is not at site %s" % to)
         time.sleep(self.hold_seconds)
 
     def measure(self, cell, run, document):

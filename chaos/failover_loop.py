@@ -70,6 +70,9 @@ def parse():
                         help="one cluster for all events of a topology: for a short slice")
     parser.add_argument("--slack", type=float, default=1,
                         help="multiply limits of time by this (default 1): for machines under test")
+    parser.add_argument("--attempts", type=int, default=1,
+                        help="at a cell whose targets of time are missed (default 1): for machines "
+                             "under test; what is lost or doubled ends it at once")
     parser.add_argument("--network", choices=("auto", "kernel", "relay"), default="auto",
                         help="who drops packets (default: the kernel, if it may be asked)")
     parser.add_argument("--seed", type=int, help="default: drawn; repeats moments, not interleavings")
@@ -82,8 +85,9 @@ def parse():
     for name in arguments.events:
         if name not in EVENTS:
             parser.error("--events: %r is none of %s" % (name, ", ".join(EVENTS)))
-    if arguments.runs < 1:
-        parser.error("--runs: at least 1")
+    for name in ("runs", "attempts"):
+        if getattr(arguments, name) < 1:
+            parser.error("--%s: at least 1" % name)
     arguments.topology = arguments.topology or list(measure.TOPOLOGIES)
     if arguments.seed is None:
         arguments.seed = random.SystemRandom().getrandbits(32)
@@ -114,7 +118,8 @@ def command_line(arguments):
         words += ["--topology", topology]
     for flag, value, usual in (("--capacity", arguments.capacity, None),
                                ("--load-percent", arguments.load_percent, 50),
-                               ("--slack", arguments.slack, 1)):
+                               ("--slack", arguments.slack, 1),
+                               ("--attempts", arguments.attempts, 1)):
         if value != usual:
             words += [flag, "%g" % value]
     if arguments.share_cluster:
@@ -133,11 +138,17 @@ def run_cell(arguments, ground, result, directory, keep, began):
     try:
         cell.open()
         result.update(capacity=ground.capacity, rate=ground.rate)
-        for number in range(arguments.runs):
-            run = cell.run(number)
-            result["runs"].append(run)
-            print("%s  %s" % (clock(time.monotonic() - began), report.line(result, run)), flush=True)
-            keep(None)
+        for left in reversed(range(arguments.attempts)):
+            for number in range(arguments.runs):
+                run = cell.run(number)
+                result["runs"].append(run)
+                print("%s  %s" % (clock(time.monotonic() - began), report.line(result, run)), flush=True)
+                keep(None)
+            if not left or not report.may_be_repeated(result):
+                break
+            print("%s\nonce more: a target of time was missed" % report.cell_text(result), flush=True)
+            result["set_aside"] = result.get("set_aside", []) + result["runs"]
+            result["runs"] = []
     except Skipped as skipped:
         result["skipped"] = str(skipped)
     finally:

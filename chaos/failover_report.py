@@ -40,9 +40,17 @@ def verdicts(cell):
     if not cell["runs"]:
         return []
     wrong = sum(1 for run in cell["runs"] if run["wrong"])
+    unmet = [text for run in cell["runs"] for text in run.get("unmet", [])]
     return EVENTS[cell["event"]].verdict(cell["runs"]) + [
+        ("the event went as planned", "%d times not, e.g. %s" % (len(unmet), text), False)
+        for text in unmet[:1]] + [
         ("nothing lost, nothing doubled", "all %d runs" % len(cell["runs"]) if wrong == 0
          else "%d of %d runs" % (wrong, len(cell["runs"])), wrong == 0)]
+
+
+def may_be_repeated(cell):
+    """Whether all that its runs lack is a matter of time: then a machine that stood still is a reason."""
+    return not cell.get("broken") and not holds(cell) and not any(run["wrong"] for run in cell["runs"])
 
 
 def holds(cell):

@@ -96,7 +96,7 @@ else
         --output "$(mktemp -d -u build/chaos-XXXXXX)"
     step "failover loop, one run of each event" \
         scripts/failover-loop.sh --runs 1 --topology 1+1+1 --share-cluster --capacity 4000 \
-        --flap-seconds 5 --slack 3 --build build --seed "$TALLY_SEED" --report build/failover-slice
+        --flap-seconds 5 --slack 3 --attempts 4 --build build --seed "$TALLY_SEED" --report build/failover-slice
     step "planted bugs are found, a slice" scripts/planted.sh --ci --seed "$TALLY_SEED"
     step "fault loop on two sites and a witness, a short slice" \
         scripts/fault-loop.sh --build build --faults 20 --seed "$TALLY_SEED"

@@ -139,6 +139,19 @@ class Targets(unittest.TestCase):
         finally:
             Event.slack = 1.0
 
+    def test_only_what_is_a_matter_of_time_may_be_repeated(self):
+        cell = {"event": "witness", "runs": self.runs(150)}
+        self.assertTrue(failover_report.may_be_repeated(cell))
+        cell["runs"][0]["unmet"] = ["nobody serves"]
+        self.assertTrue(failover_report.may_be_repeated(cell))
+        cell["runs"][0]["pause_ms"] = 1
+        self.assertFalse(failover_report.holds(cell))
+        self.assertTrue(failover_report.may_be_repeated(cell))
+        cell["runs"][0]["wrong"] = ["lost"]
+        self.assertFalse(failover_report.may_be_repeated(cell))
+        self.assertFalse(failover_report.may_be_repeated({"event": "witness", "runs": self.runs(1)}))
+        self.assertFalse(failover_report.may_be_repeated({"event": "witness", "runs": [], "broken": "x"}))
+
     def test_a_cell_that_broke_or_has_no_run_does_not_hold(self):
         self.assertFalse(failover_report.holds({"event": "witness", "runs": []}))
         self.assertFalse(failover_report.holds({"event": "witness", "runs": self.runs(1),
