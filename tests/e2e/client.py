@@ -62,8 +62,13 @@ def transport(port, authority=None, certificate=None, options=(), host="127.0.0.
 class Api:
     """Calls by method name with the message classes of the project's schema."""
 
-    def __init__(self, port, schema, authority, certificate, options=(), host="127.0.0.1"):
+    def __init__(self, port, schema, authority, certificate, options=(), host="127.0.0.1",
+                 patience=0):
+        """patience: for so many seconds ask() and write() repeat what was refused for now, as a good
+        client of a cluster does: an election, or a site given up because the machine stood still, is
+        no failure of the test that has nothing to do with it."""
         self.schema = schema
+        self.patience = patience
         self.channel = transport(port, authority, certificate, options, host)
         self.methods = {}
         for service in SERVICES:
@@ -90,12 +95,22 @@ class Api:
     def raw(self, method, body, timeout=30, metadata=None, wait=True):
         return self.outcome(self.start(method, body, timeout, metadata, wait))
 
+    def insist(self, method, body, timeout=30, metadata=None, patience=None):
+        """raw(), and the same bytes again while the node says that it cannot now: whatever became of an
+        earlier attempt, a request has one answer. The last answer, if nothing else comes in time."""
+        end = time.monotonic() + (self.patience if patience is None else patience)
+        while True:
+            answer = self.raw(method, body, timeout, metadata)
+            if answer.code != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                return answer
+            time.sleep(0.05)
+
     def message(self, method, **fields):
         return self.methods[method][1](**fields)
 
     def ask(self, method, timeout=30, **fields):
         """One call that must succeed: the answer as a message."""
-        answer = self.raw(method, self.message(method, **fields).SerializeToString(), timeout)
+        answer = self.insist(method, self.message(method, **fields).SerializeToString(), timeout)
         if answer.code != grpc.StatusCode.OK:
             raise Refused(method, answer)
         return self.methods[method][2].FromString(answer.body)
@@ -110,7 +125,7 @@ class Api:
         return self.message(method, **fields).SerializeToString()
 
     def write(self, method, field, events, identity=None, timeout=30):
-        answer = self.raw(method, self.write_body(method, field, events, identity), timeout)
+        answer = self.insist(method, self.write_body(method, field, events, identity), timeout)
         if answer.code != grpc.StatusCode.OK:
             raise Refused(method, answer)
         return self.methods[method][2].FromString(answer.body)

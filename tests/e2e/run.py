@@ -32,6 +32,7 @@ import grpc  # noqa: E402
 import cluster  # noqa: E402
 import schema  # noqa: E402
 import sites  # noqa: E402
+from sites import ATTEMPTS  # noqa: E402
 
 
 # Small epochs, so that checkpoints and the trimming behind them happen while a test looks.
@@ -42,6 +43,10 @@ SITES_SETTINGS = {"checkpoint": {"transfers": 65536, "interval_ms": 500,
 
 class Skip(Exception):
     """This machine cannot run the test; the text says what is missing."""
+
+
+class Disturbed(AssertionError):
+    """What a test is about did not come about, and a machine that stood still may be why."""
 
 
 class Run:
@@ -152,6 +157,34 @@ class Case:
     def equal(self, actual, expected, text=""):
         if actual != expected:
             raise AssertionError("%s: is %r, expected %r" % (text or "value", actual, expected))
+
+    def undisturbed(self, condition, text):
+        """What a sound product on a machine that stands still for a second may miss, too: within
+        attempts(). Never said of money, of an answer or of a word."""
+        if not condition:
+            raise Disturbed(text)
+
+    def unless(self, disturbance, attempt):
+        """attempt(), in which a failure counts as disturbed if disturbance() says by what, in words. Not
+        for what no stall excuses: acknowledged transfers are looked up outside of it."""
+        try:
+            return attempt()
+        except (AssertionError, cluster.Failure) as failure:
+            why = disturbance()
+            if why is None:
+                raise
+            raise Disturbed("%s; %s" % (why, failure)) from failure
+
+    def attempts(self, attempt, times=ATTEMPTS):
+        """attempt() until it was not disturbed, and its result; every other failure stands at once.
+        Elections, degrades and missed moments that come of the product come each time."""
+        for left in reversed(range(times)):
+            try:
+                return attempt()
+            except Disturbed as disturbed:
+                if not left:
+                    raise
+                print("   again  %s" % disturbed, flush=True)
 
     def contains(self, text, part, what="text"):
         if part not in text:

@@ -3,10 +3,9 @@ import os
 import struct
 import time
 
-from sites import Load
+from sites import COMMIT_SECONDS, Load
 
 HOUR_NS = 3600 * 10 ** 9
-COMMIT_SECONDS = 30
 
 
 class Clocks:
