@@ -3,9 +3,8 @@ up by the policy, with an entry that says who and why, and counted on again when
 import time
 
 from client import transfer
-from sites import CREDIT, DEBIT, Load, TWO_TWO_ONE
+from sites import COMMIT_SECONDS, CREDIT, DEBIT, TWO_TWO_ONE, Load
 
-COMMIT_SECONDS = 20     # bound on "goes on"; how fast it is has a program of its own
 RETURN_SECONDS = 60
 
 
@@ -30,7 +29,7 @@ def in_sync(t, sites):
     """SYNC, with every site's loss survived: where each test begins."""
     sites.settle()
     status = wait_mode(t, sites, "sync", RETURN_SECONDS)
-    t.eventually(lambda: all(view(sites)["survives_loss"].values()), 10, "all there")
+    t.eventually(lambda: all(view(sites)["survives_loss"].values()), RETURN_SECONDS, "all there")
     return status
 
 
@@ -44,7 +43,23 @@ def others(sites, member):
 
 
 def policy(t, sites, *words):
-    sites.tally("durability", "policy", *words, "--reason", "test")
+    """Of a cluster in SYNC: no policy is changed while degraded, and on a machine that stands still for
+    a second a site is given up at any time."""
+    def once():
+        sites.wait_sync()
+        status, output = sites.tool("durability", "policy", *words, "--reason", "test")
+        if status != 0:
+            t.undisturbed("degraded" not in output and "is the newest" not in output, output)
+            t.equal(status, 0, output)
+
+    t.attempts(once)
+
+
+def stands_still(load):
+    """Whether nothing is acknowledged for two seconds; what was on its way may arrive before."""
+    before = load.count()
+    time.sleep(2)
+    return load.count() == before
 
 
 # The site without the leader is lost, killed and silently: clients pause for about the second of
@@ -52,7 +67,8 @@ def policy(t, sites, *words):
 # returns, and both sites have everything.
 def test_followers_site_is_lost(t):
     sites = t.sites
-    for way in ("kill", "hole"):
+
+    def once(way):
         number = in_sync(t, sites)["number"]
         leader = sites.wait_leader()
         lost = others(sites, leader)
@@ -65,8 +81,10 @@ def test_followers_site_is_lost(t):
         load.wait_more(50, COMMIT_SECONDS)
         status = wait_mode(t, sites, "degraded", COMMIT_SECONDS, [leader])
         entry = status["durability_entry"]
-        t.equal((status["number"], entry["kind"], entry["site"], entry["who"]),
-                (number + 1, "degrade", lost[0].site, "policy"), "the entry (%s)" % way)
+        t.equal((entry["kind"], entry["who"]), ("degrade", "policy"), "the entry (%s)" % way)
+        t.undisturbed((status["number"], entry["site"]) == (number + 1, lost[0].site),
+                      "entry %d of site %s after entry %d (%s)" % (status["number"], entry["site"],
+                                                                   number, way))
         t.true(lost[0].site in entry["why"], entry["why"])
         t.true(not status["survives_loss"][leader.site], "the site that works on may not be lost")
         t.true(status["degraded_run"]["value"] >= 0, "what runs at one site is counted")
@@ -74,15 +92,20 @@ def test_followers_site_is_lost(t):
         wait_mode(t, sites, "sync", RETURN_SECONDS)
         t.at_rest(sites, load)
         status = in_sync(t, sites)
-        t.equal(status["number"], number + 2, "one entry each way")
         t.true(status["both"] >= status["index"]["commit"], "both have all of it")
+        t.undisturbed(status["number"] == number + 2, "entries %d to %d, not one each way (%s)" % (
+            number + 1, status["number"], way))
+
+    for way in ("kill", "hole"):
+        t.attempts(lambda: once(way))
 
 
 # The site with the leader is lost: the other one elects, degrades, serves; what was acknowledged is
 # there.
 def test_leaders_site_is_lost(t):
     sites = t.sites
-    for way in ("kill", "hole"):
+
+    def once(way):
         in_sync(t, sites)
         old = sites.wait_leader()
         rest = others(sites, old)
@@ -93,48 +116,67 @@ def test_leaders_site_is_lost(t):
             sites.network.isolate([old.node_id], "hole")
         load.wait_more(50, COMMIT_SECONDS)
         status = wait_mode(t, sites, "degraded", COMMIT_SECONDS, rest)
-        t.equal(status["durability_entry"]["site"], old.site, "given up (%s)" % way)
+        given_up = status["durability_entry"]["site"]
         sites.mend()
         wait_mode(t, sites, "sync", RETURN_SECONDS)
         t.at_rest(sites, load)
+        t.undisturbed(given_up == old.site, "site %s was given up (%s)" % (given_up, way))
+
+    for way in ("kill", "hole"):
+        t.attempts(lambda: once(way))
 
 
 # Two nodes at each site: one of them alone is no loss of a site and changes nothing; both are.
 def test_a_site_of_two(t):
     sites = t.fresh_sites(TWO_TWO_ONE)
-    number = in_sync(t, sites)["number"]
-    leader = sites.wait_leader()
-    one, other = others(sites, leader)
-    load = Load(sites, nodes=[leader], call_seconds=5).wait_more(20)
-    one.kill()
-    load.wait_more(200, COMMIT_SECONDS)
-    time.sleep(2)
-    status = view(sites)
-    t.equal((status["mode"], status["number"]), ("sync", number), "one of two is enough")
-    t.true(not status["survives_loss"][leader.site], "but the other site could not be lost now")
-    other.kill()
-    load.wait_more(50, COMMIT_SECONDS)
-    wait_mode(t, sites, "degraded", COMMIT_SECONDS)
-    one.start()
-    wait_mode(t, sites, "sync", RETURN_SECONDS)
-    other.start()
-    t.at_rest(sites, load)
+
+    def once():
+        number = in_sync(t, sites)["number"]
+        leader = sites.wait_leader()
+        one, other = others(sites, leader)
+        load = Load(sites, nodes=[leader], call_seconds=5).wait_more(20)
+        one.kill()
+        load.wait_more(200, COMMIT_SECONDS)
+        time.sleep(2)
+        status = view(sites)
+        unchanged = (status["mode"], status["number"]) == ("sync", number)
+        same = sites.wait_leader() is leader
+        if unchanged and same:
+            t.true(not status["survives_loss"][leader.site], "but the leader's site could not be lost now")
+        other.kill()
+        load.wait_more(50, COMMIT_SECONDS)
+        wait_mode(t, sites, "degraded", COMMIT_SECONDS)
+        one.start()
+        wait_mode(t, sites, "sync", RETURN_SECONDS)
+        other.start()
+        t.at_rest(sites, load)
+        t.undisturbed(unchanged and same, "one of two is enough: %s, entry %d after %d" % (
+            status["mode"], status["number"], number))
+
+    t.attempts(once)
 
 
 # Without the witness nothing pauses and nothing changes.
 def test_witness_is_lost(t):
     sites = t.sites
-    number = in_sync(t, sites)["number"]
-    load = Load(sites).wait_more(50)
-    sites.witness.kill()
-    load.wait_more(300, COMMIT_SECONDS)
-    time.sleep(2)
-    status = view(sites)
-    t.equal((status["mode"], status["number"]), ("sync", number), "nothing was decided")
-    t.equal(status["survives_loss"], {"A": False, "B": False, "C": True}, "what may be lost now")
-    sites.witness.start()
-    t.at_rest(sites, load)
-    in_sync(t, sites)
+
+    def once():
+        number = in_sync(t, sites)["number"]
+        load = Load(sites).wait_more(50)
+        sites.witness.kill()
+        load.wait_more(300, COMMIT_SECONDS)
+        time.sleep(2)
+        status = view(sites)
+        sites.witness.start()
+        t.at_rest(sites, load)
+        in_sync(t, sites)
+        t.undisturbed((status["mode"], status["number"]) == ("sync", number),
+                      "nothing to decide, and %s, entry %d after %d" % (
+                          status["mode"], status["number"], number))
+        t.undisturbed(status["survives_loss"] == {"A": False, "B": False, "C": True},
+                      "what may be lost now: %s" % status["survives_loss"])
+
+    t.attempts(once)
 
 
 # Policy operator: writes stop with the site, /status and tally say so, and an operator releases
@@ -149,9 +191,7 @@ def test_policy_operator(t):
         load = Load(sites, nodes=[leader], call_seconds=5).wait_more(20)
         lost.kill()
         t.eventually(lambda: leader.status()["held_up"], COMMIT_SECONDS, "it says what holds it up")
-        before = load.count()
-        time.sleep(2)
-        t.true(load.count() - before <= 4, "nothing more is acknowledged")
+        t.eventually(lambda: stands_still(load), COMMIT_SECONDS, "nothing more is acknowledged")
         t.equal(leader.status()["mode"], "sync", "nobody decided")
         t.contains(sites.tool("status", nodes=sites.data())[1], "STAND STILL", "tally status")
         sites.tally("durability", "degrade", lost.site, "--reason", "site is on fire")
@@ -187,9 +227,7 @@ def test_policy_never(t):
         status, output = sites.tool("durability", "degrade", lost.site, "--reason", "please")
         t.true(status != 0 and "never" in output, "refused: %d %s" % (status, output))
         t.equal((view(sites)["mode"], view(sites)["number"]), ("sync", number), "nothing changed")
-        before = load.count()
-        time.sleep(2)
-        t.true(load.count() - before <= 4, "nothing more is acknowledged")
+        t.eventually(lambda: stands_still(load), COMMIT_SECONDS, "nothing more is acknowledged")
         lost.start()
         load.wait_more(50, COMMIT_SECONDS)
         t.at_rest(sites, load)
@@ -205,8 +243,8 @@ def test_flapping_link_changes_are_bounded(t):
     sites = t.sites
     number = in_sync(t, sites)["number"]
     load = Load(sites, call_seconds=3).wait_more(20)
-    end = time.monotonic() + 16
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while time.monotonic() < began + 16:
         sites.network.between(1, 2, "hole")
         time.sleep(1.6)
         sites.network.heal()
@@ -214,7 +252,8 @@ def test_flapping_link_changes_are_bounded(t):
     load.wait_more(50, COMMIT_SECONDS)
     changes = view(sites)["number"] - number
     # The dwells allow no more than one way and back in five seconds.
-    t.true(0 < changes <= 8, "%d changes in 16 s" % changes)
+    seconds = time.monotonic() - began
+    t.true(0 < changes <= 2 * (seconds / 5 + 1), "%d changes in %.1f s" % (changes, seconds))
     wait_mode(t, sites, "sync", RETURN_SECONDS)
     t.at_rest(sites, load)
 
@@ -225,19 +264,36 @@ def test_degraded_bound_refuses(t):
     sites = t.sites
     in_sync(t, sites)
     policy(t, sites, "degraded_seconds_max=4", "on_bound=refuse")
-    try:
+
+    def within_the_bound():
+        """The other site's node is lost, and a transfer is made before the four seconds are over."""
+        in_sync(t, sites)
         leader = sites.wait_leader()
         lost = others(sites, leader)[0]
         api = leader.api("channel")
         lost.kill()
         wait_mode(t, sites, "degraded", COMMIT_SECONDS, [leader])
-        t.equal(api.create_transfers([transfer(DEBIT, CREDIT, 1)]), [0], "within the bound")
+        body = api.write_body("CreateTransfers", "transfers", [transfer(DEBIT, CREDIT, 1)])
+        answer = api.raw("CreateTransfers", body)
+        if answer.code.name != "OK":
+            late = leader.status()["degraded_bound"]
+            lost.start()
+            wait_mode(t, sites, "sync", RETURN_SECONDS)
+            t.undisturbed(not late, "the bound had passed before the transfer came")
+        t.code(answer, "OK", "within the bound")
+        return leader, lost, api
+
+    try:
+        leader, lost, api = t.attempts(within_the_bound)
         t.eventually(lambda: leader.status()["degraded_bound"], COMMIT_SECONDS, "the bound")
-        call = api.start("CreateTransfers", api.write_body(
-            "CreateTransfers", "transfers", [transfer(DEBIT, CREDIT, 1)]), timeout=2, wait=False)
-        outcome = api.outcome(call)
-        t.equal(outcome.code.name, "UNAVAILABLE", "refused, to be tried again")
-        t.true("policy allows 4" in outcome.details, outcome.details)
+
+        def refused_for_that():
+            outcome = api.raw("CreateTransfers", api.write_body(
+                "CreateTransfers", "transfers", [transfer(DEBIT, CREDIT, 1)]), timeout=20, wait=False)
+            t.equal(outcome.code.name, "UNAVAILABLE", "refused, to be tried again")
+            return "policy allows 4" in outcome.details
+
+        t.eventually(refused_for_that, COMMIT_SECONDS, "the refusal says why")
         t.true("4" in leader.status()["write_refusal"], leader.status()["write_refusal"])
         status, output = sites.tool("durability", "policy", "degraded_seconds_max=0",
                                     "--reason", "raise it")
