@@ -15,6 +15,7 @@ from client import Api, transfer
 from sites import CREDIT, DEBIT, Failure
 
 INTERVAL_SECONDS = 0.01
+STALL_SECONDS = 0.1         # a client that comes later than this to its moment was held up by the machine
 CALL_SECONDS = 20
 
 
@@ -26,6 +27,8 @@ class Canaries:
         self.failed = []                # (node id, due, code, words)
         self.ids = []                   # of the transfers that were acknowledged
         self.open = 0
+        self.late = 0.0                 # the machine let a client come to its moment so late, at worst
+        self.before = sites.wait_leader().status()
         self.apis, self.threads = [], []
         for node in nodes or sites.data():
             api = Api(node.grpc_port(), sites.schema, sites.security.authority,
@@ -44,6 +47,7 @@ class Canaries:
             body = api.write_body("CreateTransfers", "transfers", [event])
             with self.lock:
                 self.open += 1
+                self.late = max(self.late, time.monotonic() - due)
             call = api.start("CreateTransfers", body, CALL_SECONDS)
             call.add_done_callback(
                 lambda call, due=due, event=event: self.done(node_id, due, event, call))
@@ -64,6 +68,18 @@ class Canaries:
     def run(self, seconds):
         time.sleep(seconds)
         return self
+
+    def disturbance(self, moves, entries):
+        """What came between since the clients began, other than so many planned moves of the leader and
+        durability entries: a machine that stood still, and what nodes made of it. Or None."""
+        after = self.sites.wait_leader().status()
+        if self.late > STALL_SECONDS:
+            return "the machine stood still for %.0f ms" % (self.late * 1000)
+        if after["term"] > self.before["term"] + moves:
+            return "term %d became %d" % (self.before["term"], after["term"])
+        if after["number"] > self.before["number"] + entries:
+            return "durability entry %d became %d" % (self.before["number"], after["number"])
+        return None
 
     def end(self):
         """Until the last request has its answer."""
