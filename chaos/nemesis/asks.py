@@ -61,15 +61,24 @@ def serves(context, claim, member, seconds=10):
         member.node_id, seconds, last))
 
 
-def refuses(context, claim, member, words=()):
-    """That node takes no write and answers no newest read now, and says why in these words."""
-    answers = [write(member), read(member)]
-    told = " ".join(str(a.details) for a in answers)
+def refuses(context, claim, member, words=(), seconds=20):
+    """That node takes no write and answers no newest read from now on until it says why in these words,
+    which is at once, unless it stands still or has just voted."""
+    answers = []
+
+    def said():
+        told = " ".join(str(a.details) for a in answers)
+        return all(word in told for word in words)
+
+    def over():
+        answers[:] = [write(member), read(member)]
+        return any(map(ok, answers)) or said()
+    context.until(over, "node %d to refuse" % member.node_id, seconds)
     context.expect(claim, not any(map(ok, answers)), "node %d refuses: %r" % (
         member.node_id, answers))
     if words:
-        context.expect(claim + " in words", all(word in told for word in words),
-                       "node %d says %s: %s" % (member.node_id, " and ".join(words), told))
+        context.expect(claim + " in words", said(), "node %d says %s: %r" % (
+            member.node_id, " and ".join(words), answers))
 
 
 def refuses_with(context, claim, member, words, seconds=20):
@@ -107,7 +116,17 @@ def ended(context, member, seconds=20):
 
 
 def status_of(member):
-    return member.brief() or {}
+    """{} of one that is gone; who only stands still is asked again."""
+    return member.brief() or member.brief(5) or {}
+
+
+def certified(member):
+    """The index of the certificate in a node's directory (docs/formats/certificate.md); 0: none."""
+    try:
+        with open(os.path.join(member.data, "certificate"), "rb") as file:
+            return struct.unpack_from("<Q", file.read(), 96)[0]
+    except (FileNotFoundError, struct.error):
+        return 0
 
 
 def mode_is(context, mode, seconds=30):

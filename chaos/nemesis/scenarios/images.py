@@ -1,7 +1,6 @@
 """Files that are not what their node acknowledged: old, gone, twice, rotten, written elsewhere."""
 import os
 import shutil
-import time
 
 from nemesis import asks
 from nemesis.faults import preload
@@ -149,11 +148,9 @@ class AllRolledBack(Scenario):
         member = context.sites.data()[0]
         path = os.path.join(context.scratch, "kept-certificate")
 
-        def covers():
-            held = asks.status_of(member).get("certificate")
-            return held and int(held["index"]) >= index
-        context.until(covers, "a certificate for %d" % index)
-        time.sleep(1.5)             # the file follows memory within 1.2 s
+        context.expect("a certificate covers what was acknowledged", context.until(
+            lambda: asks.certified(member) >= index, "a certificate for %d" % index),
+                       "%d, for %d" % (asks.certified(member), index))
         shutil.copyfile(os.path.join(member.data, "certificate"), path)
         return path
 
