@@ -66,8 +66,13 @@ class GreedyGuests(Scenario):
 
     def timeline(self, context):
         row = {"uri": "tally://test/other", "name": "other", "role": "CHANNEL", "in_flight_max": 10}
-        bound = asks.ask(context.sites.wait_leader(), "SetPrincipals", 10, role="site", principals=[row])
-        context.expect("its bound is set", asks.ok(bound), repr(bound))
+        bound = []
+
+        def set_bound():
+            bound[:] = [asks.ask(context.sites.wait_leader(), "SetPrincipals", 10, role="site",
+                                 principals=[row])]
+            return asks.ok(bound[0])
+        context.expect("its bound is set", context.until(set_bound, "the bound to be set"), repr(bound))
         greedy = GreedyClients("all", depth=300)
         with context.during(greedy):
             context.storm(5, 30)

@@ -25,7 +25,7 @@ class KillInChange(Scenario):
             command = sites.tool_start(*words)
             context.wait(pause)
             with context.during(Kill("leader")):
-                command.communicate(timeout=60)
+                command.communicate(timeout=300)
                 context.wait(0.3)
             done = context.until(lambda: context.tally(*words)[0] == 0, "tally %s" % words[1], 60)
             context.expect("the change can be finished", done, "tally member %s" % words[1])

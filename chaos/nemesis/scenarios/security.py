@@ -91,7 +91,8 @@ class RolesChange(Scenario):
                 done += self.change(context, draw, CHANGES // 3)
             context.wait_answers(15, SERVE_SECONDS)
         context.expect("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES))
-        self.set_role(context, "NONE", 20)
+        context.expect("the last role is set", context.until(
+            lambda: self.set_role(context, "NONE", 20), "the last role to be set", 60), "NONE")
 
     @staticmethod
     def set_role(context, role, seconds):
@@ -108,10 +109,16 @@ class RolesChange(Scenario):
 
     def verify(self, context):
         for member in context.sites.data():
-            answer = asks.ask(member, "ListLedgers", 10)
+            answers = []
+
+            def told():
+                """Who was served or turned away, and not only asked to come again."""
+                answers.append(asks.ask(member, "ListLedgers", 10))
+                return answers[-1].code.name in ("OK", "PERMISSION_DENIED")
+            context.until(told, "node %d to say who may ask" % member.node_id)
             context.expect("the last role is in force at every node",
-                           answer.code.name == "PERMISSION_DENIED", "node %d: %r" % (
-                               member.node_id, answer))
+                           answers[-1].code.name == "PERMISSION_DENIED", "node %d: %r" % (
+                               member.node_id, answers[-1]))
 
 
 class OtherVersion(Scenario):
