@@ -71,7 +71,7 @@ def test_failover_under_policy_operator(t):
     other, = sites.data("B")
     sites.tally("durability", "policy", "operator", "--reason", "test")
     other.kill()
-    t.eventually(lambda: "is connected" not in script(sites, "failover.sh", "B", "--dry-run")[1], 20,
+    t.eventually(lambda: "is connected" not in script(sites, "failover.sh", "B", "--dry-run")[1], 60,
                  "the loss is noticed")
     status, output = script(sites, "failover.sh", "B", answer=b"no\n")
     t.equal(status, 1, output)
