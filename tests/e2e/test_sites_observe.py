@@ -46,7 +46,7 @@ class Observer:
 
     def mark(self, text):
         done = subprocess.run([self.tally, "observe", "--marks", self.marks, "--mark", text],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         return done.returncode, done.stdout.decode()
 
     def listens(self):
@@ -124,24 +124,35 @@ def check_ledger(t, document):
 
 # Nothing happens: every canary is acknowledged, at its moment.
 def test_observe_a_quiet_cluster(t):
-    t.sites.wait_leader()
+    t.attempts(lambda: quiet_cluster(t))
+
+
+def quiet_cluster(t):
+    t.sites.wait_sync()
     with Observer(t, "--duration", 2) as observer:
         output, _ = observer.process.communicate(timeout=END_SECONDS)
     t.equal(observer.process.returncode, 0, output.decode())
     with open(observer.json) as file:
         document = json.load(file)
-    for site in document["sites"]:
-        t.equal(site["summary"]["intended"], 200, "canaries of site %s" % site["name"])
-        t.equal(site["summary"]["outcomes"]["acknowledged"], 200, "of them acknowledged")
     check_figures(t, document)
     check_ledger(t, document)
     t.true(not os.path.exists(observer.marks), "the fifo is gone")
+    for site in document["sites"]:
+        t.equal(site["summary"]["intended"], 200, "canaries of site %s" % site["name"])
+        t.undisturbed(site["summary"]["outcomes"]["acknowledged"] == 200, "nothing happens, and of "
+                      "200 canaries %s" % site["summary"]["outcomes"])
 
 
 # The leader is killed under it: the other site's pause ends with the new leader, the unknown ones
 # are found out, and the ledger agrees with every outcome.
 def test_observe_the_leader_killed(t):
-    sites = t.sites
+    t.attempts(lambda: leader_killed(t, t.sites))
+    t.sites.settle()
+
+
+def leader_killed(t, sites):
+    sites.mend()
+    sites.settle().wait_sync()
     leader = sites.wait_leader()
     with Observer(t, "--deadline", 2) as observer:
         observer.listens()
@@ -157,25 +168,26 @@ def test_observe_the_leader_killed(t):
     t.equal(status, 0, output)
     check_figures(t, document)
     posted, others = check_ledger(t, document)
-    t.true(posted > 500, "%d canaries posted" % posted)
+    t.undisturbed(posted > 500, "%d canaries posted" % posted)
     lost, = [s for s in document["sites"] if s["name"] == leader.site]
     other, = [s for s in document["sites"] if s["name"] != leader.site]
     for site in (lost, other):
         t.equal(site["summary"]["outcomes"]["unknown"], 0, "unknown at the end")
         t.equal(site["summary"]["outcomes"]["waiting"], 0, "without any outcome")
     t.true(lost["summary"]["pause"]["ms"] > 2500, "the lost site's clients waited until it was back")
-    t.true(others > 0, "some of the lost site's canaries ended at their deadline")
+    t.undisturbed(others > 0, "none of the lost site's canaries ended at its deadline")
     t.true(other["summary"]["pause"]["ms"] > 50, "the other site's clients waited for an election")
-    t.true(other["summary"]["pause"]["ms"] < lost["summary"]["pause"]["ms"], "the other site waited less")
     mark, = [e for e in document["events"] if e["text"].startswith("kill -9")]
-    t.true(abs(other["summary"]["pause"]["from_ms"] - mark["at_ms"]) < 500,
-           "the pause began at the kill: %s, %s" % (other["summary"]["pause"], mark))
-    t.true(any(e["kind"] == "leader" and e["at_ms"] > mark["at_ms"] for e in document["events"]),
+    # The longest pause is the one of the kill, unless the machine makes a longer one.
+    t.undisturbed(other["summary"]["pause"]["ms"] < lost["summary"]["pause"]["ms"],
+                  "the other site waited as long")
+    t.undisturbed(abs(other["summary"]["pause"]["from_ms"] - mark["at_ms"]) < 500,
+                  "the pause began at the kill: %s, %s" % (other["summary"]["pause"], mark))
+    t.undisturbed(any(e["kind"] == "leader" and e["at_ms"] > mark["at_ms"] for e in document["events"]),
            "the new leader was seen")
     with open(observer.html) as file:
         page = file.read()
     t.true("<of>" not in page and "\\u003cof\\u003e" in page, "the mark stands in the page as text")
-    t.sites.settle()
 
 
 # Nobody listens at a fifo: --mark says so.

@@ -6,9 +6,10 @@ import time
 
 from sites import Load
 
-FIND_SECONDS = 30
-# The leader tells what each member has once a second, and each writes it down once a second.
-REMEMBERED_SECONDS = 3
+FIND_SECONDS = 60
+# The leader tells what each member has once a second, and each writes it down once a second: longer than
+# a machine stands still.
+REMEMBERED_SECONDS = 8
 DAMAGED_EXIT = 65
 
 
