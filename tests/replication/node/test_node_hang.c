@@ -138,7 +138,7 @@ Test(node_hang, a_thread_that_hangs_in_the_disk_keeps_the_node_s_memory)
     cr_assert_not(node_close(pump.node));
     cr_assert_eq(pump_event_count(&pump, "stop_hung"), 1);
     faulty_disk_set_hang(&pump.disk, false);
-    for (int i = 0; i < 1000 && !no_write_hangs(&pump); i++)
+    for (int i = 0; i < 30000 && !no_write_hangs(&pump); i++)
         usleep(1000);
     cr_assert(no_write_hangs(&pump));
     usleep(20000); /* its last steps touch the node: a sanitizer would tell */
