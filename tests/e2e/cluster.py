@@ -20,9 +20,10 @@ import pki
 import reserve
 from client import Api
 
-READY_SECONDS = 60      # start to ready, generous: the machine may be busy
-STOP_SECONDS = 60       # SIGTERM to exit
-KILL_SECONDS = 20       # SIGKILL to reaped
+READY_SECONDS = 120     # start to ready, generous: the machine may be busy
+STOP_SECONDS = 120      # SIGTERM to exit
+TOOL_SECONDS = 180      # a command that asks no node
+KILL_SECONDS = 60       # SIGKILL to reaped
 
 # Small files, so that a test's node is made quickly.
 SEGMENT_BYTES = 4 << 20
@@ -184,7 +185,7 @@ class Node:
         """tally node init; its configuration is replaced by the test's own."""
         command = self.init_command()
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=60)
+                              timeout=TOOL_SECONDS)
         if done.returncode != 0:
             raise Failure("%s: exit %d\n%s" % (" ".join(command), done.returncode,
                                                done.stdout.decode(errors="replace")))

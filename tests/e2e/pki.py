@@ -40,7 +40,7 @@ subjectKeyIdentifier = hash
 
 def run(*arguments):
     """Runs a command and returns its output; its error text is in the exception."""
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180)
     if done.returncode != 0:
         raise RuntimeError("%s\nfailed with %d:\n%s" % (" ".join(arguments), done.returncode,
                                                        done.stdout.decode(errors="replace")))

@@ -198,7 +198,7 @@ class Case:
     def skip(self, why):
         raise Skip(why)
 
-    def eventually(self, question, seconds=30, text="condition"):
+    def eventually(self, question, seconds=60, text="condition"):
         """Asks until the answer is true, bounded; returns the answer."""
         end = time.monotonic() + seconds
         while True:

@@ -26,7 +26,7 @@ TWO_TWO_ONE = (("A", "data"), ("B", "data"), ("C", "witness"), ("A", "data"), ("
 
 ATTEMPTS = 5                # at what an election or a degrade of its own may come between
 ELECTION_SECONDS = 60       # generous: machines under test are busy
-SETTLE_SECONDS = 90         # catch-up included
+SETTLE_SECONDS = 180        # catch-up included
 TOOL_SECONDS = 120
 COMMIT_SECONDS = 60         # bound on "goes on"; how fast it is has a program of its own
 PATIENCE_SECONDS = 60       # of a client that only wants its answer

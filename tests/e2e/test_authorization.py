@@ -112,7 +112,7 @@ def refused_at_the_door(t, certificate, authority=None, tls=True):
                                (authority or node.security.authority) if tls else None,
                                certificate)
     try:
-        channel.unary_unary("/tally.v1.Ledger/ListLedgers")(b"", timeout=5)
+        channel.unary_unary("/tally.v1.Ledger/ListLedgers")(b"", timeout=60)
         t.true(False, "was answered")
     except grpc.RpcError as error:
         t.equal(error.code().name, "UNAVAILABLE")
@@ -143,7 +143,7 @@ def test_uri_names(t):
                                                   "tally://test/business"])):
         certificate = authority.issue(name, uris, extra_names=["DNS:localhost"])
         api = t.node.api(certificate)
-        answer = api.raw("ListLedgers", b"", timeout=5, wait=False)
+        answer = api.raw("ListLedgers", b"", timeout=60, wait=False)
         t.true(answer.code.name in ("UNAVAILABLE", "UNAUTHENTICATED", "PERMISSION_DENIED"),
                "%s: %r" % (name, answer))
 

@@ -98,7 +98,7 @@ def exercise(t, node, filler):
                 t.true(node.status()["read_only"], "still read-only")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(filler)
-        t.eventually(lambda: write().code.name == "OK", 30, "writes go on once there is space")
+        t.eventually(lambda: write().code.name == "OK", 60, "writes go on once there is space")
         acknowledged = channel.posted(A)[0]
 
     node.kill()

@@ -80,7 +80,7 @@ def test_readiness_during_drain(t):
     prepare(node)
     channel = node.api("channel")
     far = channel.message("ListLedgers", min_index=10 ** 12).SerializeToString()
-    waiting = channel.start("ListLedgers", far, timeout=4)
+    waiting = channel.start("ListLedgers", far, timeout=15)     # longer than what follows takes
     t.eventually(lambda: node.status()["load"]["calls"] >= 1, text="the call is there")
     node.signal(signal.SIGTERM)
     status, text = t.eventually(lambda: [a for a in [node.get("/readyz")] if a[0] != 200],
@@ -90,7 +90,7 @@ def test_readiness_during_drain(t):
     t.equal(node.get("/livez")[0], 200, "alive")
     late = node.api("channel")
     answer = late.raw("CreateTransfers", late.write_body(
-        "CreateTransfers", "transfers", [transfer(A, B, 1)]), timeout=5, wait=False)
+        "CreateTransfers", "transfers", [transfer(A, B, 1)]), timeout=30, wait=False)
     t.code(answer, "UNAVAILABLE", "a new request")
     t.true(channel.outcome(waiting).code.name in ("DEADLINE_EXCEEDED", "UNAVAILABLE"), "the call")
     t.equal(node.wait_exit(), 0, "exit status")
