@@ -19,10 +19,10 @@ from sites import Failure
 CANARY_LEDGER = 1000        # the first; each run has the next one
 CONNECTIONS, IN_FLIGHT = 2, 64
 CAPACITY_SECONDS = 3
-READY_SECONDS = 60          # until all nodes are ready again after a run
+READY_SECONDS = 120         # until all nodes are ready again after a run
 POLICY_ATTEMPTS = 5
-SYNC_SECONDS = 60           # until a degraded cluster has returned
-END_SECONDS = 60            # of load and observer
+SYNC_SECONDS = 120          # until a degraded cluster has returned
+END_SECONDS = 120           # of load and observer
 BEFORE_SECONDS = (0.7, 1.2) # of load before the event
 AFTER_SECONDS = 0.3
 # As libtally's with several servers. Longer than any refusal may take: a server answers shortly

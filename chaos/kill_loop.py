@@ -43,7 +43,7 @@ import schema  # noqa: E402
 from clients import LoopFailure, Process  # noqa: E402
 
 PROCESSES, CLIENTS_PER_PROCESS = 2, 6
-READY_SECONDS = 60          # a start, replay included
+READY_SECONDS = 120         # a start, replay included
 PATIENCE_SECONDS = 120      # a client's longest wait for a final outcome
 SETTLE_SECONDS = 150        # all clients' end after the last round
 REPLAY_KILL_SHARE = 0.15    # rounds in which the kill comes before the node is ready
