@@ -62,7 +62,7 @@ fuzz()
     local target=$1
     local corpus=tests/fuzz/corpus/${target#fuzz_} new=build-fuzz/corpus/${target#fuzz_}
     mkdir -p "$corpus" "$new"
-    if build-fuzz/tests/fuzz/"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
+    if build-fuzz/tests/fuzz/"$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 \
         -artifact_prefix=build-fuzz/crash-"$target"- -print_final_stats=1 "$new" "$corpus" \
         >build-fuzz/"$target".log 2>&1; then
         echo "== $target: $(grep -oE '(number_of_executed_units|new_units_added): *[0-9]+' \
