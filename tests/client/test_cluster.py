@@ -96,7 +96,7 @@ class Cluster:
             return False
 
     def wait_ready(self, n):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while not self.ready(n):
             assert self.running[n].poll() is None, f"node {n} ended: {self.log(n)}"
             assert time.monotonic() < end, f"node {n} is not ready: {self.log(n)}"
@@ -161,7 +161,7 @@ class Case(unittest.TestCase):
 
     def leader(self):
         """Node id of the leader, waited for."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while True:
             status = json.loads(CLUSTER.tally("status", "--json", role="auditor").stdout)
             leads = [n["status"]["node"] for n in status["nodes"] if n.get("status", {}).get("leads")]
@@ -249,9 +249,12 @@ class Members(Case):
 class Leadership(Case):
     def test_leadership_goes_where_it_is_sent(self):
         for to in (2, 1):
-            moved = self.tally("leader", "transfer", "--to", to, role="site_operator")
-            self.assertEqual(moved.stdout, f"node {to} leads\n")
-            self.assertEqual(self.leader(), to)
+            for left in reversed(range(5)):     # elections come of machines that stand still, too
+                moved = self.tally("leader", "transfer", "--to", to, role="site_operator")
+                self.assertEqual(moved.stdout, f"node {to} leads\n")
+                if self.leader() == to:
+                    break
+                self.assertTrue(left, f"node {to} leads five times, and another one does")
         self.tally("leader", "transfer", "--to", 1, role="site_operator")  # it does already
 
     def test_a_witness_is_not_sent_to_lead(self):
@@ -296,6 +299,11 @@ class Certificates(Case):
 
 class Status(Case):
     def test_the_cluster_is_shown_with_every_node(self):
+        # A site that was given up, since the machine stood still, comes back by itself.
+        end = time.monotonic() + 60
+        while not all(self.json("status", role="auditor")["survives_loss"].values()) \
+                and time.monotonic() < end:
+            time.sleep(0.1)
         text = self.tally("status", role="auditor").stdout
         self.assertIn(f"cluster {CLUSTER.id}: node", text)
         self.assertIn("2 of 2 servers answered; rule=site", text)
@@ -333,18 +341,24 @@ class Status(Case):
 
 class Failover(Case):
     def test_an_import_goes_on_while_the_leader_is_killed(self):
-        rows = 60000
-        path = os.path.join(CLUSTER.directory, "payments.csv")
-        with open(path, "w", encoding="utf-8") as out:
-            out.write("debit_account_id,credit_account_id,amount,ledger,code\n")
-            out.writelines("1,2,0.01,1,1\n" for _ in range(rows))
-        leader = self.leader()
-        importing = subprocess.Popen(
-            [TALLY, "transfer", "import", path, "--batch", "50", "--json", "--quiet", "--profile",
-             os.path.join(CLUSTER.pki, "channel.profile")], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, encoding="utf-8")
-        time.sleep(0.5)
-        self.assertIsNone(importing.poll(), "it was too quick to be disturbed")
+        before = 0
+        for rows in (60000, 120000, 240000):    # as many as are not over when the leader is killed
+            path = os.path.join(CLUSTER.directory, f"payments-{rows}.csv")
+            with open(path, "w", encoding="utf-8") as out:
+                out.write("debit_account_id,credit_account_id,amount,ledger,code\n")
+                out.writelines(f"1,2,0.01,1,{rows // 60000}\n" for _ in range(rows))
+            leader = self.leader()
+            importing = subprocess.Popen(
+                [TALLY, "transfer", "import", path, "--batch", "50", "--json", "--quiet", "--profile",
+                 os.path.join(CLUSTER.pki, "channel.profile")], stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, encoding="utf-8")
+            time.sleep(0.5)
+            if importing.poll() is None:
+                break
+            importing.communicate(timeout=120)
+            before += rows
+        else:
+            self.fail("it was too quick to be disturbed")
         CLUSTER.stop(leader, signal.SIGKILL)
         output, errors = importing.communicate(timeout=120)
         self.assertEqual(importing.returncode, 0, output + errors)
@@ -361,7 +375,7 @@ class Failover(Case):
                   for n in (1, 2)]
         for total in totals:
             self.assertTrue(total["balanced"])
-            self.assertEqual(int(total["debits_posted"]["minor"]) % rows, 0, total)
+            self.assertEqual(int(total["debits_posted"]["minor"]), before + rows, total)
         self.assertEqual(totals[0]["debits_posted"], totals[1]["debits_posted"])
 
 
