@@ -329,7 +329,10 @@ static int loop(char *self, const char *library, char *apply, unsigned rounds, u
     srandom((unsigned)seed);
     printf("store_crash: seed %" PRIu64 ", %u rounds%s\n", seed, rounds,
            no_sync ? ", syncs switched off" : "");
-    for (unsigned round = 0; round < rounds; round++) {
+    /* Without syncs: as many as it takes until one had something to lose; on a slow machine writers
+     * may be killed before that. */
+    for (unsigned round = 0; round < rounds || (no_sync && failed == 0 && round < 10 * rounds);
+         round++) {
         uint64_t content = seed * 1000 + round / per_store, index = 0;
         if (round % per_store == 0)
             place_make(&place);
@@ -354,7 +357,7 @@ static int loop(char *self, const char *library, char *apply, unsigned rounds, u
             printf("kept for a look: %s\n", place.base);
             break;
         }
-        if ((round + 1) % per_store == 0 || round + 1 == rounds)
+        if ((round + 1) % per_store == 0 || round + 1 >= rounds)
             place_remove(&place);
     }
     bool right = no_sync ? failed > 0 : failed == 0;
