@@ -14,6 +14,7 @@ import measure
 import packet_drop
 from failover_check import Canaries, LoadLedger, rows_of
 from network import Network
+from nemesis.pulse import Pulse
 from sites import Failure
 
 CANARY_LEDGER = 1000        # the first; each run has the next one
@@ -141,6 +142,13 @@ class Load:
                 command.communicate()
 
 
+class Untold:
+    """Takes word of each stall, and tells nobody: the worst one is in the run."""
+
+    def event(self, *told, **more):
+        pass
+
+
 class Ground:
     """A cluster with what outlives a run in it: the load's ledger, and how far the log was read."""
 
@@ -234,6 +242,7 @@ class Cell:
         run = {"number": number, "leader": leader.node_id, "leader_site": leader.site, "wrong": [],
                "unmet": [],
                "before": self.rule_now(leader)}
+        pulse = Pulse(Untold())
         try:
             self.observer = Observer(self.made, canaries, directory)
             self.load = Load(self.made, self.generator, directory, self.ground.rate)
@@ -254,9 +263,11 @@ class Cell:
             run["load"] = self.load.end()
             document, status = self.observer.end()
         finally:
+            pulse.end()
             for part in (self.observer, self.load):
                 if part:
                     part.close()
+        run["stall_ms"] = pulse.told()["worst_ms"]
         self.made.settle()
         run["after"] = self.rule_now(self.made.wait_leader())
         self.judge(run, document, status, canaries)

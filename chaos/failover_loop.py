@@ -191,7 +191,7 @@ def run_cells(arguments, network, keep, scratch):
 def main():
     arguments = parse()
     measure.cluster.end_on_terminate()
-    Event.slack = arguments.slack
+    Event.slack, Event.forgives = arguments.slack, arguments.attempts > 1
     network, words = choose_network(arguments.network)
     document = {"format": "tally-failover", "version": 1, "machine": measure.machine(),
                 "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
