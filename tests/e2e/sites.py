@@ -348,6 +348,7 @@ class Load:
         self.sites, self.size = sites, size
         self.patience, self.call_seconds = patience, call_seconds
         self.acknowledged, self.moments, self.odd, self.repeats = [], [], [], 0
+        self.sent_last = 0.0            # of what was acknowledged: when the newest was sent first
         self.stop, self.lock = threading.Event(), threading.Lock()
         nodes = nodes or sites.data()
         self.apis = [[Api(m.grpc_port(), sites.schema, sites.security.authority,
@@ -364,7 +365,8 @@ class Load:
         while not self.stop.is_set():
             batch = [transfer(DEBIT, CREDIT, 1) for _ in range(self.size)]
             body = apis[0].write_body("CreateTransfers", "transfers", batch)
-            end = time.monotonic() + self.patience
+            sent = time.monotonic()
+            end = sent + self.patience
             seconds = self.call_seconds
             while True:
                 # The library attends to a connection that is being made only while a call waits for
@@ -391,6 +393,7 @@ class Load:
                 if set(results) != {0}:
                     self.odd.append("results %s" % list(results))
                 self.moments.append(time.monotonic())
+                self.sent_last = max(self.sent_last, sent)
                 self.acknowledged += [event["id"] for event in batch]
 
     def count(self):
@@ -408,6 +411,13 @@ class Load:
                     count - goal + self.count(), count, seconds, self.sites.describe()))
             time.sleep(0.01)
         return self
+
+    def stands_still(self, since, seconds):
+        """Whether nothing that was sent after that moment is acknowledged, looked at for so long. What
+        was sent before may be answered as late as the machine likes."""
+        time.sleep(seconds)
+        with self.lock:
+            return self.sent_last <= since
 
     def longest_gap(self, since=0.0):
         """Longest time between two neighbouring acknowledgements after a moment."""
