@@ -146,7 +146,7 @@ def quiet_cluster(t):
 # The leader is killed under it: the other site's pause ends with the new leader, the unknown ones
 # are found out, and the ledger agrees with every outcome.
 def test_observe_the_leader_killed(t):
-    t.attempts(lambda: leader_killed(t, t.sites))
+    t.attempts(lambda: leader_killed(t, t.sites), 10)
     t.sites.settle()
 
 
