@@ -69,23 +69,6 @@ static void finish_answer(struct work *work, const struct answer *answer)
         work_finish_outcome(work, answer);
 }
 
-/* The log took nothing in, or nobody knows. A repeat of what this node has seen executed gets its
- * answer all the same: that is read-only work, and the answer is the one the log would give. */
-static void finish_status(struct work *work, enum status status)
-{
-    const struct machine *machine = node_machine(dispatch_options(work->dispatch)->node);
-    uint8_t results[REQUEST_EVENTS_MAX];
-    struct answer answer;
-    if (status != STATUS_INVALID && machine &&
-        machine_repeat(machine, work->buffer, &answer, results)) {
-        finish_answer(work, &answer);
-        return;
-    }
-    if (status == STATUS_UNKNOWN_OUTCOME)
-        node_note_unanswered(dispatch_options(work->dispatch)->node, &work->request);
-    work_finish_status(work, status);
-}
-
 /* How long a client waited, for whoever asks after a change of leadership. */
 static void note_ended(const struct work *work, enum status status)
 {
@@ -127,9 +110,36 @@ static void finish_when_durable(struct work *work, const struct answer *answer)
         memcpy(work->buffer + 1, answer->results, answer->event_count);
         work->held.results = (const uint8_t *)(work->buffer + 1);
     }
-    work->both_wait = (struct node_both_wait){
-        .index = answer->index, .deadline_ns = work->request.until_ns, .cb = both_cb};
+    /* A request that the node refused at once was given no time by it. */
+    uint64_t until_ns = work->request.until_ns;
+    if (until_ns == 0)
+        until_ns = work_deadline_ns(work, uv_hrtime() + NODE_REQUEST_MS_MAX * 1000000ull);
+    work->both_wait =
+        (struct node_both_wait){.index = answer->index, .deadline_ns = until_ns, .cb = both_cb};
     node_wait_both(node, &work->both_wait);
+}
+
+/* The log took nothing in, or nobody knows. A repeat of what this node has seen executed gets its
+ * answer all the same: that is read-only work, and the answer is the one the log would give. It
+ * says where its entry is, and waits for both sites where that was asked, like any other answer;
+ * but not at a node that stops, where nobody would end the wait. */
+static void finish_status(struct work *work, enum status status)
+{
+    struct node *node = dispatch_options(work->dispatch)->node;
+    const struct machine *machine = node_machine(node);
+    uint8_t results[REQUEST_EVENTS_MAX];
+    struct answer answer;
+    if (status != STATUS_INVALID && machine &&
+        machine_repeat(machine, work->buffer, &answer, results)) {
+        if (status == STATUS_STOPPING)
+            finish_durable(work, &answer, node_durability(node, &work->request, answer.index));
+        else
+            finish_when_durable(work, &answer);
+        return;
+    }
+    if (status == STATUS_UNKNOWN_OUTCOME)
+        node_note_unanswered(node, &work->request);
+    work_finish_status(work, status);
 }
 
 static void request_cb(struct node_request *request, enum status status,

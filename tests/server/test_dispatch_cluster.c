@@ -216,6 +216,8 @@ Test(dispatch_cluster, repeats_are_answered_without_the_log)
                              first.messages[0].size);
             cr_expect_str_eq(fake_trailer(&call, "tally-index"),
                              fake_trailer(&first, "tally-index"));
+            cr_expect_str_eq(fake_trailer(&call, "tally-durability"),
+                             fake_trailer(&first, "tally-durability"));
             fake_call_done(&call);
             begin(&call, METHOD_CREATE_TRANSFERS, CHANNEL, transfer_body(1, 100, 6));
             if (later)
@@ -228,5 +230,45 @@ Test(dispatch_cluster, repeats_are_answered_without_the_log)
             cr_expect_neq(call.code, GRPC_OK, "never seen");
             fake_call_done(&call);
         }
+    fake_call_done(&first);
+}
+
+/* Asked for both sites, in the log, and executed, while its leader was lost: what the node knows of
+ * it is an answer like any other. It waits until the entry is on both sites, and says so; a node
+ * that stops says what it knows at once. */
+Test(dispatch_cluster, a_repeat_without_the_log_waits_for_both_sites_like_any_other)
+{
+    static const enum status shut[] = {STATUS_UNKNOWN_OUTCOME, STATUS_NOT_READY, STATUS_DEGRADED};
+    struct grpc_call first;
+    node.durability = NODE_DEGRADED;
+    begin(&first, METHOD_CREATE_TRANSFERS, CHANNEL, transfer_body(1, 100, 5));
+    fake_node_commit(&node);
+    cr_assert_eq(first.code, GRPC_OK);
+    for (size_t i = 0; i < sizeof shut / sizeof shut[0]; i++)
+        for (int on_both = 0; on_both < 2; on_both++) {
+            struct grpc_call call = {
+                .principal = CHANNEL, .deadline_ns = UINT64_MAX, .wants_both_sites = true};
+            give(&call, METHOD_CREATE_TRANSFERS, transfer_body(1, 100, 5));
+            fake_node_refuse(&node, shut[i]);
+            cr_assert_not(call.finished, "status %d", shut[i]);
+            struct node_both_wait *wait = node.both_wait;
+            cr_assert_not_null(wait);
+            cr_expect_gt(wait->deadline_ns, uv_hrtime());
+            node.both_wait = NULL;
+            wait->cb(wait, on_both);
+            cr_assert_eq(call.code, GRPC_OK);
+            cr_expect_str_eq(fake_trailer(&call, "tally-durability"),
+                             on_both ? "both-sites" : "degraded");
+            cr_expect_arr_eq(call.messages[0].bytes, first.messages[0].bytes,
+                             first.messages[0].size);
+            fake_call_done(&call);
+        }
+    struct grpc_call call = {
+        .principal = CHANNEL, .deadline_ns = UINT64_MAX, .wants_both_sites = true};
+    give(&call, METHOD_CREATE_TRANSFERS, transfer_body(1, 100, 5));
+    fake_node_refuse(&node, STATUS_STOPPING);
+    cr_assert_eq(call.code, GRPC_OK);
+    cr_expect_str_eq(fake_trailer(&call, "tally-durability"), "degraded");
+    fake_call_done(&call);
     fake_call_done(&first);
 }
