@@ -141,7 +141,9 @@ static void job_run(void *context, uint64_t life, uint64_t job)
     }
     host->disk.cost_ns = 0;
     world_note(host->world, "job", host->number, job, 0);
+    host->in_job = true;
     job_step(host, (enum node_job)job);
+    host->in_job = false;
     host->disk.cost_ns = 0;
     check_halted(host);
     if (host->node != NULL)

@@ -56,6 +56,7 @@ struct host {
     uint64_t life; /* number of the process: events of earlier ones are stale */
     bool dying;    /* callbacks mean nothing any more */
     bool turning;
+    bool in_job; /* its clock is that of the job's thread */
     bool wake_in_turn;
     uint64_t turn_at_ns; /* UINT64_MAX: none is planned */
     uint64_t busy_until_ns;
