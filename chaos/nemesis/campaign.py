@@ -27,7 +27,6 @@ AROUND_SECONDS = 50         # of a random run: making the cluster, settling, che
 SIMULATOR_SHARE = 0.33
 SIMULATOR_CHUNK_SECONDS = 20
 SIMULATED_SECONDS = 60      # virtual seconds of faults a seed
-THINK_MS = 200              # of its clients, as in the long searches: more faults for each request
 FIRST_SEEDS = 6             # of the first chunk, to see how fast it is
 RANDOM_MINUTES_MIN, RANDOM_MINUTES_MAX = 0.4, 5.0
 PAGES_MAX = 20              # good runs in the report, the newest
@@ -183,7 +182,7 @@ class Search:
         first, last = self.next_seed, self.next_seed + count - 1
         self.next_seed += count
         words = ["--topology", topology, "--seeds", "%d..%d" % (first, last), "--seconds",
-                 str(SIMULATED_SECONDS), "--think-ms", str(THINK_MS)]
+                 str(SIMULATED_SECONDS)]
         told = self.simulated[topology]
         told["file"] = os.path.join(self.output, "simulator-%s.txt" % topology)
         print("simulator: tally-sim %s" % " ".join(words), flush=True)

@@ -27,12 +27,12 @@ void holdings_deinit(struct holdings *holdings)
     }
 }
 
-void holdings_note_death(struct holdings *holdings, const struct host *host)
+void holdings_note(struct holdings *holdings, const struct host *host)
 {
     struct holding *holding = &holdings->gone[host->number];
     const struct journal *journal = host->node->journal;
     if (journal == NULL)
-        return; /* it died while it opened: what it had before stands */
+        return; /* it opens its files: what it had before stands */
     struct journal_position position;
     journal_position(journal, &position);
     uint64_t first = position.first_index;

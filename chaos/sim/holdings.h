@@ -11,7 +11,7 @@
 
 #include "chaos/sim/host.h"
 
-/* What a process that has gone had synced. */
+/* What a process that has gone had synced, or one that has no journal open just now. */
 struct holding {
     bool known;
     uint64_t anchor_index; /* everything up to here, which is committed */
@@ -22,14 +22,14 @@ struct holding {
 struct holdings {
     const struct host *hosts;
     uint32_t host_count;
-    struct holding gone[HOSTS_MAX];    /* the last process of each host */
+    struct holding gone[HOSTS_MAX];    /* the last journal of each host */
     struct holding retired[HOSTS_MAX]; /* on the disk before the present one */
 };
 
 void holdings_init(struct holdings *holdings, const struct host *hosts, uint32_t host_count);
 void holdings_deinit(struct holdings *holdings);
-/* A process is about to go. */
-void holdings_note_death(struct holdings *holdings, const struct host *host);
+/* A process is about to go, or to close its journal for another one. */
+void holdings_note(struct holdings *holdings, const struct host *host);
 /* Its disk goes, too; after its death. */
 void holdings_note_wipe(struct holdings *holdings, const struct host *host);
 

@@ -282,6 +282,8 @@ static void turn_run(void *context, uint64_t life, uint64_t unused)
     host->wall_begin_ns = host_wall_ns(host);
     if (host->early_return)
         plant_early_return(host->node->consensus);
+    if (host->node->reinstall_stops)
+        host->sink.changes_over(host->sink.context, host);
     node_process(host->node);
     host->wall_end_ns = host_wall_ns(host);
     host->turning = false;

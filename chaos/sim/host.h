@@ -24,6 +24,9 @@ struct host;
 /* Who wants to know. */
 struct host_sink {
     void *context;
+    /* Before a turn that may change over to other files, and die between the two: the last look at
+     * the present ones. */
+    void (*changes_over)(void *context, struct host *host);
     /* After each turn of a living node. */
     void (*turned)(void *context, struct host *host);
     /* After a message that was delivered to a living node between its turns. */

@@ -67,10 +67,16 @@ static void host_heard(void *context, struct host *host)
     host->disk.fail_per_mille = fail_per_mille;
 }
 
+static void host_changes_over(void *context, struct host *host)
+{
+    struct sim *sim = context;
+    holdings_note(&sim->rule_checks.holdings, host);
+}
+
 static void host_dies(void *context, struct host *host)
 {
     struct sim *sim = context;
-    holdings_note_death(&sim->rule_checks.holdings, host);
+    holdings_note(&sim->rule_checks.holdings, host);
     /* What it had it has had, whatever it finds when it starts. */
     if (host->damaged || host->disk.misdirected[0] != 0)
         holdings_note_wipe(&sim->rule_checks.holdings, host);
@@ -109,6 +115,7 @@ static void add_host(struct sim *sim, const char *site, enum member_kind kind)
         .sink = {.context = sim,
                  .turned = host_turned,
                  .heard = host_heard,
+                 .changes_over = host_changes_over,
                  .dies = host_dies,
                  .wiped = host_wiped,
                  .died = host_died},

@@ -49,10 +49,10 @@ static void died(void *context, struct host *host)
     rule_checks_forget(&rig->rule, host);
 }
 
-static void dies(void *context, struct host *host)
+static void note(void *context, struct host *host)
 {
     struct rig *rig = context;
-    holdings_note_death(&rig->rule.holdings, host);
+    holdings_note(&rig->rule.holdings, host);
 }
 
 static struct rig *make(void)
@@ -63,7 +63,12 @@ static struct rig *make(void)
     rig->host = (struct host){
         .world = &rig->world,
         .network = &rig->network,
-        .sink = {.context = rig, .turned = turned, .heard = heard, .dies = dies, .died = died},
+        .sink = {.context = rig,
+                 .changes_over = note,
+                 .turned = turned,
+                 .heard = heard,
+                 .dies = note,
+                 .died = died},
         .site = "A",
         .kind = MEMBER_DATA,
         .options = {.journal_segment_size = 256u << 10,
@@ -216,5 +221,30 @@ Test(certificate_checks, a_reading_that_the_clock_never_showed_is_found)
     rig->slip_ns = 5 * NS_PER_S;
     run(rig, 500 * NS_PER_MS);
     assert_found(rig, "the certificate claims another time");
+    end(rig);
+}
+
+/* A node that changes over to other files has none open for a moment, and may die in it. What counts
+ * is what it had just before, not what the process before it had. */
+Test(certificate_checks, what_a_node_had_before_it_changed_its_files_counts)
+{
+    struct rig *rig = make();
+    struct journal_position position;
+    uint64_t term;
+    run_until_written(rig);
+    host_kill(&rig->host, false);
+    run(rig, 5 * NS_PER_S); /* started again: a term of its own */
+    cr_assert_not_null(rig->host.node);
+    struct journal *journal = rig->host.node->journal;
+    journal_position(journal, &position);
+    cr_assert_gt(position.synced_index, rig->rule.holdings.gone[0].synced_index);
+    cr_assert_eq(journal_term(journal, position.synced_index, &term), STATUS_OK);
+
+    rig->host.sink.changes_over(rig, &rig->host);
+    rig->host.node->journal = NULL;
+    rig->host.sink.dies(rig, &rig->host);
+    cr_assert(holdings_has(&rig->rule.holdings, 0, position.synced_index, term));
+    cr_assert_not(holdings_has(&rig->rule.holdings, 0, position.synced_index, term + 1));
+    rig->host.node->journal = journal;
     end(rig);
 }
