@@ -38,6 +38,8 @@
  * memory by CERTIFICATE_FILE_MS and a sync: an older one says less, not something false. So no
  * error with it stops the node; it is told once, and tried again. The peer that sends a certificate
  * is authenticated, and the signature is checked by who reads the file without trusting anybody.
+ * What a disk makes of the file is told by the digest at its end: then none is held until the next
+ * one comes, rather than one that nobody made.
  */
 #include "replication/node/certificate.h"
 

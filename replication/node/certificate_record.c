@@ -3,15 +3,20 @@
  * signature that covers the record covers all that is claimed, and two nodes that hold one
  * certificate hold the same file.
  *
- *   record (192) | signature size u16 | 0 u16 | chain size u32 | signature | chain | zeros to 8
+ *   record (192) | signature size u16 | 0 u16 | chain size u32 | signature | chain | zeros to 8 |
+ *   SHA-256 of all before (32)
  *
  * The signature is over CERTIFICATE_SCHEME with its zero byte and the record. Not over the chain:
- * another chain does not verify it.
+ * another chain does not verify it. It is for who trusts nobody, and needs the authorities to be
+ * checked. The digest is for a node that finds its own file: bits that changed on a disk are told
+ * from a certificate at once, by any member and also where it is not signed. A changed term or
+ * sequence would else keep the newer ones out.
  */
 #include "replication/node/certificate_record.h"
 
 #include "core/invariant.h"
 #include "core/text.h"
+#include "storage/hash.h"
 
 #include <string.h>
 
@@ -23,10 +28,17 @@ struct sizes {
     uint32_t chain;
 };
 _Static_assert(sizeof(struct sizes) == 8, "format");
+_Static_assert(CERTIFICATE_DIGEST_SIZE == HASH_SIZE, "format");
 
 static size_t padded(size_t size)
 {
     return (size + 7) / 8 * 8;
+}
+
+static void digest_of(const void *bytes, size_t size, uint8_t out[HASH_SIZE])
+{
+    const struct hash_part part = {.bytes = bytes, .size = size};
+    hash_parts(&part, 1, out);
 }
 
 void certificate_record_begin(struct certificate_record *out)
@@ -58,7 +70,8 @@ size_t certificate_encode(const struct certificate_view *view,
     at += view->chain_size;
     const size_t size = padded(at);
     memset(out_bytes + at, 0, size - at);
-    return size;
+    digest_of(out_bytes, size, out_bytes + size);
+    return size + CERTIFICATE_DIGEST_SIZE;
 }
 
 static bool record_is_sound(const struct certificate_record *record)
@@ -91,10 +104,15 @@ enum status certificate_decode(const void *bytes, size_t size, struct certificat
         sizes.signature > CERTIFICATE_SIGNATURE_SIZE_MAX ||
         sizes.chain > CERTIFICATE_CHAIN_SIZE_MAX)
         return STATUS_INVALID;
-    const size_t used = CERTIFICATE_FIXED_SIZE + sizes.signature + sizes.chain;
-    if (padded(used) != size || !bytes_are_zero(at + used, size - used))
+    const size_t used = sizeof view.record + sizeof sizes + sizes.signature + sizes.chain;
+    const size_t sealed = size - CERTIFICATE_DIGEST_SIZE;
+    if (padded(used) != sealed || !bytes_are_zero(at + used, sealed - used))
         return STATUS_INVALID;
-    view.signature = at + CERTIFICATE_FIXED_SIZE;
+    uint8_t digest[HASH_SIZE];
+    digest_of(at, sealed, digest);
+    if (memcmp(digest, at + sealed, sizeof digest) != 0)
+        return STATUS_INVALID;
+    view.signature = at + sizeof view.record + sizeof sizes;
     view.signature_size = sizes.signature;
     view.chain = view.signature + sizes.signature;
     view.chain_size = sizes.chain;

@@ -1,7 +1,7 @@
 /*
- * The certificate as bytes: one fixed record, a signature over it, and the certificates (X.509)
- * that the signature is checked with. docs/formats/certificate.md draws it; certificate.c says what
- * a record claims and why it may.
+ * The certificate as bytes: one fixed record, a signature over it, the certificates (X.509) that
+ * the signature is checked with, and a digest of all that. docs/formats/certificate.md draws it;
+ * certificate.c says what a record claims and why it may.
  *
  * Decoding is total: any bytes are one certificate whose every field is in its range, or refused as
  * a whole. What was decoded and encoded again gives the same bytes.
@@ -18,12 +18,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CERTIFICATE_VERSION 1
+#define CERTIFICATE_VERSION 2
 /* RSA of 4096 bits; ECDSA takes 72 to 139. */
 #define CERTIFICATE_SIGNATURE_SIZE_MAX 512
 /* DER, one after the other, the signer's first: a leaf and two intermediates take 3 to 6 KiB. */
 #define CERTIFICATE_CHAIN_SIZE_MAX (16 * 1024)
 #define CERTIFICATE_HEAD_SIZE      32
+#define CERTIFICATE_DIGEST_SIZE    32
 /* Stands before the record in what is signed, its zero byte included: a signature made for anything
  * else with the same key is none here, and the other way round. */
 #define CERTIFICATE_SCHEME "tally.certificate.1"
@@ -65,7 +66,7 @@ _Static_assert(offsetof(struct certificate_record, wall_ns) == 80, "format");
 _Static_assert(offsetof(struct certificate_record, head) == 112, "format");
 _Static_assert(offsetof(struct certificate_record, log_number) == 160, "format");
 
-#define CERTIFICATE_FIXED_SIZE (sizeof(struct certificate_record) + 8)
+#define CERTIFICATE_FIXED_SIZE (sizeof(struct certificate_record) + 8 + CERTIFICATE_DIGEST_SIZE)
 #define CERTIFICATE_SIZE_MAX                                                                       \
     (CERTIFICATE_FIXED_SIZE + CERTIFICATE_SIGNATURE_SIZE_MAX + CERTIFICATE_CHAIN_SIZE_MAX)
 
@@ -84,8 +85,8 @@ void certificate_record_begin(struct certificate_record *out);
 /* Into out_bytes; returns the size, a multiple of 8. Invariant: sizes within their bounds. */
 size_t certificate_encode(const struct certificate_view *view,
                           uint8_t out_bytes[CERTIFICATE_SIZE_MAX]);
-/* STATUS_OK; STATUS_VERSION: of a later version; STATUS_INVALID: no certificate. `bytes` need no
- * alignment. */
+/* STATUS_OK; STATUS_VERSION: of a later version; STATUS_INVALID: no certificate, or one that has
+ * changed since it was made. `bytes` need no alignment. */
 enum status certificate_decode(const void *bytes, size_t size, struct certificate_view *out);
 
 /* Whether `a` was made after `b`: by epoch, term and sequence. */

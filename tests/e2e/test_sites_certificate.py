@@ -1,5 +1,6 @@
 """What survivors prove after a loss: `tally certificate verify` on real directories, of real nodes
 that were killed under load. It never claims more than what is there."""
+import hashlib
 import json
 import os
 import shutil
@@ -127,13 +128,23 @@ def test_leader_site_lost_under_load(t):
             content[offset] ^= 1
         return change
 
-    # Each field: time, index, head, policy; and the signature itself.
-    for offset in (80, 96, 112, 13, 210):
-        forged = changed("certificate", flip(offset))
-        document = expect(t, verify(sites, [forged], "--lost-at", str(lost_at)), DAMAGED, "UNKNOWN")
-        t.equal(document["survivors"][0]["certificate_state"], "REFUSED", "forged at %d" % offset)
+    def forge(offset):
+        def change(content):
+            content[offset] ^= 1
+            content[-32:] = hashlib.sha256(content[:-32]).digest()
+        return change
+
+    # Each field: time, index, head, policy; and the signature itself. By a disk, and by a forger,
+    # who makes the digest fit.
+    for spoil in (flip, forge):
+        for offset in (80, 96, 112, 13, 210):
+            spoiled = changed("certificate", spoil(offset))
+            document = expect(t, verify(sites, [spoiled], "--lost-at", str(lost_at)), DAMAGED,
+                              "UNKNOWN")
+            t.equal(document["survivors"][0]["certificate_state"], "REFUSED",
+                    "%s at %d" % (spoil.__name__, offset))
     # Beside a good one the forged certificate does no harm, and is told.
-    document = expect(t, verify(sites, [changed("certificate", flip(96)), both[1]]), PROVEN,
+    document = expect(t, verify(sites, [changed("certificate", forge(96)), both[1]]), PROVEN,
                       "PROVEN_ZERO")
     t.equal(document["damaged"], True, "told")
     # Another authority signs for nobody here.

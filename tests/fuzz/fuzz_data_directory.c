@@ -75,21 +75,12 @@ static void repair_hard_state(struct files_memory *memory)
     }
 }
 
-static void repair_witness(struct files_memory *memory)
+/* What ends with a digest of all before. */
+static void repair_digest(struct files_memory *memory, const char *name)
 {
     uint64_t size = 0;
-    uint8_t *bytes = files_memory_bytes(memory, WITNESS_FILE, &size);
+    uint8_t *bytes = files_memory_bytes(memory, name, &size);
     if (bytes == NULL || size < HASH_SIZE)
-        return;
-    const struct hash_part part = {.bytes = bytes, .size = size - HASH_SIZE};
-    hash_parts(&part, 1, bytes + size - HASH_SIZE);
-}
-
-static void repair_floors(struct files_memory *memory)
-{
-    uint64_t size = 0;
-    uint8_t *bytes = files_memory_bytes(memory, FLOOR_FILE, &size);
-    if (bytes == NULL || size != sizeof(struct floor_record))
         return;
     const struct hash_part part = {.bytes = bytes, .size = size - HASH_SIZE};
     hash_parts(&part, 1, bytes + size - HASH_SIZE);
@@ -362,9 +353,9 @@ static struct files_memory *sound_directory(void)
     put(files, QUARANTINE_FILE, "words for people\n", 17);
     put_sound_certificate(files);
     put_sound_note(files);
-    repair_witness(memory);
+    repair_digest(memory, WITNESS_FILE);
     put_sound_floors(files);
-    repair_floors(memory);
+    repair_digest(memory, FLOOR_FILE);
     files_memory_settle(memory);
     return memory;
 }
@@ -380,10 +371,8 @@ static void repair(struct files_memory *memory, unsigned choice)
         repair_text(memory, names[choice]);
     if (choice == HARD_STATE)
         repair_hard_state(memory);
-    if (choice == WITNESS)
-        repair_witness(memory);
-    if (choice == FLOORS)
-        repair_floors(memory);
+    if (choice == CERTIFICATE || choice == WITNESS || choice == FLOORS)
+        repair_digest(memory, names[choice]);
 }
 
 static bool read_choice(struct files_memory *memory, unsigned choice)
@@ -433,8 +422,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (repairs)
         repair(memory, choice);
     const bool accepted = read_choice(memory, choice);
-    const bool is_checked =
-        choice == IDENTITY || choice == CURRENT || choice == HARD_STATE || choice == FLOORS;
+    const bool is_checked = choice == IDENTITY || choice == CURRENT || choice == HARD_STATE ||
+                            choice == CERTIFICATE || choice == FLOORS;
     if (patches && !repairs && is_checked)
         need(accepted == !changed, changed ? "damage was not refused" : "a sound file was refused");
     files_memory_destroy(memory);

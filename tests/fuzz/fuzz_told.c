@@ -14,6 +14,7 @@
 #include "replication/node/certificate.h"
 #include "replication/node/rpo.h"
 #include "replication/node/site_message.h"
+#include "storage/hash.h"
 
 static const struct identity identity = {
     .cluster_id = {0xc1, 0xc2}, .node_id = 1, .cluster_epoch = 3};
@@ -110,6 +111,16 @@ static void check_certificate(const uint8_t *bytes, size_t size)
     }
 }
 
+/* With the digest that fits to it. */
+static void seal_certificate(uint8_t *bytes, size_t size)
+{
+    const size_t head = sizeof(struct message_header);
+    if (size < head + CERTIFICATE_DIGEST_SIZE)
+        return;
+    const struct hash_part part = {bytes + head, size - head - CERTIFICATE_DIGEST_SIZE};
+    hash_parts(&part, 1, bytes + size - CERTIFICATE_DIGEST_SIZE);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct message_header header;
@@ -129,6 +140,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_rpo(bytes, size);
         break;
     case MESSAGE_CERTIFICATE:
+        check_certificate(bytes, size);
+        seal_certificate(bytes, size);
         check_certificate(bytes, size);
         break;
     default:

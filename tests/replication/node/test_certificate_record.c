@@ -1,5 +1,6 @@
 /* The certificate's bytes: the drawing in docs/formats/certificate.md, and what is refused. */
 #include "replication/node/certificate_record.h"
+#include "storage/hash.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static size_t encode(uint8_t bytes[CERTIFICATE_SIZE_MAX])
 Test(certificate_record, is_written_as_it_is_drawn)
 {
     static const uint8_t golden[] = {
-        'T',  'A',  'L',  'L',  'Y',  'C',  'R',  'T',  1,    0,    192,  0,    1,    2,    1,
+        'T',  'A',  'L',  'L',  'Y',  'C',  'R',  'T',  2,    0,    192,  0,    1,    2,    1,
         0,    0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d,
         0x1e, 0x1f, 2,    0,    0,    0,    0,    0,    0,    0,    3,    0,    0,    0,    0,
         0,    0,    0,    0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b,
@@ -65,9 +66,11 @@ Test(certificate_record, is_written_as_it_is_drawn)
         0,    6,    0,    0,    0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,
         11,   0,    0,    0,    0,    0,
     };
-    uint8_t bytes[CERTIFICATE_SIZE_MAX];
-    cr_assert_eq(encode(bytes), sizeof golden);
+    uint8_t bytes[CERTIFICATE_SIZE_MAX], digest[HASH_SIZE];
+    cr_assert_eq(encode(bytes), sizeof golden + sizeof digest);
     cr_assert_arr_eq(bytes, golden, sizeof golden);
+    hash_parts(&(struct hash_part){golden, sizeof golden}, 1, digest);
+    cr_assert_arr_eq(bytes + sizeof golden, digest, sizeof digest);
 }
 
 /* What comes back is what went in, with and without a signature. */
@@ -90,7 +93,28 @@ Test(certificate_record, is_read_as_it_was_written)
     cr_assert_eq(view.signature_size, 0);
 }
 
-/* Each field beyond its range, each byte that has to be zero, each length that is another one. */
+static void seal(uint8_t *bytes, size_t size)
+{
+    const size_t sealed = size - CERTIFICATE_DIGEST_SIZE;
+    hash_parts(&(struct hash_part){bytes, sealed}, 1, bytes + sealed);
+}
+
+/* What a disk does to a file: each bit, wherever it is, a field that may have any value included. */
+Test(certificate_record, refuses_any_bit_that_changed)
+{
+    uint8_t bytes[CERTIFICATE_SIZE_MAX];
+    struct certificate_view view;
+    const size_t size = encode(bytes);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        cr_expect_neq(certificate_decode(bytes, size, &view), STATUS_OK, "bit %zu", bit);
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    cr_assert_eq(certificate_decode(bytes, size, &view), STATUS_OK);
+}
+
+/* Each field beyond its range, each byte that has to be zero, each length that is another one: with
+ * the digest that fits to it. */
 Test(certificate_record, refuses_what_no_leader_writes)
 {
     static const struct {
@@ -100,7 +124,8 @@ Test(certificate_record, refuses_what_no_leader_writes)
         enum status status;
     } cases[] = {
         {"magic", 0, 't', STATUS_INVALID},
-        {"a later version", 8, 2, STATUS_VERSION},
+        {"a later version", 8, 3, STATUS_VERSION},
+        {"the version before, without a digest", 8, 1, STATUS_INVALID},
         {"version 0", 8, 0, STATUS_INVALID},
         {"size of the record", 10, 184, STATUS_INVALID},
         {"mode", 12, 2, STATUS_INVALID},
@@ -130,9 +155,11 @@ Test(certificate_record, refuses_what_no_leader_writes)
         const uint8_t before = bytes[cases[i].offset];
         cr_assert_neq(before, cases[i].value, "%s", cases[i].what);
         bytes[cases[i].offset] = cases[i].value;
+        seal(bytes, size);
         enum status status = certificate_decode(bytes, size, &view);
         cr_expect_eq(status, cases[i].status, "%s: %s", cases[i].what, status_text(status));
         bytes[cases[i].offset] = before;
+        seal(bytes, size);
     }
     for (size_t other = 0; other < sizeof bytes; other++)
         if (other != size)
