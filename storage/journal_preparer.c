@@ -8,9 +8,12 @@
  *
  * A spare is written with zeros under a temporary name, synced slice by slice (one long sync of the
  * whole would hold up the writer's small ones), then renamed to the number it will have, then the
- * directory is synced. Crash points: a temporary file counts for nothing and is removed; a renamed
- * one is all zeros and is taken over at the next start. The header is the writer's business, at the
- * moment of use.
+ * directory is synced. The slices keep pace with the segment being filled, twice as fast: zeros as
+ * fast as the disk takes them would hold up the writer for as long as the whole takes, and at every
+ * node of a cluster at once, since all change segments at the same entries. Where somebody waits
+ * for the spare there is nothing to hold up, and it comes at once. Crash points: a temporary file
+ * counts for nothing and is removed; a renamed one is all zeros and is taken over at the next
+ * start. The header is the writer's business, at the moment of use.
  *
  * Files of pruned segments go one by one from the oldest, each made durable before the next, so
  * that a crash never leaves a gap.
@@ -71,7 +74,22 @@ static enum status begin_spare(struct journal *journal, uint64_t number)
         status = files->allocate(files->context, preparer->file, size);
     preparer->number = number;
     preparer->written = 0;
+    preparer->slice_ns = 0;
     return status;
+}
+
+static uint64_t now(const struct journal *journal)
+{
+    return journal->options.clock_ns(journal->options.clock_context);
+}
+
+/* Ahead of what the current segment, filled with `used` bytes, asks for a slice comes now and then,
+ * so that a journal at rest gets its spare, too. */
+static bool slice_is_due(const struct journal *journal, uint64_t used)
+{
+    const struct journal_preparer *preparer = &journal->preparer;
+    return preparer->written <= 2 * used ||
+           now(journal) - preparer->slice_ns >= JOURNAL_SLICE_PAUSE_NS;
 }
 
 static enum status write_slice(struct journal *journal)
@@ -85,6 +103,7 @@ static enum status write_slice(struct journal *journal)
     if (status == STATUS_OK)
         status = files->sync(files->context, preparer->file);
     preparer->written += size;
+    preparer->slice_ns = now(journal);
     return status;
 }
 
@@ -107,6 +126,7 @@ static enum status finish_spare(struct journal *journal)
     if (status == STATUS_OK) {
         shared->spare = preparer->segment;
         shared->disk_full = false;
+        shared->spare_is_urgent = false;
         preparer->segment = NULL;
     }
     pthread_mutex_unlock(&shared->lock);
@@ -147,7 +167,10 @@ enum job_state journal_preparer_step(struct journal *journal, uint64_t *out_wait
     const bool have_spare = shared->spare != NULL;
     const uint64_t remove_first = shared->remove_first;
     const uint64_t remove_end = shared->remove_end;
-    const uint64_t next = shared->segments[shared->segment_count - 1]->number + 1;
+    const bool is_urgent = shared->spare_is_urgent || shared->disk_full;
+    const struct journal_segment *current = shared->segments[shared->segment_count - 1];
+    const uint64_t next = current->number + 1;
+    const uint64_t used = current->size - shared->room;
     pthread_mutex_unlock(&shared->lock);
 
     if (failure != STATUS_OK) {
@@ -165,6 +188,10 @@ enum job_state journal_preparer_step(struct journal *journal, uint64_t *out_wait
     } else if (preparer->file == NULL) {
         status = begin_spare(journal, next);
     } else if (preparer->written < journal->options.segment_size) {
+        if (!is_urgent && !slice_is_due(journal, used)) {
+            *out_wait_ns = JOURNAL_SLICE_LOOK_NS;
+            return JOB_IDLE;
+        }
         status = write_slice(journal);
     } else {
         status = finish_spare(journal);

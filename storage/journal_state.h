@@ -29,7 +29,10 @@
 #define JOURNAL_ENDING_SIZE    (2ull * JOURNAL_RECORD_ALIGN)
 #define JOURNAL_SEAL_AFTER_NS  5000000ull    /* idle time until a seal */
 #define JOURNAL_SPARE_RETRY_NS 1000000000ull /* when the disk is full */
-#define JOURNAL_PREPARE_SLICE  (1024u * 1024)
+#define JOURNAL_PREPARE_SLICE  (256u * 1024)
+/* While a spare is made: how often it is looked whether a slice is due, and when one is anyway. */
+#define JOURNAL_SLICE_LOOK_NS  5000000ull
+#define JOURNAL_SLICE_PAUSE_NS 20000000ull
 
 /* A segment that holds (or held) entries. `offsets` has a place for every entry the file can hold,
  * so that an append never allocates; pages not touched cost nothing. */
@@ -65,6 +68,7 @@ struct journal_shared {
     struct journal_segment **segments;
     size_t segment_count, segment_capacity;
     struct journal_segment *spare;     /* prepared and durable, NULL = none */
+    bool spare_is_urgent;              /* a request waits for it */
     bool disk_full;                    /* the last try to make a spare failed for want of room */
     uint64_t remove_first, remove_end; /* pruned segment numbers whose files are to go */
     uint32_t configuration_size;
@@ -94,6 +98,7 @@ struct journal_preparer {
     struct file *file; /* spare in the making, NULL = none */
     uint64_t number;
     uint64_t written;
+    uint64_t slice_ns; /* end of the last slice */
     struct journal_segment *segment;
 };
 

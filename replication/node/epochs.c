@@ -14,6 +14,11 @@
  *  - The journal is pruned only to an index that the store has durable, after the callback said so.
  *  - Only entries that are committed, so synced in the journal, were applied: the store is never
  *    ahead of the journal.
+ *
+ * How often: a checkpoint is one burst of writes and one sync, and the journal's syncs on the same
+ * disk wait for it. So epochs are small, closed by the interval long before the memtable is full.
+ * But a page that changes in each of them is written each time: where that makes the flusher busy,
+ * for millions of accounts or on a slow disk, the next epoch waits until it has rested.
  */
 #include "replication/node/epochs.h"
 
@@ -120,6 +125,7 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     machine_release_epoch(epochs->machine);
     epochs->frozen = NULL;
     epochs->full_count = 0;
+    epochs->flush_ns = now - epochs->frozen_ns;
     epochs->durable_index = durable_index;
     disk_guard_checkpoint_done(epochs->guard);
     if (epochs->consensus != NULL)
@@ -191,9 +197,17 @@ static bool has_news(const struct epochs *epochs)
     return machine_applied_index(epochs->machine) > last;
 }
 
+/* From one freeze to the next, where nobody wants room. */
+static uint64_t interval_ns(const struct epochs *epochs)
+{
+    const uint64_t rested_ns = EPOCH_REST * epochs->flush_ns;
+    const uint64_t wanted_ns = epochs->interval_ms * NS_PER_MS;
+    return rested_ns > wanted_ns ? rested_ns : wanted_ns;
+}
+
 static bool interval_is_over(const struct epochs *epochs, uint64_t now)
 {
-    return now - epochs->frozen_ns >= epochs->interval_ms * NS_PER_MS;
+    return now - epochs->frozen_ns >= interval_ns(epochs);
 }
 
 static void report_slow(struct epochs *epochs, uint64_t now)
@@ -248,5 +262,5 @@ uint64_t epochs_next_ns(const struct epochs *epochs)
         return epochs->submitted ? UINT64_MAX : epochs->retry_ns;
     if (!has_news(epochs))
         return UINT64_MAX;
-    return epochs->frozen_ns + epochs->interval_ms * NS_PER_MS;
+    return epochs->frozen_ns + interval_ns(epochs);
 }

@@ -18,6 +18,8 @@ struct disk_guard;
 #define EPOCH_RETRY_MS 1000
 /* An epoch that takes longer is reported. */
 #define EPOCH_SLOW_MS 30000
+/* The flusher works for one part of so many at most, unless a memtable is full. */
+#define EPOCH_REST 4ull
 
 struct epochs {
     /* ---- filled in by the owner ---- */
@@ -41,6 +43,7 @@ struct epochs {
     bool slow_reported;
     bool ended; /* by a failure, or epochs_stop */
     uint64_t frozen_ns;
+    uint64_t flush_ns; /* from the freeze of the last epoch until it was durable */
     uint64_t retry_ns;
     uint64_t full_count; /* tries of `frozen` that found no room */
 };

@@ -384,6 +384,20 @@ bool pump_until_phase(struct pump *pump, enum node_phase phase)
     return pump_until(pump, phase_is, &wanted);
 }
 
+static bool spare_is_there(void *context)
+{
+    struct pump *pump = context;
+    struct journal_position position;
+    journal_position(pump->node->journal, &position);
+    pump->monotonic_ns += pump->manual ? NS_PER_MS : 0;
+    return position.bytes > position.segment_count * PUMP_SEGMENT_BYTES;
+}
+
+void pump_make_spare(struct pump *pump)
+{
+    require(pump_until(pump, spare_is_there, pump), "no spare segment");
+}
+
 enum status pump_open(struct pump *pump)
 {
     require((pump->node) == NULL, "unexpected");

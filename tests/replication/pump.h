@@ -85,6 +85,8 @@ void pump_turn(struct pump *pump);
 /* Turns until `done` is true; false when it was not within PUMP_WAIT_MS. */
 bool pump_until(struct pump *pump, bool (*done)(void *context), void *context);
 bool pump_until_phase(struct pump *pump, enum node_phase phase);
+/* Turns, manual time going on, until the journal's next segment is prepared. */
+void pump_make_spare(struct pump *pump);
 /* Drains to STOPPED and closes. */
 void pump_stop(struct pump *pump);
 /* Manual: the process ends at this moment. Nothing more reaches the journal; who waits is called

@@ -1,5 +1,5 @@
 /* What the journal promises when nothing goes wrong. */
-#include "storage/journal_format.h"
+#include "storage/journal_state.h"
 #include "tests/storage/journal_rig.h"
 
 #include <criterion/criterion.h>
@@ -327,6 +327,69 @@ Test(journal, a_full_disk_makes_it_read_only_before_it_is_full)
     cr_assert(rig_run(&rig));
     cr_assert_not(journal_is_read_only(rig.journal));
     rig_fill(&rig, 3);
+    reopen();
+}
+
+/* Writes zeros for the next segment until it pauses; how many there are. */
+static uint64_t zeros_ready(void)
+{
+    while (rig_step_preparer(&rig) == JOB_AGAIN)
+        continue;
+    const struct journal_preparer *preparer = &rig.journal->preparer;
+    return preparer->file != NULL ? preparer->written : rig.options.segment_size;
+}
+
+/* The next segment is made as this one fills, twice as fast, so that the syncs of entries never wait
+ * for many zeros; and slowly where nothing fills it. */
+Test(journal, the_next_segment_is_prepared_at_the_pace_of_this_one)
+{
+    rig_init(&rig, 18, 2048 * KIB, 16 * KIB);
+    rig.payload_fixed = 16 * KIB;
+    rig_start(&rig);
+    uint64_t ready = zeros_ready();
+    cr_assert_leq(ready, 2 * JOURNAL_PREPARE_SLICE);
+    for (uint64_t used = 0; ready < rig.options.segment_size; used += 16 * KIB) {
+        cr_assert_leq(used, rig.options.segment_size / 2, "not twice as fast");
+        cr_assert_leq(ready, 2 * used + 2 * JOURNAL_PREPARE_SLICE, "ahead of what it is for");
+        cr_assert_geq(ready, 2 * used, "behind");
+        cr_assert_eq(rig_append(&rig, 1), STATUS_OK);
+        while (rig_step_writer(&rig) == JOB_AGAIN)
+            continue;
+        ready = zeros_ready();
+    }
+    rig_deinit(&rig);
+
+    rig_init(&rig, 19, 2048 * KIB, 16 * KIB);
+    rig_start(&rig);
+    ready = zeros_ready();
+    for (int slices = 0; ready < rig.options.segment_size; slices++) {
+        cr_assert_lt(slices, 8);
+        cr_assert_eq(zeros_ready(), ready, "without time");
+        rig.clock += JOURNAL_SLICE_PAUSE_NS;
+        const uint64_t more = zeros_ready();
+        cr_assert_gt(more, ready);
+        cr_assert_leq(more, ready + JOURNAL_PREPARE_SLICE);
+        ready = more;
+    }
+    rig_deinit(&rig);
+}
+
+/* A request that finds no room before there is a next segment does not wait for any pace. */
+Test(journal, a_request_that_waits_for_the_next_segment_hurries_it)
+{
+    rig_init(&rig, 20, 2048 * KIB, 400 * KIB);
+    rig.payload_fixed = 400 * KIB;
+    rig_start(&rig);
+    cr_assert_lt(zeros_ready(), rig.options.segment_size);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(rig_append(&rig, 1), STATUS_OK);
+    cr_assert_lt(zeros_ready(), rig.options.segment_size, "nothing was written yet");
+    cr_assert_eq(rig_append(&rig, 1), STATUS_BUSY);
+    cr_assert_eq(zeros_ready(), rig.options.segment_size);
+    cr_assert(rig_run(&rig));
+    cr_assert_eq(rig_append(&rig, 1), STATUS_OK);
+    cr_assert(rig_run(&rig));
+    cr_assert_eq(rig.acknowledged, 6);
     reopen();
 }
 

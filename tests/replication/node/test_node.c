@@ -386,6 +386,39 @@ Test(node, the_interval_closes_an_epoch)
     pump_deinit(&pump);
 }
 
+static void turn_after_ms(struct pump *pump, uint64_t ms)
+{
+    pump->monotonic_ns += ms * NS_PER_MS;
+    for (int turn = 0; turn < 50; turn++)
+        pump_turn(pump);
+}
+
+/* An epoch that took two seconds to write: the next one is closed four times as long after it. */
+Test(node, a_flusher_that_was_busy_rests)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump.options.checkpoint_interval_ms = 1000;
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    uint64_t applied = pump_status(&pump).applied_index;
+    pump.hold_flusher = true;
+    turn_after_ms(&pump, 1001);
+    turn_after_ms(&pump, 2000);
+    pump.hold_flusher = false;
+    turn_after_ms(&pump, 0);
+    cr_assert_eq(pump_status(&pump).durable_index, applied);
+    struct test_request *request = request_transfers(0, 10);
+    request_run(&pump, request);
+    request_destroy(request);
+    turn_after_ms(&pump, 5900);
+    cr_assert_eq(pump_status(&pump).durable_index, applied, "not rested");
+    turn_after_ms(&pump, 101);
+    cr_assert_eq(pump_status(&pump).durable_index, applied + 1);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
 /* Before SERVING nothing is taken; a request that cannot be read is refused at the door. */
 Test(node, refuses_what_it_cannot_take)
 {

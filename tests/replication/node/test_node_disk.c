@@ -330,6 +330,7 @@ Test(node_disk, a_start_on_a_full_disk_answers_reads)
     struct test_request *request = request_transfers(0, 10);
     request_run(&pump, request);
     request_destroy(request);
+    pump_make_spare(&pump);
     pump_stop(&pump);
     remove_last_segment(&pump); /* the spare */
     faulty_disk_set(&pump.disk, &pump.disk.allocate_status, STATUS_DISK_FULL);

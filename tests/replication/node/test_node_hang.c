@@ -124,6 +124,7 @@ Test(node_hang, a_thread_that_hangs_in_the_disk_keeps_the_node_s_memory)
     pump_init(&pump, false);
     pump_serve(&pump);
     create_ledger_and_accounts(&pump);
+    pump_make_spare(&pump); /* so that nobody but the writer writes */
     struct test_request *request = request_transfers(0, 10);
     faulty_disk_set_hang(&pump.disk, true);
     cr_assert_eq(request_propose(&pump, request), STATUS_OK);
