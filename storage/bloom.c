@@ -23,19 +23,22 @@ enum status bloom_init(struct bloom *bloom, uint64_t bytes)
     uint64_t blocks = bytes / BLOCK_BYTES;
     if (blocks == 0)
         blocks = 1;
-    void *memory = NULL;
-    if (blocks > SIZE_MAX / BLOCK_BYTES ||
-        posix_memalign(&memory, BLOCK_BYTES, blocks * BLOCK_BYTES) != 0)
+    if (blocks > SIZE_MAX / BLOCK_BYTES - 1)
         return STATUS_NO_MEMORY;
-    bloom->words = memory;
+    /* Zeros from the system, which takes no memory for what nobody has touched. */
+    bloom->memory = calloc(blocks + 1, BLOCK_BYTES);
+    if (bloom->memory == NULL)
+        return STATUS_NO_MEMORY;
+    const uintptr_t aligned = ((uintptr_t)bloom->memory + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    bloom->words = (uint64_t *)(aligned * BLOCK_BYTES);
     bloom->block_count = blocks;
-    bloom_clear(bloom);
     return STATUS_OK;
 }
 
 void bloom_deinit(struct bloom *bloom)
 {
-    free(bloom->words);
+    free(bloom->memory);
+    bloom->memory = NULL;
     bloom->words = NULL;
     bloom->block_count = 0;
 }

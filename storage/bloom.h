@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 struct bloom {
-    uint64_t *words;
+    void *memory;
+    uint64_t *words; /* in it, on a cache line */
     uint64_t block_count;
 };
 

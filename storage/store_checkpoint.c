@@ -363,6 +363,7 @@ static enum status upkeep(struct store *store, enum store_table table, struct id
         .locator_first = locator_first,
         .buffer = (struct id_entry *)(void *)store->buffer,
     };
+    store_resident_trim(store, STORE_RESIDENT_BYTES); /* it walks through much of the store */
     return id_runs_maintain(&store->write, table, list, &upkeep);
 }
 

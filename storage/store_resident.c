@@ -4,10 +4,11 @@
  * LMDB reads through a mapping of the whole file, and the kernel takes mapped pages away from a
  * process only when the machine runs short. Upkeep walks through all id runs in time, so a node
  * would seem to grow by the size of its store: an operator cannot tell that from a leak, and a
- * limit of a control group counts it. So after an epoch, after the walk through all chunks at open,
- * and now and then between look-ups, mappings above STORE_RESIDENT_BYTES are dropped. The bytes
- * stay in the page cache, where a next read finds them for a minor fault; nothing is written,
- * nothing is lost, and a transaction that reads meanwhile faults its page in again.
+ * limit of a control group counts it. So in an epoch and after it, after the walk through all
+ * chunks at open, and now and then between look-ups, mappings above STORE_RESIDENT_BYTES are
+ * dropped. The bytes stay in the page cache, where a next read finds them for a minor fault;
+ * nothing is written, nothing is lost, and a transaction that reads meanwhile faults its page in
+ * again.
  *
  * Look-ups by id touch pages all over the file. Where the page cache holds it in large folios the
  * kernel would map up to 2 MiB for each of them (seen: 400 MiB within a second, half of it in such
