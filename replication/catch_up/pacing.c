@@ -7,8 +7,10 @@
  * fewer entries to be caught up with, and room to do it.
  *
  * It is measured in bytes of entries, since a member's work is. `usual` is smoothed over about ten
- * seconds in which nobody caught up. When the limit begins, the rate at that moment counts if it is
- * greater: the load may have grown since. So the floor is a share of something that really went
+ * seconds in which everybody took part. While a member is away more may go through, where members
+ * share what they work with; if that counted, a limit would hold nothing back when the member is
+ * there again. When the limit begins, the rate at that moment counts if it is greater: the load may
+ * have grown since. So the floor is a share of something that really went
  * through, and a load that is smaller than it is not touched.
  *
  * Whether the gap closes is judged over three seconds, since entries come and are taken in bursts.
@@ -207,7 +209,7 @@ enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *i
     const bool over = input->now_ns - pacing->served_ns >= PACING_OVER_S * NS_PER_S;
     if (over || pacing->served_ns == 0) {
         pacing->gave_up = false;
-        if (!pacing->limited)
+        if (!pacing->limited && input->whole)
             pacing->usual =
                 pacing->usual + rate / USUAL_SMOOTHING - pacing->usual / USUAL_SMOOTHING;
     }

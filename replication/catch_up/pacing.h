@@ -46,6 +46,7 @@
 struct pacing_input {
     uint64_t now_ns;         /* monotonic */
     uint64_t proposed_bytes; /* ever, by this node */
+    bool whole;              /* all other members take part: nobody is away */
     bool serves;             /* a member is being brought up to date, at whatever stage */
     bool feeds; /* one is read entries: gap_bytes is what it lacks of those committed */
     uint64_t gap_bytes;
@@ -64,7 +65,7 @@ struct pacing {
     bool limited;
     uint64_t limit;     /* bytes per second, while limited */
     uint64_t reference; /* what the floor is measured by, while limited */
-    uint64_t usual;     /* bytes per second when nobody catches up, smoothed */
+    uint64_t usual;     /* bytes per second of a whole cluster, smoothed; 0: never seen */
     uint64_t read_rate; /* bytes per second that members are read; 0: not looked yet */
     /* ---- ours ---- */
     bool begun, gave_up;

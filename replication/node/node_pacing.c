@@ -20,12 +20,15 @@ static struct pacing_input look_around(const struct node *node)
     struct pacing_input input = {
         .now_ns = node->turned_ns,
         .proposed_bytes = node->proposer.proposed_bytes_total,
+        .whole = true,
     };
     struct consensus_status consensus;
     struct consensus_peer peers[MEMBERS_MAX];
     consensus_status(node->consensus, &consensus);
     const uint32_t count = consensus_peers(node->consensus, peers, MEMBERS_MAX);
     for (uint32_t i = 0; i < count; i++) {
+        const bool is_self = peers[i].member.node_id == node->identity.node_id;
+        input.whole &= is_self || (peers[i].linked && peers[i].match_index > 0);
         struct catch_up_progress served;
         catch_up_served(node->catch_up, peers[i].member.node_id, &served);
         if (!served.active)

@@ -23,7 +23,7 @@ struct world {
     uint32_t cost; /* percent of what goes through that is lost when it is read at full speed */
     bool not_busy; /* clients leave gaps */
     uint32_t began, ended, gave_up;
-    bool serves, feeds;
+    bool serves, feeds, away;
 };
 
 static struct world world;
@@ -47,6 +47,7 @@ static void turn(void)
     if (pacing_is_due(&world.pacing, world.now_ns)) {
         const struct pacing_input input = {.now_ns = world.now_ns,
                                            .proposed_bytes = world.proposed,
+                                           .whole = !world.away,
                                            .serves = world.serves,
                                            .feeds = world.feeds,
                                            .gap_bytes = gap()};
@@ -118,6 +119,26 @@ Test(pacing, a_member_that_comes_nearer_costs_nothing)
     cr_assert_eq(world.began, 0);
     cr_assert_leq(gap(), PACING_CLOSED_BYTES);
     cr_assert_geq(world.lowest, 19 * MIB);
+}
+
+/* While a member is away twice as much goes through, for there is less to do. That is not what its
+ * return is measured by: what goes through then is more than the floor, and can be held back. */
+Test(pacing, what_goes_through_without_a_member_is_not_the_usual)
+{
+    begin(20 * MIB, 25 * MIB);
+    pass(60);
+    world.away = true;
+    world.load = 40 * MIB;
+    pass(60);
+    cr_assert_leq(world.pacing.usual, 21 * MIB);
+    world.away = false;
+    world.load = 25 * MIB;
+    world.taken = world.proposed - 200 * MIB;
+    world.serves = world.feeds = true;
+    pass(90);
+    cr_assert_eq(world.began, 1);
+    cr_assert_leq(gap(), PACING_CLOSED_BYTES, "%lu", (unsigned long)gap());
+    cr_assert_geq(world.lowest, 25 * MIB * (PACING_FLOOR_PERCENT - 1) / 100);
 }
 
 /* As fast as the leader: without a limit it would stay where it is for ever. */
