@@ -100,6 +100,13 @@ static void prune(struct epochs *epochs)
         fail(epochs, status, "the journal could not be pruned");
 }
 
+static void rest(struct epochs *epochs, uint64_t now)
+{
+    const uint64_t most_ns = EPOCH_REST_MS_MAX * NS_PER_MS;
+    const uint64_t rest_ns = EPOCH_REST * (now - epochs->submitted_ns);
+    epochs->rested_ns = now + (rest_ns < most_ns ? rest_ns : most_ns);
+}
+
 static void flushed_cb(void *context, enum status status, uint64_t durable_index)
 {
     struct epochs *epochs = context;
@@ -108,6 +115,7 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     if (epochs->ended)
         return;
     uint64_t now = now_ns(epochs);
+    rest(epochs, now);
     if (status == STATUS_DISK_FULL) {
         epochs->full_count++;
         epochs->retry_ns = now + EPOCH_RETRY_MS * NS_PER_MS;
@@ -125,7 +133,6 @@ static void flushed_cb(void *context, enum status status, uint64_t durable_index
     machine_release_epoch(epochs->machine);
     epochs->frozen = NULL;
     epochs->full_count = 0;
-    epochs->flush_ns = now - epochs->frozen_ns;
     epochs->durable_index = durable_index;
     disk_guard_checkpoint_done(epochs->guard);
     if (epochs->consensus != NULL)
@@ -175,6 +182,7 @@ static void submit(struct epochs *epochs)
         return;
     }
     epochs->submitted = true;
+    epochs->submitted_ns = now_ns(epochs);
 }
 
 static void freeze(struct epochs *epochs)
@@ -197,17 +205,11 @@ static bool has_news(const struct epochs *epochs)
     return machine_applied_index(epochs->machine) > last;
 }
 
-/* From one freeze to the next, where nobody wants room. */
-static uint64_t interval_ns(const struct epochs *epochs)
+/* When the memtable is frozen at the latest, where there is something in it. */
+static uint64_t due_ns(const struct epochs *epochs)
 {
-    const uint64_t rested_ns = EPOCH_REST * epochs->flush_ns;
-    const uint64_t wanted_ns = epochs->interval_ms * NS_PER_MS;
-    return rested_ns > wanted_ns ? rested_ns : wanted_ns;
-}
-
-static bool interval_is_over(const struct epochs *epochs, uint64_t now)
-{
-    return now - epochs->frozen_ns >= interval_ns(epochs);
+    const uint64_t over_ns = epochs->frozen_ns + epochs->interval_ms * NS_PER_MS;
+    return over_ns > epochs->rested_ns ? over_ns : epochs->rested_ns;
 }
 
 static void report_slow(struct epochs *epochs, uint64_t now)
@@ -232,7 +234,7 @@ void epochs_process(struct epochs *epochs, bool room_wanted)
             submit(epochs);
         return;
     }
-    if (has_news(epochs) && (room_wanted || interval_is_over(epochs, now)))
+    if (has_news(epochs) && (room_wanted || now >= due_ns(epochs)))
         freeze(epochs);
 }
 
@@ -262,5 +264,5 @@ uint64_t epochs_next_ns(const struct epochs *epochs)
         return epochs->submitted ? UINT64_MAX : epochs->retry_ns;
     if (!has_news(epochs))
         return UINT64_MAX;
-    return epochs->frozen_ns + interval_ns(epochs);
+    return due_ns(epochs);
 }

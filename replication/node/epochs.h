@@ -18,8 +18,10 @@ struct disk_guard;
 #define EPOCH_RETRY_MS 1000
 /* An epoch that takes longer is reported. */
 #define EPOCH_SLOW_MS 30000
-/* The flusher works for one part of so many at most, unless a memtable is full. */
-#define EPOCH_REST 4ull
+/* Unless a memtable is full the flusher rests for so many times what it worked, but no longer than
+ * so long. */
+#define EPOCH_REST        3ull
+#define EPOCH_REST_MS_MAX 60000
 
 struct epochs {
     /* ---- filled in by the owner ---- */
@@ -43,7 +45,8 @@ struct epochs {
     bool slow_reported;
     bool ended; /* by a failure, or epochs_stop */
     uint64_t frozen_ns;
-    uint64_t flush_ns; /* from the freeze of the last epoch until it was durable */
+    uint64_t submitted_ns;
+    uint64_t rested_ns; /* when the flusher has rested from the last epoch */
     uint64_t retry_ns;
     uint64_t full_count; /* tries of `frozen` that found no room */
 };

@@ -393,7 +393,7 @@ static void turn_after_ms(struct pump *pump, uint64_t ms)
         pump_turn(pump);
 }
 
-/* An epoch that took two seconds to write: the next one is closed four times as long after it. */
+/* An epoch that took two seconds to write: the next one is closed six seconds after that. */
 Test(node, a_flusher_that_was_busy_rests)
 {
     struct pump pump;
@@ -415,6 +415,24 @@ Test(node, a_flusher_that_was_busy_rests)
     cr_assert_eq(pump_status(&pump).durable_index, applied, "not rested");
     turn_after_ms(&pump, 101);
     cr_assert_eq(pump_status(&pump).durable_index, applied + 1);
+
+    /* After a disk that stood still for ten minutes not for forty. */
+    request = request_transfers(100, 10);
+    request_run(&pump, request);
+    request_destroy(request);
+    pump.hold_flusher = true;
+    turn_after_ms(&pump, 1001);
+    turn_after_ms(&pump, 600000);
+    pump.hold_flusher = false;
+    turn_after_ms(&pump, 0);
+    cr_assert_eq(pump_status(&pump).durable_index, applied + 2);
+    request = request_transfers(200, 10);
+    request_run(&pump, request);
+    request_destroy(request);
+    turn_after_ms(&pump, 59900);
+    cr_assert_eq(pump_status(&pump).durable_index, applied + 2, "not rested");
+    turn_after_ms(&pump, 101);
+    cr_assert_eq(pump_status(&pump).durable_index, applied + 3);
     pump_stop(&pump);
     pump_deinit(&pump);
 }
