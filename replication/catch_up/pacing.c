@@ -20,7 +20,8 @@
  * The speed of reading goes down by a third when clients are held up and up by little when they are
  * not, as senders on a network do that do not know what they share. Held up: less goes through than
  * before, although there is something in flight nearly all of the time. (A load that just got
- * smaller leaves gaps.) While less is admitted it is measured by that.
+ * smaller leaves gaps.) While less is admitted it is measured by that. A leader that has never seen
+ * a whole cluster, since its predecessor is the one that is away, goes by what it has seen.
  *
  * The budget is a bucket that holds a tenth of a second: what is not used is not saved up.
  */
@@ -80,7 +81,7 @@ uint64_t pacing_read_rate(const struct pacing *pacing)
 static void steer_reading(struct pacing *pacing, bool feeds, uint64_t rate, uint64_t ns)
 {
     const bool busy = pacing->busy_ns >= share(ns, PACING_BUSY_PERCENT);
-    uint64_t expected = pacing->usual;
+    uint64_t expected = pacing->usual > 0 ? pacing->usual : pacing->lately;
     if (pacing->limited && pacing->limit < expected)
         expected = pacing->limit;
     uint64_t least = PACING_READ_MIN;
@@ -184,6 +185,11 @@ static enum pacing_news more(struct pacing *pacing)
     return pacing->limit >= pacing->reference ? end(pacing, PACING_ENDED) : PACING_NOTHING;
 }
 
+static void smooth(uint64_t *value, uint64_t rate)
+{
+    *value = *value + rate / USUAL_SMOOTHING - *value / USUAL_SMOOTHING;
+}
+
 enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *input)
 {
     if (!pacing->begun) {
@@ -209,9 +215,10 @@ enum pacing_news pacing_look(struct pacing *pacing, const struct pacing_input *i
     const bool over = input->now_ns - pacing->served_ns >= PACING_OVER_S * NS_PER_S;
     if (over || pacing->served_ns == 0) {
         pacing->gave_up = false;
+        if (!pacing->limited)
+            smooth(&pacing->lately, rate);
         if (!pacing->limited && input->whole)
-            pacing->usual =
-                pacing->usual + rate / USUAL_SMOOTHING - pacing->usual / USUAL_SMOOTHING;
+            smooth(&pacing->usual, rate);
     }
     if (!input->feeds)
         return pacing->limited ? more(pacing) : PACING_NOTHING;

@@ -66,6 +66,7 @@ struct pacing {
     uint64_t limit;     /* bytes per second, while limited */
     uint64_t reference; /* what the floor is measured by, while limited */
     uint64_t usual;     /* bytes per second of a whole cluster, smoothed; 0: never seen */
+    uint64_t lately;    /* bytes per second when nobody catches up, smoothed */
     uint64_t read_rate; /* bytes per second that members are read; 0: not looked yet */
     /* ---- ours ---- */
     bool begun, gave_up;

@@ -141,6 +141,21 @@ Test(pacing, what_goes_through_without_a_member_is_not_the_usual)
     cr_assert_geq(world.lowest, 25 * MIB * (PACING_FLOOR_PERCENT - 1) / 100);
 }
 
+/* A new leader, whose predecessor is the member that is away, never saw a whole cluster: reading
+ * gives way to clients all the same. */
+Test(pacing, reading_gives_way_also_where_a_whole_cluster_was_never_seen)
+{
+    begin(20 * MIB, 0);
+    world.away = true;
+    pass(60);
+    cr_assert_eq(world.pacing.usual, 0);
+    world.cost = 50;
+    world.serves = true;
+    pass(20);
+    cr_assert_leq(pacing_read_rate(&world.pacing), 50 * MIB);
+    cr_assert_geq(world.lowest, 20 * MIB / 2);
+}
+
 /* As fast as the leader: without a limit it would stay where it is for ever. */
 Test(pacing, a_gap_that_stays_is_closed_and_everything_is_admitted_again)
 {
