@@ -44,7 +44,7 @@ static bool is_barrier(const struct journal_append *request)
 }
 
 /* Shared lock held. */
-static enum status admit(struct journal_shared *shared, uint64_t size, bool barrier)
+static enum status admit(const struct journal_shared *shared, uint64_t size, bool barrier)
 {
     if (shared->failure != STATUS_OK)
         return shared->failure;
@@ -57,10 +57,7 @@ static enum status admit(struct journal_shared *shared, uint64_t size, bool barr
         limit = journal_usable_size(shared->spare->size);
     if (limit > JOURNAL_QUEUE_SIZE_MAX)
         limit = JOURNAL_QUEUE_SIZE_MAX;
-    if (shared->pending_size + size <= limit)
-        return STATUS_OK;
-    shared->spare_is_urgent = shared->spare == NULL;
-    return STATUS_BUSY;
+    return shared->pending_size + size <= limit ? STATUS_OK : STATUS_BUSY;
 }
 
 enum status journal_append(struct journal *journal, struct journal_append *request)
@@ -75,7 +72,7 @@ enum status journal_append(struct journal *journal, struct journal_append *reque
     enum status status = admit(shared, size, is_barrier(request));
     pthread_mutex_unlock(&shared->lock);
     if (status == STATUS_BUSY)
-        journal->options.wake_preparer(journal->options.wake_context);
+        journal_hurry_spare(journal);
     if (status != STATUS_OK)
         return status;
     /* Only this thread adds to pending_size, and room grows by a truncation of its own at most. */

@@ -83,12 +83,20 @@ static uint64_t now(const struct journal *journal)
     return journal->options.clock_ns(journal->options.clock_context);
 }
 
-/* Ahead of what the current segment, filled with `used` bytes, asks for a slice comes now and then,
- * so that a journal at rest gets its spare, too. */
-static bool slice_is_due(const struct journal *journal, uint64_t used)
+void journal_hurry_spare(struct journal *journal)
+{
+    pthread_mutex_lock(&journal->shared->lock);
+    journal->shared->spare_is_urgent = journal->shared->spare == NULL;
+    pthread_mutex_unlock(&journal->shared->lock);
+    journal->options.wake_preparer(journal->options.wake_context);
+}
+
+/* Ahead of what the current segment, filled with `used` bytes of `size`, asks for a slice comes now
+ * and then, so that a journal at rest gets its spare, too. (Segments are at most 1 GiB.) */
+static bool slice_is_due(const struct journal *journal, uint64_t used, uint64_t size)
 {
     const struct journal_preparer *preparer = &journal->preparer;
-    return preparer->written <= 2 * used ||
+    return preparer->written * size <= 2 * used * journal->options.segment_size ||
            now(journal) - preparer->slice_ns >= JOURNAL_SLICE_PAUSE_NS;
 }
 
@@ -170,7 +178,7 @@ enum job_state journal_preparer_step(struct journal *journal, uint64_t *out_wait
     const bool is_urgent = shared->spare_is_urgent || shared->disk_full;
     const struct journal_segment *current = shared->segments[shared->segment_count - 1];
     const uint64_t next = current->number + 1;
-    const uint64_t used = current->size - shared->room;
+    const uint64_t size = current->size, used = size - shared->room;
     pthread_mutex_unlock(&shared->lock);
 
     if (failure != STATUS_OK) {
@@ -188,7 +196,7 @@ enum job_state journal_preparer_step(struct journal *journal, uint64_t *out_wait
     } else if (preparer->file == NULL) {
         status = begin_spare(journal, next);
     } else if (preparer->written < journal->options.segment_size) {
-        if (!is_urgent && !slice_is_due(journal, used)) {
+        if (!is_urgent && !slice_is_due(journal, used, size)) {
             *out_wait_ns = JOURNAL_SLICE_LOOK_NS;
             return JOB_IDLE;
         }

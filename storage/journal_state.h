@@ -162,6 +162,10 @@ struct journal *journal_allocate(const struct journal_options *options);
 /* Closes files and frees, whatever state it is in. */
 void journal_release(struct journal *journal);
 
+/* ---- journal_preparer.c ---- */
+/* Somebody waits for the next segment. */
+void journal_hurry_spare(struct journal *journal);
+
 /* ---- journal_writer.c ---- */
 /* Writes a header into the spare and makes it the current segment; durable. io_lock held, or alone;
  * a spare is there (invariant) and the segment before is closed and durable. */

@@ -427,8 +427,10 @@ enum status journal_writer_truncate(struct journal *journal, uint64_t index, uin
     const uint64_t size = journal_record_size(JOURNAL_TRUNCATE, 0) + JOURNAL_REQUEST_SLACK;
     enum status status = STATUS_OK;
     if (!fits(writer, size)) {
-        if (!have_spare(journal))
+        if (!have_spare(journal)) {
+            journal_hurry_spare(journal);
             return STATUS_BUSY;
+        }
         status = turn(journal, 0);
     }
     if (status == STATUS_OK)

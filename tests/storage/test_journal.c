@@ -374,6 +374,25 @@ Test(journal, the_next_segment_is_prepared_at_the_pace_of_this_one)
     rig_deinit(&rig);
 }
 
+/* The next segment is larger, since the setting was changed: it follows the share that is filled. */
+Test(journal, a_larger_next_segment_is_ready_in_time)
+{
+    rig_init(&rig, 21, 512 * KIB, 20 * KIB);
+    rig.payload_fixed = 20 * KIB;
+    rig_start(&rig);
+    rig_stop(&rig);
+    rig.options.segment_size = 2048 * KIB;
+    cr_assert_eq(rig_open(&rig), STATUS_OK);
+    cr_assert_lt(zeros_ready(), rig.options.segment_size);
+    for (int i = 0; i < 14; i++) {
+        cr_assert_eq(rig_append(&rig, 1), STATUS_OK);
+        while (rig_step_writer(&rig) == JOB_AGAIN)
+            continue;
+    }
+    cr_assert_eq(zeros_ready(), rig.options.segment_size);
+    rig_stop(&rig);
+}
+
 /* A request that finds no room before there is a next segment does not wait for any pace. */
 Test(journal, a_request_that_waits_for_the_next_segment_hurries_it)
 {
