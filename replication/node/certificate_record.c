@@ -98,7 +98,7 @@ enum status certificate_decode(const void *bytes, size_t size, struct certificat
     if (memcmp(view.record.magic, magic, sizeof magic) != 0)
         return STATUS_INVALID;
     if (view.record.version != CERTIFICATE_VERSION)
-        return view.record.version > CERTIFICATE_VERSION ? STATUS_VERSION : STATUS_INVALID;
+        return view.record.version > 0 ? STATUS_VERSION : STATUS_INVALID;
     memcpy(&sizes, at + sizeof view.record, sizeof sizes);
     if (!record_is_sound(&view.record) || sizes.reserved != 0 ||
         sizes.signature > CERTIFICATE_SIGNATURE_SIZE_MAX ||

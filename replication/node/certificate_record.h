@@ -85,7 +85,7 @@ void certificate_record_begin(struct certificate_record *out);
 /* Into out_bytes; returns the size, a multiple of 8. Invariant: sizes within their bounds. */
 size_t certificate_encode(const struct certificate_view *view,
                           uint8_t out_bytes[CERTIFICATE_SIZE_MAX]);
-/* STATUS_OK; STATUS_VERSION: of a later version; STATUS_INVALID: no certificate, or one that has
+/* STATUS_OK; STATUS_VERSION: of another version; STATUS_INVALID: no certificate, or one that has
  * changed since it was made. `bytes` need no alignment. */
 enum status certificate_decode(const void *bytes, size_t size, struct certificate_view *out);
 

@@ -67,7 +67,7 @@ static void read_certificate(struct survivor *survivor, const struct survivor_ju
         status = certificate_decode(bytes, size, &view);
     if (status != STATUS_OK) {
         refuse_certificate(survivor, status == STATUS_VERSION
-                                         ? "of a later version than this program knows"
+                                         ? "of another version than this program knows"
                                          : "it is no certificate (cut off, or changed)");
         return;
     }

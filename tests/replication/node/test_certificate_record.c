@@ -125,7 +125,7 @@ Test(certificate_record, refuses_what_no_leader_writes)
     } cases[] = {
         {"magic", 0, 't', STATUS_INVALID},
         {"a later version", 8, 3, STATUS_VERSION},
-        {"the version before, without a digest", 8, 1, STATUS_INVALID},
+        {"the version before, without a digest", 8, 1, STATUS_VERSION},
         {"version 0", 8, 0, STATUS_INVALID},
         {"size of the record", 10, 184, STATUS_INVALID},
         {"mode", 12, 2, STATUS_INVALID},
