@@ -33,7 +33,7 @@ from soak_verdict import Rule
 MIB = 2 ** 20
 SEGMENT = 16 * MIB
 SETTINGS = {"journal": {"segment_bytes": SEGMENT},
-            "checkpoint": {"map_size_bytes": 64 << 30, "interval_ms": 5000}}
+            "checkpoint": {"map_size_bytes": 64 << 30}}
 SAMPLE_SECONDS = 1.0
 SLICE_SECONDS = 60          # of the load: one report each
 # What one transfer may leave in the store (its record of 128 B, ids of it and of its request, the
