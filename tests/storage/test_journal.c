@@ -339,8 +339,8 @@ static uint64_t zeros_ready(void)
     return preparer->file != NULL ? preparer->written : rig.options.segment_size;
 }
 
-/* The next segment is made as this one fills, twice as fast, so that the syncs of entries never wait
- * for many zeros; and slowly where nothing fills it. */
+/* The next segment is made as this one fills, twice as fast, so that the syncs of entries never
+ * wait for many zeros; and slowly where nothing fills it. */
 Test(journal, the_next_segment_is_prepared_at_the_pace_of_this_one)
 {
     rig_init(&rig, 18, 2048 * KIB, 16 * KIB);
@@ -374,7 +374,8 @@ Test(journal, the_next_segment_is_prepared_at_the_pace_of_this_one)
     rig_deinit(&rig);
 }
 
-/* The next segment is larger, since the setting was changed: it follows the share that is filled. */
+/* The next segment is larger, since the setting was changed: it follows the share that is filled.
+ */
 Test(journal, a_larger_next_segment_is_ready_in_time)
 {
     rig_init(&rig, 21, 512 * KIB, 20 * KIB);
