@@ -224,8 +224,8 @@ Test(certificate_checks, a_reading_that_the_clock_never_showed_is_found)
     end(rig);
 }
 
-/* A node that changes over to other files has none open for a moment, and may die in it. What counts
- * is what it had just before, not what the process before it had. */
+/* A node that changes over to other files has none open for a moment, and may die in it. What
+ * counts is what it had just before, not what the process before it had. */
 Test(certificate_checks, what_a_node_had_before_it_changed_its_files_counts)
 {
     struct rig *rig = make();

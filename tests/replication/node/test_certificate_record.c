@@ -99,7 +99,8 @@ static void seal(uint8_t *bytes, size_t size)
     hash_parts(&(struct hash_part){bytes, sealed}, 1, bytes + sealed);
 }
 
-/* What a disk does to a file: each bit, wherever it is, a field that may have any value included. */
+/* What a disk does to a file: each bit, wherever it is, a field that may have any value included.
+ */
 Test(certificate_record, refuses_any_bit_that_changed)
 {
     uint8_t bytes[CERTIFICATE_SIZE_MAX];
