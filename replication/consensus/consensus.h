@@ -192,6 +192,7 @@ struct consensus_operations {
     enum status (*change)(struct consensus *, const struct consensus_change *, consensus_change_cb,
                           void *context);
     enum status (*transfer)(struct consensus *, uint64_t to);
+    bool (*is_full)(const struct consensus *);
     /* These three may be NULL in a table of a test. */
     uint64_t (*stamp)(const struct consensus *);
     void (*durability)(const struct consensus *, struct consensus_durability *out);
@@ -337,6 +338,11 @@ static inline uint32_t consensus_peers(const struct consensus *c, struct consens
                                        uint32_t capacity)
 {
     return c->operations->peers(c, out, capacity);
+}
+/* The log in memory takes no entry any more before the store has more of it: a checkpoint is due. */
+static inline bool consensus_is_full(const struct consensus *c)
+{
+    return c->operations->is_full(c);
 }
 /* Appends nothing more and takes no part any more; what is in flight still comes back. */
 static inline void consensus_stop(struct consensus *c)

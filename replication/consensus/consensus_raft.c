@@ -431,6 +431,12 @@ static void raft_status(const struct consensus *consensus, struct consensus_stat
     };
 }
 
+static bool raft_is_full(const struct consensus *consensus)
+{
+    const struct consensus_raft *c = raft_of_const(consensus);
+    return c->started && raft_io_log_is_full(c) && !raft_io_log_can_shrink(c);
+}
+
 /* ---- life ---- */
 
 static enum status raft_begin(struct consensus *consensus)
@@ -496,6 +502,7 @@ static const struct consensus_operations raft_operations = {
     .next_ns = raft_next_ns,
     .change = raft_change_members,
     .transfer = raft_hand_over,
+    .is_full = raft_is_full,
     .stamp = raft_stamp,
     .durability = raft_durability,
     .change_durability = raft_change_durability,

@@ -241,7 +241,7 @@ static void process_both_waits(struct node *node)
 
 static bool room_is_wanted(const struct node *node)
 {
-    return node->proposer.room_wanted || node->pull_waits ||
+    return node->proposer.room_wanted || node->pull_waits || consensus_is_full(node->consensus) ||
            (node->phase == NODE_DRAINING && node->drain_step == DRAIN_CHECKPOINT);
 }
 

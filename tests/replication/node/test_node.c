@@ -386,6 +386,26 @@ Test(node, the_interval_closes_an_epoch)
     pump_deinit(&pump);
 }
 
+/* Nor does a log in memory that is full wait for the interval: only what the store has can go. */
+Test(node, a_full_log_closes_an_epoch)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump.options.log_bytes_max = 2u << 20;
+    pump.options.epoch_transfer_count_max = 16 * REQUEST_EVENTS_MAX;
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    for (uint64_t i = 0; i < 6; i++) {
+        struct test_request *request =
+            request_transfers(i * REQUEST_EVENTS_MAX, REQUEST_EVENTS_MAX);
+        request_run(&pump, request);
+        request_destroy(request);
+    }
+    cr_assert_geq(pump_event_count(&pump, "checkpoint_done"), 1);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
 static void turn_after_ms(struct pump *pump, uint64_t ms)
 {
     pump->monotonic_ns += ms * NS_PER_MS;
