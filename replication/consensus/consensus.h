@@ -339,7 +339,8 @@ static inline uint32_t consensus_peers(const struct consensus *c, struct consens
 {
     return c->operations->peers(c, out, capacity);
 }
-/* The log in memory takes no entry any more before the store has more of it: a checkpoint is due. */
+/* The log in memory takes no entry any more before the store has more of it: a checkpoint is due.
+ */
 static inline bool consensus_is_full(const struct consensus *c)
 {
     return c->operations->is_full(c);

@@ -18,9 +18,9 @@
  * How often: a checkpoint is one burst of writes and one sync, and the journal's syncs on the same
  * disk wait for it. So epochs are small, closed by the interval long before the memtable is full.
  * But a page that changes in each of them is written each time: where that makes the flusher busy,
- * for millions of accounts or on a slow disk, the next epoch waits until it has rested. Nobody rests
- * while something waits for room: in the memtable, or in the log in memory, which forgets only what
- * the store has.
+ * for millions of accounts or on a slow disk, the next epoch waits until it has rested. Nobody
+ * rests while something waits for room: in the memtable, or in the log in memory, which forgets
+ * only what the store has.
  */
 #include "replication/node/epochs.h"
 
