@@ -149,9 +149,13 @@ void consensus_publish_configuration(struct consensus_raft *c)
     uint8_t bytes[JOURNAL_CONFIGURATION_SIZE_MAX];
     consensus_agreed(c, &agreed);
     journal_set_configuration(c->options.journal, bytes, agreed_encode(&agreed, bytes));
-    const uint64_t later = planted(PLANTED_WITNESS_NOTES_UNCOMMITTED) ? consensus_last_index(c)
-                           : configuration > durability               ? configuration
-                                                                      : durability;
+    uint64_t later = configuration > durability ? configuration : durability;
+    /* A configuration may be known to be committed long before what lies below it is, and only of
+     * that it is known which durability entry is agreed. */
+    if (later > c->raft.commit_index)
+        later = c->raft.commit_index;
+    if (planted(PLANTED_WITNESS_NOTES_UNCOMMITTED))
+        later = consensus_last_index(c);
     if (c->is_witness && !raft_io_note_witness(c, later))
         return; /* again after the next event */
     c->published_configuration = configuration;

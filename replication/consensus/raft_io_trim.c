@@ -194,6 +194,8 @@ void raft_io_complete_snapshots(struct consensus_raft *c)
     if (c->put != NULL) {
         struct raft_io_snapshot_put *put = c->put;
         c->put = NULL;
+        /* What was committed in this very event is agreed, too, and is about to be forgotten. */
+        consensus_durability_log_settle(c);
         /* Where that cannot be written more is read at the next start. */
         if (c->is_witness)
             (void)raft_io_note_witness(c, c->put_trim_index);

@@ -16,6 +16,8 @@
  * before, and when the segment with the new one's entry is pruned nothing else would know it.
  *
  * The index is only a way to remember less: one that does not fit the journal is as good as none.
+ * It is never above what is known to be committed: what lies below it is not looked at again, so
+ * members and mode have to be those of that index or later.
  */
 #include "core/invariant.h"
 #include "replication/consensus/consensus_raft_internal.h"
