@@ -414,6 +414,14 @@ static void remove_directory(const char *path)
     cr_assert_eq(rmdir(path), 0);
 }
 
+struct cluster *cluster_started(uint32_t count)
+{
+    struct cluster *cluster = cluster_create(count, count, false);
+    for (uint32_t i = 0; i < count; i++)
+        cluster_start(cluster, i);
+    return cluster;
+}
+
 void cluster_destroy(struct cluster *cluster)
 {
     for (uint32_t i = 0; i < cluster->count; i++) {

@@ -85,6 +85,8 @@ struct cluster {
 /* `count` nodes whose first entry makes the first `voters` of them the members, alternating sites A
  * and B, the last one of an odd number above 1 a witness at W unless `all_data`. Not started. */
 struct cluster *cluster_create(uint32_t count, uint32_t voters, bool all_data);
+/* All of `count` nodes members, and started. */
+struct cluster *cluster_started(uint32_t count);
 void cluster_destroy(struct cluster *cluster);
 
 /* Opens the node's files and starts it; or again after a crash. */

@@ -3,26 +3,15 @@
  * network is cut, whose nodes crash, whose disks get stuck.
  */
 #include "consensus_cluster.h"
-#include "replication/consensus/raft_message.h"
 
 #include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-static struct cluster *started(uint32_t count)
-{
-    struct cluster *cluster = cluster_create(count, count, false);
-    for (uint32_t i = 0; i < count; i++)
-        cluster_start(cluster, i);
-    return cluster;
-}
 
 /* A cluster of one: it leads without asking anybody, and what its own journal synced is committed.
  */
 Test(consensus_raft, one_node_leads_and_commits_alone)
 {
-    struct cluster *cluster = started(1);
+    struct cluster *cluster = cluster_started(1);
     cr_assert_eq(cluster_leader(cluster), 0);
     uint64_t first = cluster_commit(cluster, 100);
     uint64_t last = first;
@@ -39,7 +28,7 @@ Test(consensus_raft, one_node_leads_and_commits_alone)
 /* Three nodes elect one, and all pull what it proposes. */
 Test(consensus_raft, three_nodes_elect_commit_and_pull_the_same)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t leader = cluster_leader(cluster);
     cr_assert_neq(leader, 2, "a witness does not lead by itself");
     uint64_t last = 0;
@@ -53,7 +42,7 @@ Test(consensus_raft, three_nodes_elect_commit_and_pull_the_same)
 /* Two sites of two and a witness. */
 Test(consensus_raft, five_nodes_elect_commit_and_pull_the_same)
 {
-    struct cluster *cluster = started(5);
+    struct cluster *cluster = cluster_started(5);
     uint64_t last = 0;
     for (int i = 0; i < 30; i++)
         last = cluster_commit(cluster, 2000);
@@ -66,7 +55,7 @@ Test(consensus_raft, five_nodes_elect_commit_and_pull_the_same)
  * comes back to the same log. Again and again. */
 Test(consensus_raft, the_others_go_on_without_their_leader)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     for (int round = 0; round < 6; round++) {
         for (int i = 0; i < 5; i++)
             cluster_commit(cluster, 300);
@@ -88,7 +77,7 @@ Test(consensus_raft, the_others_go_on_without_their_leader)
 /* All stop and start again, some of them with a checkpoint: nothing is lost or pulled twice. */
 Test(consensus_raft, a_restart_keeps_everything)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint64_t last = 0;
     for (int round = 0; round < 4; round++) {
         for (int i = 0; i < 20; i++)
@@ -114,7 +103,7 @@ Test(consensus_raft, a_restart_keeps_everything)
 Test(consensus_raft, what_a_start_knows_to_be_committed_is_pulled_without_a_leader)
 {
     for (uint32_t flushed = 0; flushed < 2; flushed++) {
-        struct cluster *cluster = started(3);
+        struct cluster *cluster = cluster_started(3);
         uint64_t last = 0;
         for (int i = 0; i < 20; i++)
             last = cluster_commit(cluster, 4000);
@@ -264,137 +253,10 @@ Test(consensus_raft, a_follower_without_room_stays_and_catches_up)
     cluster_destroy(cluster);
 }
 
-/* ---- reads ---- */
-
-struct question {
-    struct consensus_confirmation confirmation;
-    bool answered;
-    enum status status;
-    uint64_t index;
-};
-
-static void answered(struct consensus_confirmation *confirmation, enum status status,
-                     uint64_t index)
-{
-    struct question *question = (struct question *)confirmation;
-    question->answered = true;
-    question->status = status;
-    question->index = index;
-}
-
-static bool is_answered(struct cluster *cluster, void *context)
-{
-    (void)cluster;
-    return ((struct question *)context)->answered;
-}
-
-static struct question ask(struct cluster *cluster, uint32_t place)
-{
-    struct question question = {.confirmation.cb = answered};
-    consensus_confirm(cluster->nodes[place].consensus, &question.confirmation);
-    cr_assert_not(question.answered, "never inside");
-    cr_assert(cluster_run_until(cluster, 3000, is_answered, &question));
-    cr_assert_not(question.confirmation.in_flight);
-    return question;
-}
-
-/* Every data node names an index that covers what was committed before, and soon knows that it is
- * committed. */
-Test(consensus_raft, a_read_anywhere_sees_what_was_committed_before)
-{
-    struct cluster *cluster = started(5);
-    for (int round = 0; round < 5; round++) {
-        uint32_t leader = cluster_leader(cluster);
-        uint64_t committed = cluster_commit(cluster, 100);
-        for (uint32_t i = 0; i < 4; i++) {
-            struct question question = ask(cluster, i);
-            cr_assert_eq(question.status, STATUS_OK, "node %u", i + 1);
-            cr_assert_geq(question.index, committed);
-        }
-        cr_assert_eq(ask(cluster, 4).status, STATUS_NOT_READY, "a witness answers no reads");
-        (void)leader;
-    }
-    cluster_destroy(cluster);
-}
-
-/* An entry is on its way when somebody asks, and is committed before the answers to that question
- * are back. Whoever asks then asks for it as well: those answers are not for him. */
-Test(consensus_raft, a_read_does_not_join_a_round_that_is_under_way)
-{
-    struct cluster *cluster = started(3);
-    const uint32_t leader = cluster_leader(cluster);
-    cluster_commit(cluster, 100);
-    cluster->delay_ns = 20 * CLUSTER_MS;
-    cluster_run(cluster, 200);
-    uint64_t index = 0;
-    cr_assert_eq(cluster_propose(cluster, leader, 100, &index), STATUS_OK);
-    cluster_run(cluster, 15);
-    struct question before = {.confirmation.cb = answered}, after = before;
-    consensus_confirm(cluster->nodes[leader].consensus, &before.confirmation);
-    while (cluster_status(cluster, leader).commit_index < index)
-        cluster_run(cluster, 1);
-    cr_assert_not(before.answered, "the test is pointless");
-    consensus_confirm(cluster->nodes[leader].consensus, &after.confirmation);
-    cr_assert(cluster_run_until(cluster, 3000, is_answered, &after));
-    cr_assert(before.answered);
-    cr_assert_eq(after.status, STATUS_OK);
-    cr_assert_geq(after.index, index);
-    cluster_destroy(cluster);
-}
-
-/* A follower asks; what comes back first is the leader's answer to a question that an earlier life
- * of the follower asked, before the newest commits. It must not pass for the answer. */
-Test(consensus_raft, an_answer_to_an_earlier_life_is_none)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster), follower = leader == 0 ? 1 : 0;
-    uint64_t committed = cluster_commit(cluster, 100);
-    cluster->delay_ns = 20 * CLUSTER_MS;
-    struct question question = {.confirmation.cb = answered};
-    consensus_confirm(cluster->nodes[follower].consensus, &question.confirmation);
-    cluster_run(cluster, 5); /* it is on its way */
-    static const uint64_t sequences[] = {1, 57, UINT64_MAX / 2};
-    for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++) {
-        const struct raft_message_view late = {
-            .type = MESSAGE_READ_INDEX_RESULT,
-            .read_index_result = {.term = cluster_status(cluster, leader).term,
-                                  .sequence = sequences[i],
-                                  .index = 1,
-                                  .ready = true}};
-        uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
-        size_t size = raft_message_encode(&late, (uint8_t *)bytes);
-        consensus_receive(cluster->nodes[follower].consensus, leader + 1, bytes, size);
-        cr_expect_not(question.answered, "sequence %zu", i);
-    }
-    cr_assert(cluster_run_until(cluster, 3000, is_answered, &question));
-    cr_expect_eq(question.status, STATUS_OK);
-    cr_expect_geq(question.index, committed);
-    cluster_destroy(cluster);
-}
-
-/* A leader that was cut off, and does not know yet that another one leads, answers no read. */
-Test(consensus_raft, a_deposed_leader_answers_no_read)
-{
-    struct cluster *cluster = started(3);
-    uint32_t old = cluster_leader(cluster);
-    cluster_commit(cluster, 100);
-    cluster_isolate(cluster, old, true);
-    cr_assert(cluster_status(cluster, old).leads);
-    struct question question = ask(cluster, old);
-    cr_assert_eq(question.status, STATUS_NOT_READY);
-    cluster_run(cluster, 1000);
-    cr_assert_neq(cluster_leader(cluster), old);
-    cr_assert_eq(ask(cluster, old).status, STATUS_NOT_READY, "nobody leads for it");
-    cluster_isolate(cluster, old, false);
-    cluster_run(cluster, 500);
-    cr_assert_eq(ask(cluster, old).status, old == 2 ? STATUS_NOT_READY : STATUS_OK);
-    cluster_destroy(cluster);
-}
-
 /* A commit is told to followers at once, not with the next heartbeat. */
 Test(consensus_raft, followers_hear_of_a_commit_at_once)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t leader = cluster_leader(cluster);
     cluster_commit(cluster, 100);
     cluster_run(cluster, 333);
@@ -409,7 +271,7 @@ Test(consensus_raft, followers_hear_of_a_commit_at_once)
 /* Nothing to do: heartbeats at 20 Hz and little else. */
 Test(consensus_raft, an_idle_cluster_turns_seldom)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t leader = cluster_leader(cluster);
     cluster_commit(cluster, 100);
     cluster_run(cluster, 1000);
@@ -429,7 +291,7 @@ Test(consensus_raft, an_idle_cluster_turns_seldom)
 /* Leadership goes where it is asked to, or to the other site; not to a witness. */
 Test(consensus_raft, leadership_is_handed_over)
 {
-    struct cluster *cluster = started(5);
+    struct cluster *cluster = cluster_started(5);
     uint32_t leader = cluster_leader(cluster);
     struct consensus *consensus = cluster->nodes[leader].consensus;
     cr_assert_eq(consensus_transfer(consensus, 5), STATUS_NOT_FOUND, "a witness");
@@ -460,7 +322,7 @@ Test(consensus_raft, leadership_is_handed_over)
 /* The leader's disk does not finish a write: another one leads soon. */
 Test(consensus_raft, a_leader_with_a_stuck_disk_hands_over)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t leader = cluster_leader(cluster);
     cluster_commit(cluster, 100);
     cluster->nodes[leader].journal_stuck = true;
@@ -478,7 +340,7 @@ Test(consensus_raft, a_leader_with_a_stuck_disk_hands_over)
 /* The same, and nobody is there to take over: the process ends, and says why. */
 Test(consensus_raft, a_leader_with_a_stuck_disk_and_no_successor_ends)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t leader = cluster_leader(cluster);
     cluster_commit(cluster, 100);
     for (uint32_t i = 0; i < 2; i++) {
@@ -498,7 +360,7 @@ Test(consensus_raft, a_leader_with_a_stuck_disk_and_no_successor_ends)
 /* A clock one hour off: its node does not stay leader. The offsets are known to all who lead. */
 Test(consensus_raft, a_leader_with_a_wrong_clock_hands_over)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint32_t wrong = cluster_leader(cluster);
     cluster->nodes[wrong].wall_offset_ns = 3600ll * 1000 * 1000000;
     cluster_run(cluster, 3000);
@@ -516,7 +378,7 @@ Test(consensus_raft, a_leader_with_a_wrong_clock_hands_over)
 /* The watermark follows what both sites hold, and stands when one of them is gone. */
 Test(consensus_raft, the_watermark_is_what_every_site_holds)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     uint64_t last = cluster_commit(cluster, 100);
     cluster_run(cluster, 500);
     for (uint32_t i = 0; i < 3; i++)
@@ -528,208 +390,6 @@ Test(consensus_raft, the_watermark_is_what_every_site_holds)
     cr_assert_gt(later, last);
     cr_assert_eq(cluster_status(cluster, leader).watermark_index, last);
     cr_assert_eq(cluster_status(cluster, 2).watermark_index, last);
-    cluster_destroy(cluster);
-}
-
-/* ---- what must not hurt ---- */
-
-/* Anything a peer may say: dropped. The cluster goes on as if nothing had been said. */
-Test(consensus_raft, malformed_messages_are_dropped)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster);
-    uint64_t term = cluster_status(cluster, leader).term;
-    uint64_t bytes[16];
-    for (uint32_t round = 0; round < 5000; round++) {
-        for (size_t i = 0; i < 16; i++)
-            bytes[i] = (round * 2654435761u) ^ (i * 40503u * round);
-        uint16_t type = (uint16_t)(0x0100 + round % 13);
-        uint32_t size = 8 * (round % 16);
-        memset(bytes, 0, 8);
-        memcpy(bytes, &type, sizeof type);
-        memcpy((uint8_t *)bytes + 4, &size, sizeof size);
-        bytes[1] = round % 3 == 0 ? 0 : UINT64_MAX - round; /* no term that a member could have */
-        for (uint32_t to = 0; to < 3; to++)
-            consensus_receive(cluster->nodes[to].consensus, 1 + (to + 1) % 3, bytes,
-                              round % 7 == 0 ? round % 128 : size);
-    }
-    cluster_commit(cluster, 100);
-    cr_assert_eq(cluster_status(cluster, cluster_leader(cluster)).term, term);
-    cluster_destroy(cluster);
-}
-
-/* More strangers than there are places: those who are members stay known and linked. */
-Test(consensus_raft, strangers_take_no_members_place)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster);
-    for (uint64_t id = 100; id < 200; id++)
-        consensus_linked(cluster->nodes[leader].consensus, id, true);
-    cluster_run(cluster, 100);
-    struct consensus_peer peers[MEMBERS_MAX];
-    cr_assert_eq(consensus_peers(cluster->nodes[leader].consensus, peers, MEMBERS_MAX), 3);
-    for (uint32_t i = 0; i < 3; i++)
-        cr_assert(peers[i].linked, "node %u", i + 1);
-    cluster_commit(cluster, 100);
-    cluster_destroy(cluster);
-}
-
-/* A peer that says to lead the very term that another one leads: dropped, by that one (libraft
- * would take it as a follower does, and write over what a leader keeps in the same place) and by
- * its followers, who would have two sources of entries. */
-Test(consensus_raft, a_second_leader_of_a_term_is_not_listened_to)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster), other = (leader + 1) % 3;
-    uint64_t last = cluster_commit(cluster, 100);
-    struct consensus_status before = cluster_status(cluster, leader);
-    const struct raft_message_view view = {
-        .type = MESSAGE_APPEND_ENTRIES,
-        .append = {.term = before.term,
-                   .previous_index = last,
-                   .previous_term = before.term,
-                   .commit = last},
-    };
-    uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
-    size_t size = raft_message_encode(&view, (uint8_t *)bytes);
-    consensus_receive(cluster->nodes[leader].consensus, other + 1, bytes, size);
-    struct consensus_status after = cluster_status(cluster, leader);
-    cr_assert(after.leads);
-    cr_assert_eq(after.term, before.term);
-    cr_assert_not(after.changing, "a follower's field lies where a leader keeps its change");
-    uint32_t third = 3 - leader - other;
-    consensus_receive(cluster->nodes[third].consensus, other + 1, bytes, size);
-    cr_assert_eq(cluster_status(cluster, third).leader_id, leader + 1);
-    cluster_isolate(cluster, leader, true);
-    cluster_run(cluster, 260); /* it has forgotten its leader by now, but not whose the term was */
-    consensus_receive(cluster->nodes[third].consensus, other + 1, bytes, size);
-    after = cluster_status(cluster, third);
-    cr_assert(after.term > before.term || after.leader_id != other + 1);
-    cluster_isolate(cluster, leader, false);
-    cluster_commit(cluster, 100);
-    cluster_destroy(cluster);
-}
-
-static void copy_files(const char *from, const char *to)
-{
-    char command[256];
-    snprintf(command, sizeof command, "rm -rf '%s'/* && cp -a '%s'/. '%s'", to, from, to);
-    cr_assert_eq(system(command), 0);
-}
-
-/* A follower comes back with an older copy of its files. The leader counts entries on it that it
- * does not have: within a heartbeat that is told, and the follower stops, and stops again as often
- * as it is started. */
-Test(consensus_raft, a_member_that_lost_what_it_acknowledged_stops)
-{
-    char copy[] = "/tmp/consensus_copy_XXXXXX";
-    cr_assert_not_null(mkdtemp(copy));
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster), other = 1 - leader;
-    struct cluster_node *node = &cluster->nodes[other];
-    cluster_commit(cluster, 100);
-    cluster_stop(cluster, other);
-    copy_files(node->directory, copy);
-    cluster_start(cluster, other);
-    for (int i = 0; i < 20; i++)
-        cluster_commit(cluster, 100);
-    cluster_crash(cluster, other);
-    cluster_start(cluster, other);
-    const uint64_t acknowledged = cluster_commit(cluster, 100);
-    cluster_run(cluster, 300);
-    cr_assert_eq(cluster->nodes[leader].lost_told, 0, "a crash loses nothing");
-    cr_assert_not(node->failed);
-    for (uint32_t life = 1; life <= 2; life++) {
-        cluster_crash(cluster, other);
-        copy_files(copy, node->directory);
-        for (uint32_t i = 0; i < 3; i++) /* what this leader counted is enough */
-            cluster->nodes[i].floors = (struct floors){0};
-        cluster_start(cluster, other);
-        cluster_run(cluster, 1500);
-        cr_assert_eq(cluster_leader(cluster), leader);
-        cr_assert_eq(cluster->nodes[leader].lost_told, life);
-        cr_assert(node->failed);
-        cr_assert_eq(node->condemned, acknowledged);
-        cr_assert_not_null(strstr(node->failure, "tally node repair"), "%s", node->failure);
-        struct consensus_peer peers[3];
-        cr_assert_eq(consensus_peers(cluster->nodes[leader].consensus, peers, 3), 3);
-        for (uint32_t i = 0; i < 3; i++)
-            cr_assert(peers[i].member.node_id != other + 1 || peers[i].match_index == 0);
-        cluster_run(cluster, 10000);
-    }
-    cluster_crash(cluster, other);
-    cluster_commit(cluster, 100);
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", copy);
-    cr_assert_eq(system(command), 0);
-    cluster_destroy(cluster);
-}
-
-/* The leader has gone on meanwhile and asks about an index behind all that the follower had
- * acknowledged: that this one is rejected is no news, but that the follower's log ends before what
- * it acknowledged is. */
-Test(consensus_raft, a_log_that_ends_before_what_was_acknowledged_is_found_by_any_rejection)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster), other = 1 - leader;
-    uint64_t last = 0;
-    for (int i = 0; i < 20; i++)
-        last = cluster_commit(cluster, 100);
-    cluster_run(cluster, 300);
-    cluster_isolate(cluster, other, true); /* what it says itself would come between */
-    const uint64_t term = cluster_status(cluster, leader).term;
-    const struct {
-        uint64_t term, rejected, last;
-        uint32_t lost;
-    } rows[] = {
-        {term, last + 9, last + 8, 0}, /* the hint of a longer log */
-        {term, last + 9, last, 0},     /* exactly what it acknowledged */
-        {term - 1, last + 9, 3, 0},    /* said in another term */
-        {term, last + 9, 3, 1},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
-        const struct raft_message_view view = {.type = MESSAGE_APPEND_ENTRIES_RESULT,
-                                               .append_result = {.term = rows[i].term,
-                                                                 .rejected = rows[i].rejected,
-                                                                 .last_index = rows[i].last}};
-        size_t size = raft_message_encode(&view, (uint8_t *)bytes);
-        consensus_receive(cluster->nodes[leader].consensus, other + 1, bytes, size);
-        cr_assert_eq(cluster->nodes[leader].lost_told, rows[i].lost, "row %zu", i);
-    }
-    cluster_destroy(cluster);
-}
-
-static void say_lost(struct cluster *cluster, uint32_t from, uint32_t to, uint64_t term,
-                     uint64_t index)
-{
-    uint64_t bytes[RAFT_MESSAGE_FIXED_SIZE / 8];
-    const struct raft_message_view view = {.type = MESSAGE_LOST_ENTRIES,
-                                           .lost_entries = {.term = term, .index = index}};
-    size_t size = raft_message_encode(&view, (uint8_t *)bytes);
-    consensus_receive(cluster->nodes[to].consensus, from + 1, bytes, size);
-    cluster_run(cluster, 20);
-}
-
-/* That a node lost entries is believed of nobody but the leader of the node's own term, and not
- * against its own journal. */
-Test(consensus_raft, whoever_has_what_it_acknowledged_does_not_stop)
-{
-    struct cluster *cluster = started(3);
-    uint32_t leader = cluster_leader(cluster), other = 1 - leader;
-    struct cluster_node *node = &cluster->nodes[other];
-    uint64_t last = cluster_commit(cluster, 100), term = cluster_status(cluster, other).term;
-    say_lost(cluster, leader, other, term, last);
-    say_lost(cluster, leader, other, term - 1, last + 1);
-    say_lost(cluster, leader, other, term + 1, last + 1);
-    say_lost(cluster, 2, other, term, last + 1);
-    say_lost(cluster, other, leader, term, last + 1);
-    cr_assert_not(node->failed);
-    cr_assert_not(cluster->nodes[leader].failed);
-    cluster_commit(cluster, 100);
-    say_lost(cluster, leader, other, term, last + 2);
-    cr_assert(node->failed);
-    cr_assert_eq(node->condemned, last + 2);
     cluster_destroy(cluster);
 }
 
@@ -793,7 +453,7 @@ static void restart_failed(struct cluster *cluster)
 
 static void live_through(uint32_t count, uint64_t seed)
 {
-    struct cluster *cluster = started(count);
+    struct cluster *cluster = cluster_started(count);
     uint64_t random = seed * 0x9e3779b97f4a7c15ull + 1, acknowledged = 0;
     cluster->seed = seed;
     for (int step = 0; step < 400; step++) {

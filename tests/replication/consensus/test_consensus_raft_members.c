@@ -10,14 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct cluster *started(uint32_t count)
-{
-    struct cluster *cluster = cluster_create(count, count, false);
-    for (uint32_t i = 0; i < count; i++)
-        cluster_start(cluster, i);
-    return cluster;
-}
-
 static void change_cb(void *context, enum status status)
 {
     *(enum status *)context = status;
@@ -170,7 +162,7 @@ Test(consensus_raft_members, a_follower_behind_is_told_of_and_goes_on_when_caugh
  * is brought up by about so many bytes and in a few turns, while others go on proposing. */
 Test(consensus_raft_members, a_follower_that_lags_is_sent_everything_once)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     cluster_commit(cluster, 100);
     uint32_t leader = cluster_leader(cluster), away = 1 - leader;
     cluster_crash(cluster, away);
@@ -299,7 +291,7 @@ Test(consensus_raft_members, a_witness_knows_its_members_though_their_entry_is_p
  * failed; nothing more comes from it. The others go on. */
 Test(consensus_raft_members, a_failing_disk_ends_the_node)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     cluster_commit(cluster, 100);
     uint32_t leader = cluster_leader(cluster);
     struct cluster_node *node = &cluster->nodes[leader];

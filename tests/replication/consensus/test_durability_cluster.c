@@ -11,9 +11,7 @@
 
 static struct cluster *started(uint32_t count)
 {
-    struct cluster *cluster = cluster_create(count, count, false);
-    for (uint32_t i = 0; i < count; i++)
-        cluster_start(cluster, i);
+    struct cluster *cluster = cluster_started(count);
     (void)cluster_leader(cluster);
     cluster_commit(cluster, 100);
     return cluster;

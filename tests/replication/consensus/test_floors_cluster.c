@@ -15,14 +15,6 @@ TestSuite(floors_cluster, .timeout = 300);
 /* A node that was told of its loss has said so to its peers, and ended. */
 #define ENDED_MS 1500
 
-static struct cluster *started(uint32_t count)
-{
-    struct cluster *cluster = cluster_create(count, count, false);
-    for (uint32_t i = 0; i < count; i++)
-        cluster_start(cluster, i);
-    return cluster;
-}
-
 /* ---- copies ---- */
 
 struct copy {
@@ -106,7 +98,7 @@ static void expect_condemned(struct cluster *cluster, uint32_t place, const char
  * another life of it knows, and so does the witness. */
 Test(floors_cluster, another_leader_finds_a_member_that_was_put_back)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     struct copy copy;
     const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
     commit_some(cluster, 1);
@@ -130,7 +122,7 @@ Test(floors_cluster, another_leader_finds_a_member_that_was_put_back)
 /* All start anew, at once: what they heard is on their disks. */
 Test(floors_cluster, a_restart_of_everybody_forgets_nothing)
 {
-    struct cluster *cluster = started(5);
+    struct cluster *cluster = cluster_started(5);
     struct copy copy;
     commit_some(cluster, 1);
     const uint32_t other = (cluster_leader(cluster) + 1) % 4;
@@ -152,7 +144,7 @@ Test(floors_cluster, a_restart_of_everybody_forgets_nothing)
 /* Only the journal was put back: the node's own file knows better, without any peer. */
 Test(floors_cluster, a_journal_below_the_own_floor_is_found_at_the_start)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     struct copy copy;
     commit_some(cluster, 1);
     const uint32_t other = 1 - cluster_leader(cluster);
@@ -185,7 +177,7 @@ static uint64_t term_of(struct cluster *cluster, uint32_t place, uint64_t index)
  * it and stops. */
 Test(floors_cluster, a_member_with_other_entries_is_found_and_the_last_copy_is_kept)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     struct copy copy;
     commit_some(cluster, 1);
     const uint32_t x = cluster_leader(cluster), y = 1 - x, witness = 2;
@@ -238,7 +230,7 @@ Test(floors_cluster, a_member_with_other_entries_is_found_and_the_last_copy_is_k
 /* Who knows it is not linked with the member that lost entries: it is passed on. */
 Test(floors_cluster, what_one_knows_is_passed_on_to_the_member)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     struct copy copy;
     commit_some(cluster, 1);
     const uint32_t other = 1 - cluster_leader(cluster), witness = 2;
@@ -267,7 +259,7 @@ Test(floors_cluster, what_one_knows_is_passed_on_to_the_member)
  * never been, and nobody is stopped. */
 Test(floors_cluster, all_of_them_put_back_together_see_nothing)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     struct copy copies[3];
     const uint64_t before = commit_some(cluster, 1);
     cluster_run(cluster, TOLD_MS);
@@ -320,7 +312,7 @@ static bool is_heard(struct cluster *cluster, uint32_t from, uint32_t to)
 /* A peer comes anew: nothing of it is taken until it has said where its journal ends. */
 Test(floors_cluster, a_peer_is_heard_once_it_said_where_its_journal_ends)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     commit_some(cluster, 1);
     const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
     consensus_linked(cluster->nodes[other].consensus, leader + 1, true);
@@ -337,7 +329,7 @@ Test(floors_cluster, a_peer_is_heard_once_it_said_where_its_journal_ends)
  * it comes anew and says better. */
 Test(floors_cluster, a_peer_below_its_floor_is_not_heard)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     commit_some(cluster, 10);
     cluster_run(cluster, TOLD_MS);
     const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
@@ -373,7 +365,7 @@ Test(floors_cluster, a_peer_below_its_floor_is_not_heard)
  * the question that it answers. */
 Test(floors_cluster, a_late_answer_is_no_loss)
 {
-    struct cluster *cluster = started(3);
+    struct cluster *cluster = cluster_started(3);
     commit_some(cluster, 1);
     cluster_run(cluster, TOLD_MS);
     const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
