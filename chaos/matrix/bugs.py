@@ -174,7 +174,7 @@ READER = (
     Bug("read-joins-round",
         "a read counts the answers to a round that was sent before it came: it misses what was "
         "acknowledged in between",
-        (Tests("replication/test_consensus_raft", "consensus_raft/a_read_does_not_join_a_round*"),
+        (Tests("replication/test_consensus_reads", "consensus_reads/a_read_does_not_join_a_round*"),
          Simulator(("reads", "certificate"), seeds=2000)), fault="read_joins_round"),
     Bug("read-before-barrier",
         "a new leader answers reads by the commit index that it inherited, which is behind what "
