@@ -15,10 +15,11 @@
 
 /* ---- the environment ---- */
 
-/* What a clock that runs wrong has gone astray since it does, in ns. */
+/* What a clock that runs wrong has gone astray since it does, in ns: each ns its share, for a slow
+ * clock never goes back. */
 static int64_t astray(const struct host *host, uint64_t now_ns, int64_t drift_ppm)
 {
-    return drift_ppm == 0 ? 0 : (int64_t)(now_ns - host->drift_since_ns) / 1000000 * drift_ppm;
+    return (int64_t)(now_ns - host->drift_since_ns) * drift_ppm / 1000000;
 }
 
 /* A turn lives through what its disk takes. A job has a thread of its own, which the world makes
