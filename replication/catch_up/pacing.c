@@ -9,9 +9,10 @@
  * It is measured in bytes of entries, since a member's work is. `usual` is smoothed over about ten
  * seconds in which everybody took part. While a member is away more may go through, where members
  * share what they work with; if that counted, a limit would hold nothing back when the member is
- * there again. When the limit begins, the rate at that moment counts if it is greater: the load may
- * have grown since. So the floor is a share of something that really went
- * through, and a load that is smaller than it is not touched.
+ * there again. When less goes through meanwhile that counts (`lately`): a day's load is no measure
+ * for the night. When the limit begins, the rate at that moment counts if it is greater: the load
+ * may have grown since. So the floor is a share of something that really went through, and a load
+ * that is smaller than it is not touched.
  *
  * Whether the gap closes is judged over three seconds, since entries come and are taken in bursts.
  * Only a stage in which entries are read counts: while a store is copied the gap cannot shrink,
@@ -62,6 +63,13 @@ void pacing_forget(struct pacing *pacing)
     *pacing = (struct pacing){0};
 }
 
+/* What goes through when nobody is brought up to date; 0: never seen. */
+static uint64_t before(const struct pacing *pacing)
+{
+    const bool whole_is_less = pacing->usual > 0 && pacing->usual < pacing->lately;
+    return whole_is_less ? pacing->usual : pacing->lately;
+}
+
 /* ---- the speed of reading ---- */
 
 void pacing_note(struct pacing *pacing, uint64_t now_ns, bool in_flight)
@@ -81,7 +89,7 @@ uint64_t pacing_read_rate(const struct pacing *pacing)
 static void steer_reading(struct pacing *pacing, bool feeds, uint64_t rate, uint64_t ns)
 {
     const bool busy = pacing->busy_ns >= share(ns, PACING_BUSY_PERCENT);
-    uint64_t expected = pacing->usual > 0 ? pacing->usual : pacing->lately;
+    uint64_t expected = before(pacing);
     if (pacing->limited && pacing->limit < expected)
         expected = pacing->limit;
     uint64_t least = PACING_READ_MIN;
@@ -153,7 +161,7 @@ static enum pacing_news give_up(struct pacing *pacing)
 
 static enum pacing_news begin(struct pacing *pacing, uint64_t now_ns, uint64_t rate)
 {
-    pacing->reference = greater(pacing->usual, rate);
+    pacing->reference = greater(before(pacing), rate);
     const uint64_t floor = pacing_floor(pacing);
     if (rate <= floor) /* less goes through already: a limit would hold nothing back */
         return gets_nearer(pacing, now_ns) ? PACING_NOTHING : give_up(pacing);

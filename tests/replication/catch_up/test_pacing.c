@@ -141,6 +141,27 @@ Test(pacing, what_goes_through_without_a_member_is_not_the_usual)
     cr_assert_geq(world.lowest, 25 * MIB * (PACING_FLOOR_PERCENT - 1) / 100);
 }
 
+/* A member was lost by day and is there again by night: what went through by day says nothing of
+ * whether clients are held up now, or of how much can be held back. */
+Test(pacing, what_went_through_long_ago_is_not_the_usual)
+{
+    begin(100 * MIB, 60 * MIB);
+    pass(60);
+    world.away = true;
+    world.load = 60 * MIB;
+    pass(120);
+    world.away = false;
+    world.serves = true;
+    pass(30);
+    cr_assert_eq(pacing_read_rate(&world.pacing), PACING_READ_MAX, "nobody is held up");
+    world.taken = world.proposed - 300 * MIB;
+    world.feeds = true;
+    pass(90);
+    cr_assert_eq(world.began, 1);
+    cr_assert_eq(world.gave_up, 0);
+    cr_assert_leq(gap(), PACING_CLOSED_BYTES, "%lu", (unsigned long)gap());
+}
+
 /* A new leader, whose predecessor is the member that is away, never saw a whole cluster: reading
  * gives way to clients all the same. */
 Test(pacing, reading_gives_way_also_where_a_whole_cluster_was_never_seen)
