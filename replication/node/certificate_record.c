@@ -86,19 +86,31 @@ static bool record_is_sound(const struct certificate_record *record)
            record->both_index <= record->index && record->number <= record->log_number;
 }
 
+/* First of all: what else there is, and how long it may be, depends on it. */
+static enum status check_version(const uint8_t *bytes, size_t size)
+{
+    uint16_t version;
+    const size_t offset = offsetof(struct certificate_record, version);
+    if (size < offset + sizeof version || memcmp(bytes, magic, sizeof magic) != 0)
+        return STATUS_INVALID;
+    memcpy(&version, bytes + offset, sizeof version);
+    if (version == CERTIFICATE_VERSION)
+        return STATUS_OK;
+    return version > 0 ? STATUS_VERSION : STATUS_INVALID;
+}
+
 enum status certificate_decode(const void *bytes, size_t size, struct certificate_view *out)
 {
     struct certificate_view view;
     struct sizes sizes;
     const uint8_t *at = bytes;
+    const enum status status = check_version(at, size);
     memset(&view, 0, sizeof view);
+    if (status != STATUS_OK)
+        return status;
     if (size < CERTIFICATE_FIXED_SIZE || size > CERTIFICATE_SIZE_MAX || size % 8 != 0)
         return STATUS_INVALID;
     memcpy(&view.record, at, sizeof view.record);
-    if (memcmp(view.record.magic, magic, sizeof magic) != 0)
-        return STATUS_INVALID;
-    if (view.record.version != CERTIFICATE_VERSION)
-        return view.record.version > 0 ? STATUS_VERSION : STATUS_INVALID;
     memcpy(&sizes, at + sizeof view.record, sizeof sizes);
     if (!record_is_sound(&view.record) || sizes.reserved != 0 ||
         sizes.signature > CERTIFICATE_SIGNATURE_SIZE_MAX ||

@@ -114,6 +114,21 @@ Test(certificate_record, refuses_any_bit_that_changed)
     cr_assert_eq(certificate_decode(bytes, size, &view), STATUS_OK);
 }
 
+/* Files of another version have another size, and are called what they are; what is too short to
+ * name its version is no certificate. */
+Test(certificate_record, another_version_of_any_size_is_called_so)
+{
+    uint8_t bytes[CERTIFICATE_SIZE_MAX];
+    struct certificate_view view;
+    (void)encode(bytes);
+    for (size_t size = 0; size < CERTIFICATE_FIXED_SIZE; size++)
+        cr_expect_eq(certificate_decode(bytes, size, &view), STATUS_INVALID, "%zu bytes", size);
+    bytes[8] = 1;
+    for (size_t size = 0; size < CERTIFICATE_FIXED_SIZE; size++)
+        cr_expect_eq(certificate_decode(bytes, size, &view),
+                     size < 10 ? STATUS_INVALID : STATUS_VERSION, "%zu bytes", size);
+}
+
 /* Each field beyond its range, each byte that has to be zero, each length that is another one: with
  * the digest that fits to it. */
 Test(certificate_record, refuses_what_no_leader_writes)
