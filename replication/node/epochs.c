@@ -19,8 +19,8 @@
  * disk wait for it. So epochs are small, closed by the interval long before the memtable is full.
  * But a page that changes in each of them is written each time: where that makes the flusher busy,
  * for millions of accounts or on a slow disk, the next epoch waits until it has rested. Nobody
- * rests while something waits for room: in the memtable, or in the log in memory, which forgets
- * only what the store has.
+ * rests while something waits for room: in the memtable; in the log in memory, which forgets only
+ * what the store has; or on the disk of the journal, which is pruned up to there.
  */
 #include "replication/node/epochs.h"
 

@@ -18,8 +18,8 @@ struct disk_guard;
 #define EPOCH_RETRY_MS 1000
 /* An epoch that takes longer is reported. */
 #define EPOCH_SLOW_MS 30000
-/* Unless a memtable is full the flusher rests for so many times what it worked, but no longer than
- * so long. */
+/* Unless something waits for room the flusher rests for so many times what it worked, but no longer
+ * than so long. */
 #define EPOCH_REST        3ull
 #define EPOCH_REST_MS_MAX 60000
 

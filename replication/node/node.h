@@ -44,7 +44,7 @@ struct node_options {
     uint32_t account_count_max;
     uint64_t bloom_bytes;
     uint64_t store_map_size_bytes;
-    uint64_t checkpoint_interval_ms; /* an epoch is closed after this, unless the disk is slow */
+    uint64_t checkpoint_interval_ms; /* an epoch is closed after this; epochs.c says when not */
     uint64_t disk_watermark_bytes;   /* free space below which writes are refused */
     /* A lost site that lacks more than this is released: the witness keeps nothing for it any more,
      * and it has to be seeded anew. 0: never. */

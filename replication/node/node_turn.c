@@ -242,6 +242,7 @@ static void process_both_waits(struct node *node)
 static bool room_is_wanted(const struct node *node)
 {
     return node->proposer.room_wanted || node->pull_waits || consensus_is_full(node->consensus) ||
+           journal_is_read_only(node->journal) ||
            (node->phase == NODE_DRAINING && node->drain_step == DRAIN_CHECKPOINT);
 }
 
