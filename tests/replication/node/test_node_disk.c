@@ -266,6 +266,26 @@ Test(node_disk, waiting_requests_are_refused_when_the_node_turns_read_only)
     pump_deinit(&pump);
 }
 
+/* How many transfers were acknowledged before the node became read-only. */
+static uint64_t write_until_read_only(struct pump *pump)
+{
+    uint64_t acknowledged = 0;
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 20 && status == STATUS_OK; i++) {
+        struct test_request *request = request_transfers(acknowledged, REQUEST_EVENTS_MAX);
+        status = request_propose(pump, request);
+        if (status == STATUS_OK) {
+            cr_assert(pump_until(pump, request_is_done, request));
+            status = request->status;
+        }
+        if (status == STATUS_OK)
+            acknowledged += REQUEST_EVENTS_MAX;
+        request_destroy(request);
+    }
+    cr_assert_eq(status, STATUS_READ_ONLY, "%s", status_text(status));
+    return acknowledged;
+}
+
 /* No further segment can be allocated: writes go on into the one that is there, then are refused;
  * with room again the node is writable again. */
 Test(node_disk, no_room_for_a_segment_means_read_only_before_anything_fails)
@@ -275,20 +295,7 @@ Test(node_disk, no_room_for_a_segment_means_read_only_before_anything_fails)
     pump_serve(&pump);
     create_ledger_and_accounts(&pump);
     faulty_disk_set(&pump.disk, &pump.disk.allocate_status, STATUS_DISK_FULL);
-    uint64_t acknowledged = 0;
-    enum status status = STATUS_OK;
-    for (int i = 0; i < 20 && status == STATUS_OK; i++) {
-        struct test_request *request = request_transfers(acknowledged, REQUEST_EVENTS_MAX);
-        status = request_propose(&pump, request);
-        if (status == STATUS_OK) {
-            cr_assert(pump_until(&pump, request_is_done, request));
-            status = request->status;
-        }
-        if (status == STATUS_OK)
-            acknowledged += REQUEST_EVENTS_MAX;
-        request_destroy(request);
-    }
-    cr_assert_eq(status, STATUS_READ_ONLY, "%s", status_text(status));
+    const uint64_t acknowledged = write_until_read_only(&pump);
     cr_assert_eq(pump_status(&pump).phase, NODE_SERVING);
     cr_assert_not_null(strstr(pump_status(&pump).read_only_reason, "segment"));
     cr_assert(transfers_exist(&pump, 0, acknowledged));
@@ -300,6 +307,36 @@ Test(node_disk, no_room_for_a_segment_means_read_only_before_anything_fails)
     struct test_request *request = request_transfers(acknowledged, REQUEST_EVENTS_MAX);
     request_run(&pump, request);
     request_destroy(request);
+    pump_stop(&pump);
+    pump_deinit(&pump);
+}
+
+/* The flusher is to rest for a minute, since its disk stood still. The journal has no room, and
+ * only behind a checkpoint can it be pruned: nobody rests then. */
+Test(node_disk, a_journal_without_room_gets_its_checkpoint_at_once)
+{
+    struct pump pump;
+    pump_init(&pump, true);
+    pump.options.checkpoint_interval_ms = 1000;
+    pump_serve(&pump);
+    create_ledger_and_accounts(&pump);
+    pump.hold_flusher = true;
+    pump.monotonic_ns += 1001 * NS_PER_MS;
+    turn_for(&pump, 50);
+    pump.monotonic_ns += 600000 * NS_PER_MS;
+    turn_for(&pump, 50);
+    pump.hold_flusher = false;
+    turn_for(&pump, 50);
+    struct test_request *request = request_transfers(1000000, 10);
+    request_run(&pump, request);
+    request_destroy(request);
+    cr_assert_lt(pump_status(&pump).durable_index, pump_status(&pump).applied_index, "it rests");
+
+    faulty_disk_set(&pump.disk, &pump.disk.allocate_status, STATUS_DISK_FULL);
+    write_until_read_only(&pump);
+    turn_for(&pump, 100);
+    cr_assert(pump_status(&pump).read_only);
+    cr_assert_eq(pump_status(&pump).durable_index, pump_status(&pump).applied_index);
     pump_stop(&pump);
     pump_deinit(&pump);
 }
