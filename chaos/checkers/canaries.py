@@ -29,6 +29,10 @@ class Report:
         self.accounts = [sys.intern(site[side]) for site in self.sites
                          for side in ("debit", "credit")]
 
+    def client(self, name):
+        """What requests of a site's canaries have for a client."""
+        return "%s/%s" % (self.path, name)
+
     def rows(self, site):
         for values in site["records"]:
             row = dict(zip(site["columns"], values))
@@ -43,7 +47,7 @@ class Report:
         if mono_of_wall:
             began = mono_of_wall(int(self.document["began_wall_ns"]))
         for site in self.sites:
-            name = "%s/%s" % (self.path, site["name"])
+            name = self.client(site["name"])
 
             def moment(ms, margin):
                 return None if began is None or ms is None else int(began + ms * 1e6 + margin)

@@ -139,6 +139,10 @@ class History:
         self.foreign_ledgers.add(report.ledger)
         report.add_to(self.logs, self.mono_of_wall)
 
+    def canaries_at(self, sites):
+        """Clients that the observer's canaries of these sites are."""
+        return {report.client(site) for report in self.reports for site in sites}
+
     def add_export(self, path, node=None):
         """The first is read whole; the others are compared with it, byte by byte."""
         if self.export is None:

@@ -77,6 +77,14 @@ class Pauses:
         there = {m.site for m in self.context.sites.data() if self.asked is None or m.node_id in self.asked}
         return set(places) <= there
 
+    def unwatched(self):
+        """Sites whose nodes, as the observer knows them, are all there no more: its canaries there have
+        nobody to ask, not even about what became of them."""
+        if self.asked is None:
+            return set()
+        members = self.context.sites.data()
+        return {m.site for m in members} - {m.site for m in members if m.node_id in self.asked}
+
     def look(self):
         """Before a fault begins: what promises() wants to know, None when nothing is promised."""
         self.killed = set()

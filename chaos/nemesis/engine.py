@@ -144,7 +144,8 @@ class Run:
             raise RunFailure("%s: %s" % (type(failure).__name__, failure)) from failure
         finally:
             self.history.put_meta(end=now(), faults=self.context.counts, stalls=self.pulse.told(),
-                                  bounds=self.pulse.widen(self.bounds(), LATE_MS))
+                                  bounds=self.pulse.widen(self.bounds(), LATE_MS),
+                                  unwatched=sorted(self.context.pauses.unwatched()))
             self.close()
 
     def bounds(self):
@@ -226,7 +227,8 @@ class Run:
             self.findings.add("liveness", text)
         if self.observer:
             status, output = self.observer.finish()
-            if status not in (0, 4):
+            nobody_to_ask = status == 5 and self.observer.unknown() <= self.context.pauses.unwatched()
+            if status not in (0, 4) and not nobody_to_ask:
                 self.findings.add("liveness", "tally observe: exit %s: %s" % (status, output[-400:]))
 
     def wait_rest(self):

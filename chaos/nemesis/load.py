@@ -170,6 +170,12 @@ class Observer:
             return None, output.decode(errors="replace")
         return self.process.returncode, output.decode(errors="replace")
 
+    def unknown(self):
+        """Sites with canaries whose outcome stayed unknown, by the report."""
+        with open(self.path) as file:
+            return {site["name"] for site in json.load(file)["sites"]
+                    if site["summary"]["outcomes"]["unknown"]}
+
     def close(self):
         if self.process.poll() is None:
             self.process.kill()

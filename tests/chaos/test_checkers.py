@@ -107,6 +107,9 @@ TOLERATED = [
                 status(w, 2, 3)["journal"].update(head=head(99)))),
     ("under DEGRADED the leader commits what one site lacks",
      lambda w: (never_both(w), [synced(w, 2, place, 2) for place in range(1, 7)])),
+    ("a canary stayed unknown, whose nodes were all replaced",
+     lambda w: (put_row(w["observed"]["sites"][0]["records"][1], 5, 1),
+                w["meta"].update(unwatched=["A"]))),
     ("a node whose disk was wiped has less",
      lambda w: (synced(w, 2, 5, 3), w["events"].append(
          {"t": t(2000), "what": "fault-begin", "kind": "wipe", "nodes": [2]}))),
