@@ -70,6 +70,7 @@ static void judge_answer(struct judgement *j, int grpc_status)
     case TALLY_OUTCOME_NOT_PERMITTED:
     case TALLY_OUTCOME_MALFORMED:
         j->verdict = VERDICT_REFUSED;
+        j->settles = planted(PLANTED_DENIAL_SETTLES) && j->outcome == TALLY_OUTCOME_NOT_PERMITTED;
         return;
     default:
         break;

@@ -57,7 +57,23 @@
     X(FLOOR_NOT_COMMITTED)       /* a floor is what a member has synced, committed or not */       \
     X(VOUCHED_FOR_EVER)          /* who once said where its journal ends is not asked again */     \
     X(DEGRADE_STAMPED_BY_WALL) /* a durability entry has the time of day, whatever came before */  \
-    X(DOUBT_FORGOTTEN)         /* a refusal after an attempt without an answer is told as refused */
+    X(DOUBT_FORGOTTEN)      /* a refusal after an attempt without an answer is told as refused */  \
+    X(STAMPS_BEGIN_AGAIN)   /* the stamps of a request begin again behind each group of events */  \
+    X(OPERATOR_COUNT_STALE) /* who loses the site operator's role is counted as one on and on */   \
+    X(WINDOW_ONE_TOO_MANY)  /* the window is full one request later than it may be */              \
+    X(ROLES_NOT_REWRITTEN)  /* a checkpoint writes rows of principals that are new, no others */   \
+    X(TURN_NOT_SYNCED)      /* a segment that is full is left without a sync */                    \
+    X(PRUNED_ONE_FURTHER)   /* pruning takes one entry more than it was told to */                 \
+    X(BOTH_NOT_FORWARDED)   /* a forwarded request does not say that it wants both sites */        \
+    X(FRESH_BEFORE_APPLIED) /* a state counts as new when its index is confirmed, not applied */   \
+    X(LOADED_CHANGE_COMMITTED) /* members that a start finds in the log are taken for agreed */    \
+    X(NOTE_WITHOUT_MEMBERS)    /* a witness takes the index of its note, and not the members */    \
+    X(AGED_IN_PAUSE)         /* the age of what a site lacks counts through the leader's pause */  \
+    X(DEGRADE_UNDOES_POLICY) /* an automatic entry repeats the committed policy, not the newest */ \
+    X(CERTIFICATE_AFTER_ROUND) /* T is read when the round has ended, not before it */             \
+    X(RELEASED_SITE_COUNTS)    /* the watermark counts for a site that it does not wait for */     \
+    X(OLD_PAIR_REMOVED_FIRST)  /* files in use go before those that take their place are named */  \
+    X(DENIAL_SETTLES)          /* that a role is gone settles what earlier attempts left open */
 
 #define PLANTED_ENUMERATOR(name) PLANTED_##name,
 enum planted_fault { PLANTED_FAULTS(PLANTED_ENUMERATOR) PLANTED_COUNT };

@@ -12,6 +12,7 @@
 #include "core/digest.h"
 #include "core/invariant.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 #include "core/text.h"
 
 uint32_t principal_table_find_uri(const struct principal_table *table, const char *uri, size_t size)
@@ -131,7 +132,8 @@ uint8_t principal_set(struct machine *machine, const struct principal_event *eve
     } else {
         struct principal_record *row = &table->rows[ordinal];
         machine->digest_sum -= digest_principal(ordinal, row);
-        table->site_operator_count -= row->role == ROLE_SITE_OPERATOR;
+        if (!planted(PLANTED_OPERATOR_COUNT_STALE))
+            table->site_operator_count -= row->role == ROLE_SITE_OPERATOR;
         row->role = event->role;
         row->in_flight_max = event->in_flight_max;
         table->site_operator_count += row->role == ROLE_SITE_OPERATOR;

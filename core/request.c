@@ -101,7 +101,8 @@ uint8_t request_find(const struct machine *machine, uint32_t name_ordinal, const
 static bool request_window_full(const struct machine *machine, uint32_t event_count)
 {
     const struct request_window_record *window = &machine->window;
-    if (window->request_count >= machine->request_count_max)
+    if (planted(PLANTED_WINDOW_ONE_TOO_MANY) ? window->request_count > machine->request_count_max
+                                             : window->request_count >= machine->request_count_max)
         return true;
     invariant_values(window->answer_bytes <= machine->request_answer_bytes_max,
                      window->answer_bytes, machine->request_answer_bytes_max);

@@ -374,6 +374,8 @@ void transfer_create_batch(struct machine *machine, const struct transfer_event 
             account_table_prefetch(&machine->accounts, hashes[i].credit);
         }
         for (uint32_t i = 0; i < group_count; i++)
-            results[first + i] = transfer_create(machine, &group[i], &hashes[i], stamp + first + i);
+            results[first + i] =
+                transfer_create(machine, &group[i], &hashes[i],
+                                stamp + (planted(PLANTED_STAMPS_BEGIN_AGAIN) ? i : first + i));
     }
 }

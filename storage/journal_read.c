@@ -5,6 +5,7 @@
  * so a bit that went bad since the start is found before it is applied or sent to a peer.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "storage/journal_state.h"
 
 #include <string.h>
@@ -110,6 +111,8 @@ enum status journal_truncate_suffix(struct journal *journal, uint64_t index)
 static size_t prunable(const struct journal_shared *shared, uint64_t index)
 {
     size_t count = 0;
+    if (planted(PLANTED_PRUNED_ONE_FURTHER))
+        index++;
     while (count + 1 < shared->segment_count &&
            shared->segments[count + 1]->first_index <= index + 1)
         count++;

@@ -78,7 +78,8 @@ static enum status sync_and_publish(struct journal *journal, uint64_t released)
     struct journal_shared *shared = journal->shared;
     const struct files *files = journal->options.files;
     enum status status = flush(journal);
-    if (status == STATUS_OK && !(planted(PLANTED_ACK_BEFORE_SYNC) && released > 0))
+    if (status == STATUS_OK && !(planted(PLANTED_ACK_BEFORE_SYNC) && released > 0) &&
+        !(planted(PLANTED_TURN_NOT_SYNCED) && writer->last_type == JOURNAL_CLOSE))
         status = files->sync(files->context, writer->file);
     if (status != STATUS_OK)
         return status;

@@ -11,6 +11,7 @@
  */
 #include "replication/catch_up/catch_up_build.h"
 
+#include "core/planted_fault.h"
 #include "storage/hard_state.h"
 
 #include <string.h>
@@ -29,6 +30,8 @@ enum status catch_up_switch(const struct environment *environment, const struct 
                             const char *directory, const struct catch_up_install *install)
 {
     enum status status = raise_term(files, install->term);
+    if (planted(PLANTED_OLD_PAIR_REMOVED_FIRST) && status == STATUS_OK)
+        (void)catch_up_clean(environment, files, directory, &install->to);
     if (status == STATUS_OK)
         status = current_write(files, &install->to);
     if (status != STATUS_OK)

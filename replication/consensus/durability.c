@@ -29,6 +29,7 @@
 #include "replication/consensus/durability.h"
 
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -141,7 +142,9 @@ static bool is_lost(const struct durability *durability, const struct durability
     }
     if (site->unverified_ns == 0)
         return false;
-    const uint64_t age_ns = since(in->now_ns, later(site->unverified_ns, begin));
+    const uint64_t age_ns =
+        since(in->now_ns, planted(PLANTED_AGED_IN_PAUSE) ? site->unverified_ns
+                                                         : later(site->unverified_ns, begin));
     if (age_ns < after_ns)
         return false;
     snprintf(why, DURABILITY_WHY_SIZE,

@@ -230,7 +230,8 @@ static void decide(struct consensus_raft *c, const struct durability_inputs *in)
     const struct durability_verdict *verdict = &c->durability_drive.verdict;
     struct durability_entry entry = {
         .kind = verdict->action == DURABILITY_DEGRADE_NOW ? DURABILITY_DEGRADE : DURABILITY_RETURN,
-        .policy = c->durability_log.newest.entry.policy,
+        .policy = planted(PLANTED_DEGRADE_UNDOES_POLICY) ? c->durability_log.committed.entry.policy
+                                                         : c->durability_log.newest.entry.policy,
         .automatic = true,
         .who = "policy",
     };

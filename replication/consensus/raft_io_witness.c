@@ -20,6 +20,7 @@
  * members and mode have to be those of that index or later.
  */
 #include "core/invariant.h"
+#include "core/planted_fault.h"
 #include "replication/consensus/consensus_raft_internal.h"
 #include "replication/guard/raft_layout.h"
 #include "storage/hash.h"
@@ -107,7 +108,8 @@ enum status raft_io_recall_witness(struct consensus_raft *c)
     }
     /* Both were committed when they were written: of each the later one counts. */
     struct agreed noted;
-    if (agreed_decode(note.configuration, (size_t)note.configuration_size, &noted) == STATUS_OK)
+    if (!planted(PLANTED_NOTE_WITHOUT_MEMBERS) &&
+        agreed_decode(note.configuration, (size_t)note.configuration_size, &noted) == STATUS_OK)
         agreed_merge(&c->loaded, &noted);
     return STATUS_OK;
 }

@@ -11,6 +11,7 @@
  *
  * S13 needs the same knowledge: a snapshot never holds an uncommitted configuration.
  */
+#include "core/planted_fault.h"
 #include "replication/guard/raft_guard_internal.h"
 #include "replication/guard/raft_layout.h"
 
@@ -58,7 +59,8 @@ int guard_note_load(struct raft_guard *guard, const struct raft_snapshot *snapsh
         before = newest;
         newest = i;
     }
-    if (!guard_has(guard, RAFT_GUARD_ROLLBACK) || newest == count || start + newest <= covered)
+    if (!guard_has(guard, RAFT_GUARD_ROLLBACK) || newest == count || start + newest <= covered ||
+        planted(PLANTED_LOADED_CHANGE_COMMITTED))
         return 0; /* all that is in force is committed; guard_note_configuration() will copy it */
 
     struct raft_configuration configuration;

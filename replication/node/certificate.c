@@ -226,6 +226,8 @@ static void draft(struct certificates *c)
     record->term = consensus.term;
     record->sequence = ++c->sequence;
     const uint64_t ahead_ns = planted(PLANTED_CERTIFICATE_BY_OWN_CLOCK) ? 0 : clock_ahead_ns(c);
+    if (planted(PLANTED_CERTIFICATE_AFTER_ROUND))
+        c->asked_wall_ns = c->environment->wall_ns(c->environment->context);
     record->wall_ns = c->asked_wall_ns > ahead_ns ? c->asked_wall_ns - ahead_ns : 0;
     record->index = consensus.commit_index;
     fill_rule(c, record);

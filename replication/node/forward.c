@@ -169,7 +169,8 @@ static enum status send_request(struct forward *forward, const struct node_reque
         .sequence = request->sequence,
         .term = forward->term,
         .remaining_ms = (uint32_t)left_ms,
-        .flags = request->both_sites ? FORWARD_BOTH_SITES : 0,
+        .flags =
+            request->both_sites && !planted(PLANTED_BOTH_NOT_FORWARDED) ? FORWARD_BOTH_SITES : 0,
     };
     if (planted(PLANTED_FORWARD_NEW_IDENTITY) && request->uncertain)
         return send_renamed(forward, request, &head);

@@ -229,7 +229,8 @@ static void call_ready(struct linear_reads *reads)
 void linear_reads_finish(struct linear_reads *reads, uint64_t applied_index)
 {
     reads->applied_index = applied_index;
-    if (reads->confirmed_ns > reads->fresh_ns && reads->confirmed_index <= applied_index)
+    if (reads->confirmed_ns > reads->fresh_ns &&
+        (reads->confirmed_index <= applied_index || planted(PLANTED_FRESH_BEFORE_APPLIED)))
         reads->fresh_ns = reads->confirmed_ns;
     if (linear_reads_count(reads) == 0)
         return;
