@@ -143,8 +143,8 @@ static bool is_lost(const struct durability *durability, const struct durability
     if (site->unverified_ns == 0)
         return false;
     const uint64_t age_ns =
-        since(in->now_ns, planted(PLANTED_AGED_IN_PAUSE) ? site->unverified_ns
-                                                         : later(site->unverified_ns, begin));
+        since(in->now_ns,
+              later(site->unverified_ns, planted(PLANTED_AGED_IN_PAUSE) ? in->elected_ns : begin));
     if (age_ns < after_ns)
         return false;
     snprintf(why, DURABILITY_WHY_SIZE,

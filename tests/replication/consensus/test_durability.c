@@ -184,6 +184,21 @@ Test(durability, a_pause_of_the_leader_is_not_the_silence_of_the_site)
     cr_assert_neq(run(&s, 3000), 0, "silence after the pause counts again");
 }
 
+/* An entry was on its way when the leader was stopped: how old it has become says nothing about
+ * the site. It counts from the end of the pause, and then for the whole time. */
+Test(durability, an_entry_that_waited_through_a_pause_counts_from_its_end)
+{
+    struct story s = begin();
+    run(&s, 500);
+    s.stuck = true;
+    step(&s, 10);
+    step(&s, 10000);
+    cr_assert_eq(s.verdict.action, DURABILITY_STAY, "%s", s.verdict.why);
+    uint64_t ms = run(&s, 5000);
+    cr_assert_eq(s.degrades, 1);
+    cr_assert(ms >= 990 && ms <= 1020, "after %lu ms", ms);
+}
+
 /* Under policies operator and never nothing is decided here; that it would be is told. */
 Test(durability, only_the_automatic_policy_degrades_by_itself)
 {
