@@ -379,6 +379,33 @@ Test(durability_cluster, no_policy_changes_while_degraded)
     cluster_destroy(cluster);
 }
 
+/* A policy is in the log, and the other site is lost before it has it: the degrade that lets it
+ * commit says what mode it is, and nothing else. */
+Test(durability_cluster, a_degrade_keeps_the_policy_that_is_not_committed_yet)
+{
+    struct cluster *cluster = started(3);
+    cluster_run(cluster, 500);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    struct consensus_durability_change change = wish(DURABILITY_POLICY, 0);
+    change.policy = look(cluster, leader).newest.policy;
+    change.policy.lag_ms += 100;
+    strcpy(change.policy.preferred_site, leader == 1 ? "B" : "A");
+    lose_site(cluster, other, true);
+    cr_assert_eq(ask(cluster, leader, &change, ""), STATUS_OK);
+    cr_assert_eq(look(cluster, leader).committed.number, 0, "not committed");
+    wait_for(cluster, DURABILITY_DEGRADE, 1, other, 3000);
+    const struct consensus_durability view = look(cluster, leader);
+    cr_assert_eq(view.committed.number, 2);
+    cr_assert(view.committed.automatic);
+    cr_assert_eq(view.committed.policy.lag_ms, change.policy.lag_ms);
+    cr_assert_str_eq(view.committed.policy.preferred_site, change.policy.preferred_site);
+    lose_site(cluster, other, false);
+    wait_for(cluster, DURABILITY_RETURN, 2, NOWHERE, 30000);
+    cr_assert_eq(look(cluster, cluster_leader(cluster)).committed.policy.lag_ms,
+                 change.policy.lag_ms);
+    cluster_destroy(cluster);
+}
+
 /* ---- what is told ---- */
 
 /* Entries of consensus itself are stamped later than whatever is in the log. */
