@@ -98,9 +98,9 @@ CORE = (
         (Simulator(("identity", "ledger", "replicas")),), fault="forward_new_identity"),
 )
 
-# Written by a reader of the design who had not read the checkers: each is a mistake that he held to
-# be likely at that very place, and the sentence is his forecast of what it breaks. The last four
-# stand for others that turned out to break nothing; by then he had read them.
+# Written by readers of the design, two of them, who had not read the checkers: each is a mistake that
+# its author held to be likely at that very place, and the sentence is the forecast of what it breaks.
+# Four stand for others that turned out to break nothing; by then their author had read them.
 READER = (
     Bug("refused-id-not-burned",
         "a transfer that is refused for want of an account has no ordinals to be kept with, so "
@@ -212,6 +212,7 @@ READER = (
         "ended without one: refused is said of what is executed",
         (Tests("client/test_client_judge"),
          Simulator(("identity",))), fault="doubt_forgotten"),
+    # The four that came afterwards.
     Bug("certificate-by-own-clock",
         "T is the leader's own clock, although others are behind it: a clock that runs ahead "
         "shortens the time about which a verdict says that nothing is known",
@@ -230,6 +231,81 @@ READER = (
         "committed: killed in that state before its first checkpoint it stands still for good",
         (Tests("replication/test_consensus_feed", "consensus_feed/a_log_that_was_full*"),),
         fault="full_log_hears_nothing"),
+    # The second reader's.
+    Bug("stamps-begin-again",
+        "events are stamped by their place in a group of 32 instead of in the request: stamps of a "
+        "large request come again, and event k has not the stamp that the answer implies",
+        (ORACLE,), fault="stamps_begin_again"),
+    Bug("operator-count-stale",
+        "who loses the site operator's role goes on being counted: the last one can be disabled "
+        "after all, and a node that restarted, which counts anew, refuses what others do",
+        (ORACLE, Tests("core/test_core_tables")), fault="operator_count_stale"),
+    Bug("window-one-too-many",
+        "> for >= where the window is full: it takes one request more than a checkpoint may hold, "
+        "and no node starts again",
+        (Tests("core/test_core_request"),), fault="window_one_too_many"),
+    Bug("roles-not-rewritten",
+        "a checkpoint writes the rows of principals that are new, as it does with accounts: a role "
+        "that was taken away is back after a restart, under a digest that says nothing",
+        (Tests("storage/test_store_machine", "store_machine/a_role_that_changed*"),),
+        fault="roles_not_rewritten"),
+    Bug("turn-not-synced",
+        "a segment that is full is closed without a sync, the next one is synced: the part of a "
+        "group that was in the old one is acknowledged, and gone with a loss of power",
+        (Simulator(("node", "lost", "both sites")),
+         Tests("storage/test_journal_faults", "journal_faults/power_lost_at_any_moment*")),
+        fault="turn_not_synced"),
+    Bug("pruned-one-further",
+        "pruning up to an index takes a segment that ends one entry behind it: that entry is in no "
+        "store yet, or lacking at a site, and nowhere else any more",
+        (Tests("storage/test_journal", "journal/random_lives*"),), fault="pruned_one_further"),
+    Bug("both-not-forwarded",
+        "that a request wants both sites is not said when it is forwarded: at a follower it is taken "
+        "into a degraded log instead of being refused",
+        (Tests("replication/test_forward"),), fault="both_not_forwarded"),
+    Bug("fresh-before-applied",
+        "a state counts as the newest when its index is confirmed, though it is not applied yet: who "
+        "names an age is answered from an older one",
+        (Simulator(("reads",), seeds=2000),), fault="fresh_before_applied", rare=True),
+    Bug("loaded-change-committed",
+        "the members that a start finds last in the log are taken for agreed: when a new leader "
+        "truncates the change, this node goes on with members that never were",
+        (Tests(GUARD, "raft_guard/*after_a_restart"),), fault="loaded_change_committed"),
+    Bug("note-without-members",
+        "a witness takes the index of its note and not what was agreed by then: after a prune it "
+        "starts with members and mode of long ago, or not at all",
+        (Simulator(("node", "mode")),
+         Tests("replication/test_consensus_raft_members",
+               "consensus_raft_members/a_witness_knows_its_members*")),
+        fault="note_without_members"),
+    Bug("aged-in-pause",
+        "an entry that waited while the leader was stopped is as old as the pause was long: the "
+        "leader gives up a site that is well",
+        (Tests("replication/test_durability"),), fault="aged_in_pause"),
+    Bug("degrade-undoes-policy",
+        "an automatic entry repeats the policy that is committed, not the one that is in the log: a "
+        "degrade that lets a new policy commit takes it back at once, while degraded",
+        (Tests("replication/test_durability_cluster",
+               "durability_cluster/a_degrade_keeps_the_policy*"),),
+        fault="degrade_undoes_policy"),
+    Bug("certificate-after-round",
+        "T is read when a majority has answered instead of before it is asked: between the two a "
+        "later leader may have acknowledged what N does not cover",
+        (Simulator(("certificate",)),), fault="certificate_after_round"),
+    Bug("released-site-counts",
+        "the watermark counts for what a site has also when that site was released, for which it "
+        "does not wait: what is lacking there is told as less, or as nothing",
+        (Tests("replication/test_node_degraded", "node_degraded/a_site_that_lacks_too_much*"),),
+        fault="released_site_counts"),
+    Bug("old-pair-removed-first",
+        "the files in use are removed before the rename that names those in their place: an end "
+        "between the two steps leaves a node without any",
+        (Tests("replication/test_catch_up_crash", "catch_up_crash/an_end_at_any_step*"),),
+        fault="old_pair_removed_first", rare=True),
+    Bug("denial-settles",
+        "the client library takes a refusal for want of a role for the end of all attempts: an "
+        "earlier one without an answer may have been executed before the role was taken away",
+        (Tests("client/test_client_judge"),), fault="denial_settles"),
 )
 
 BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE + READER
