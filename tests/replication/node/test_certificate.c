@@ -148,6 +148,35 @@ Test(certificate, a_leader_that_stood_still_claims_nothing_for_the_time_between)
     cluster_deinit(&cluster);
 }
 
+/* T is not later than the moment at which the majority was asked. A round takes a while, and what a
+ * later leader may have answered meanwhile is not covered. */
+Test(certificate, names_the_moment_before_the_round)
+{
+    set_up(3);
+    const uint64_t leader = cluster_settle(&cluster);
+    const struct certificates *certificates = of_node(leader);
+    uint64_t made = certificates->made_total, asked_ns = 0;
+    uint32_t seen = 0;
+    bool asks = true; /* the first one may be under way already */
+    for (int turn = 0; turn < 20000 && seen < 5; turn++) {
+        cluster_turn(&cluster);
+        const bool asks_now = certificates->making == CERTIFICATE_ASKS;
+        if (asks_now && !asks)
+            asked_ns = wall(leader);
+        asks = asks_now;
+        if (certificates->made_total == made)
+            continue;
+        made = certificates->made_total;
+        if (asked_ns == 0)
+            continue;
+        cr_assert_leq(newest(leader).wall_ns, asked_ns);
+        asked_ns = 0;
+        seen++;
+    }
+    cr_assert_eq(seen, 5, "no round took more than a turn: the test is pointless");
+    cluster_deinit(&cluster);
+}
+
 /* The leader's clock is set ten seconds ahead: its certificates go on naming the time that the
  * others' clocks show. Set back it names its own, which is earlier and claims less. */
 Test(certificate, a_clock_that_is_ahead_does_not_make_it_later)

@@ -496,3 +496,31 @@ Test(propose, a_read_is_confirmed_by_a_round_begun_after_it)
     confirm_now(&fake, STATUS_OK, 9); /* nobody waits any more */
     cr_assert_eq(linear_reads_count(&reads), 0);
 }
+
+/* A round has ended, and what it named is not applied yet: the state is no newer than it was. Who
+ * names an age asks as usual, and is answered as soon as it is applied. */
+Test(propose, a_state_is_new_when_what_was_confirmed_is_applied)
+{
+    struct fake fake = {.base.operations = &fake_operations};
+    struct linear_reads reads;
+    linear_reads_init(&reads, environment_real(), 3);
+    linear_reads_attach(&reads, &fake.base);
+    struct seen_read a = {.node.cb = seen_cb}, aged = a;
+    a.node.deadline_ns = aged.node.deadline_ns = UINT64_MAX;
+    aged.node.max_age_ns = 60 * (uint64_t)1000000000;
+    cr_assert_eq(linear_reads_add(&reads, &a.node), STATUS_OK);
+    linear_reads_begin(&reads);
+    confirm_now(&fake, STATUS_OK, 7);
+    linear_reads_finish(&reads, 6);
+    cr_assert_eq(linear_reads_add(&reads, &aged.node), STATUS_OK);
+    linear_reads_begin(&reads);
+    cr_assert_not_null(fake.confirmation);
+    linear_reads_finish(&reads, 6);
+    cr_assert_eq(a.count + aged.count, 0, "index 7 is not applied");
+    linear_reads_finish(&reads, 7);
+    cr_assert_eq(a.count, 1);
+    cr_assert_eq(aged.count, 1);
+    cr_assert_eq(aged.status, STATUS_OK);
+    confirm_now(&fake, STATUS_OK, 7); /* nobody waits any more */
+    cr_assert_eq(linear_reads_count(&reads), 0);
+}
