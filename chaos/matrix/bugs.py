@@ -266,7 +266,8 @@ READER = (
     Bug("fresh-before-applied",
         "a state counts as the newest when its index is confirmed, though it is not applied yet: who "
         "names an age is answered from an older one",
-        (Simulator(("reads",), seeds=2000),), fault="fresh_before_applied", rare=True),
+        (Tests("replication/test_propose"),
+         Simulator(("reads",), seeds=2000)), fault="fresh_before_applied"),
     Bug("loaded-change-committed",
         "the members that a start finds last in the log are taken for agreed: when a new leader "
         "truncates the change, this node goes on with members that never were",
@@ -291,7 +292,9 @@ READER = (
     Bug("certificate-after-round",
         "T is read when a majority has answered instead of before it is asked: between the two a "
         "later leader may have acknowledged what N does not cover",
-        (Simulator(("certificate",)),), fault="certificate_after_round"),
+        (Simulator(("certificate",)),
+         Tests("replication/test_certificate", "certificate/names_the_moment*")),
+        fault="certificate_after_round"),
     Bug("released-site-counts",
         "the watermark counts for what a site has also when that site was released, for which it "
         "does not wait: what is lacking there is told as less, or as nothing",
