@@ -376,6 +376,6 @@ void transfer_create_batch(struct machine *machine, const struct transfer_event 
         for (uint32_t i = 0; i < group_count; i++)
             results[first + i] =
                 transfer_create(machine, &group[i], &hashes[i],
-                                stamp + (planted(PLANTED_STAMPS_BEGIN_AGAIN) ? i : first + i));
+                                stamp + (planted(PLANTED_STAMPS_BEGIN_AGAIN) ? 0 : first) + i);
     }
 }
