@@ -266,6 +266,31 @@ static void check_drained(const struct site_view *view, const char *site,
             policy->preferred_site);
 }
 
+/* The site's degrade entry is written behind the entry that drains it: whatever would refuse it has
+ * to be found before the first one. */
+static void check_power_off(const struct site_view *view, const char *site,
+                            struct site_report *report)
+{
+    const struct durability_entry *newest = &view->durability.newest;
+    if (newest->mode == DURABILITY_SYNC && newest->policy.decision == DURABILITY_NEVER)
+        add(report, SITE_IN_THE_WAY,
+            "by policy \"never\" writes stop when site %s is stopped: commit another policy first "
+            "(tally durability policy operator), or drain it without --power-off",
+            site);
+    else
+        add(report, SITE_FINE,
+            "afterwards site %s may be stopped; while it is, losing any other site stops the "
+            "cluster",
+            site);
+}
+
+/* A drain with --power-off is what an operator's degrade is. */
+static bool would_stop_writes(const struct consensus_site *site,
+                              const struct site_operation_request *request)
+{
+    return site->why_not[0] != '\0' && !request->power_off;
+}
+
 static void check_drain(const struct site_view *view, const struct site_operation_request *request,
                         const char *to_site, struct site_report *report)
 {
@@ -287,7 +312,10 @@ static void check_drain(const struct site_view *view, const struct site_operatio
         const struct consensus_site *site = &durability->sites[i];
         if (strcmp(site->name, request->site) != 0)
             continue;
-        if (site->survives_loss)
+        if (site->survives_loss && would_stop_writes(site, request))
+            add(report, SITE_FINE, "if site %s is lost while it is drained: %s", site->name,
+                site->why_not);
+        else if (site->survives_loss)
             add(report, SITE_FINE, "the cluster goes on without site %s", site->name);
         else
             add(report, request->force ? SITE_FORCED : SITE_IN_THE_WAY,
@@ -295,10 +323,7 @@ static void check_drain(const struct site_view *view, const struct site_operatio
                 request->force ? "" : "; mend that first, or repeat with --force if that is meant");
     }
     if (request->power_off)
-        add(report, SITE_FINE,
-            "afterwards site %s may be stopped; while it is, losing any other site stops the "
-            "cluster",
-            request->site);
+        check_power_off(view, request->site, report);
 }
 
 /* What consensus would say to the entry: it judges, not we. */

@@ -182,6 +182,17 @@ def drains_that_cannot_be(t, sites):
     sites.settle()
     output = sites.tally("site", "drain", "A", "--reason", "x", "--dry-run", nodes=[leader])
     t.contains(output, "nothing was changed")
+    # Under "never" the site cannot be given up: not even leadership moves.
+    sites.tally("durability", "policy", "never", "--reason", "x", nodes=[leader])
+    number += 1
+    for more in ((), ("--dry-run",), ("--force",)):
+        refused(t, sites, ["by policy \"never\" writes stop when site A is stopped",
+                           "drain it without --power-off"],
+                "site", "drain", "A", "--power-off", "--reason", "x", *more, nodes=[leader])
+    t.contains(sites.tally("site", "drain", "A", "--reason", "x", "--dry-run", nodes=[leader]),
+               "writes stop until it is back")
+    sites.tally("durability", "policy", "auto", "--reason", "x", nodes=[leader])
+    number += 1
     t.undisturbed((durability(sites)["number"], sites.wait_leader()) == (number, leader),
                   "a durability entry was written, or somebody was elected")
 

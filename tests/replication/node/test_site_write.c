@@ -44,6 +44,15 @@ static void assert_done(const struct site_operation_request *wanted, bool before
     cr_assert_eq(straw.report.done_before, before);
 }
 
+/* Whether a check of the report begins so. */
+static bool is_told(const char *words)
+{
+    for (uint32_t i = 0; i < straw.report.check_count; i++)
+        if (strncmp(straw.report.checks[i].text, words, strlen(words)) == 0)
+            return true;
+    return false;
+}
+
 static const struct durability_entry *newest(void)
 {
     return &straw.durability.newest;
@@ -132,6 +141,33 @@ Test(site_write, a_drain_that_would_end_service_is_refused)
     straw_set_up("ABW");
     drain.why[0] = 0;
     assert_refused(&drain, "a reason has to be given");
+}
+
+/* Under "never" its degrade entry would be refused, behind the entry that drains the site: so all
+ * of it is refused, with force, too. Without --power-off nothing stops; what a loss would mean is
+ * said. */
+Test(site_write, a_drain_for_a_stop_under_never_is_refused_before_anything_is_written)
+{
+    straw_set_up("ABW");
+    struct site_operation_request drain = request(SITE_DRAIN, "B");
+    straw.durability.newest.policy.decision = DURABILITY_NEVER;
+    straw.durability.committed = straw.durability.newest;
+    snprintf(straw.durability.sites[1].why_not, sizeof straw.durability.sites[1].why_not,
+             "nothing would be lost; by policy \"never\" writes stop until it is back");
+    drain.power_off = true;
+    assert_refused(&drain, "by policy \"never\" writes stop when site B is stopped");
+    drain.force = true;
+    assert_refused(&drain, "drain it without --power-off");
+    cr_assert_eq(straw.transfers, 0);
+    drain.power_off = drain.force = false;
+    assert_done(&drain, false);
+    cr_assert(is_told("if site B is lost while it is drained: nothing would be lost; by policy"));
+    straw.durability.newest.policy.decision = DURABILITY_OPERATOR;
+    straw.durability.committed = straw.durability.newest;
+    drain.power_off = true;
+    assert_done(&drain, false);
+    cr_assert(is_told("the cluster goes on without site B"));
+    cr_assert_eq(newest()->mode, DURABILITY_DEGRADED);
 }
 
 /* ---- resume ---- */
