@@ -75,6 +75,8 @@ int cli_exit_code(enum tally_status status, bool retryable);
  * and returns the exit code. For calls that change something and ended unknown it names the
  * identity. */
 int cli_fail(const struct cli *cli, const struct tally_call *call, bool changes);
+/* The same with another exit code: what the call did not do, an earlier one may have. */
+int cli_fail_with(const struct cli *cli, const struct tally_call *call, bool changes, int code);
 /* Reports what became of the one event of a call that was executed: EXIT_OK when it is new or was
  * there already, else EXIT_SOME_REFUSED. `noun` "account", `name` its id. */
 int cli_result(const struct cli *cli, const struct tally_call *call, uint8_t result,

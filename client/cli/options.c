@@ -369,9 +369,14 @@ int cli_call(const struct cli *cli, const char *identity, struct tally_call *out
 
 int cli_fail(const struct cli *cli, const struct tally_call *call, bool changes)
 {
+    return cli_fail_with(cli, call, changes,
+                         cli_exit_code(call->error.status, call->error.retryable));
+}
+
+int cli_fail_with(const struct cli *cli, const struct tally_call *call, bool changes, int code)
+{
     const struct tally_error *error = &call->error;
     char identity[TALLY_IDENTITY_SIZE] = "";
-    int code = cli_exit_code(error->status, error->retryable);
     if (changes)
         tally_identity_format(&call->identity, identity);
     cli_error(code, "%s: %s", tally_status_text(error->status), error->text);

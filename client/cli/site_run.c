@@ -140,6 +140,22 @@ static void show(const struct cli *cli, const struct tally_site_report *report)
         print_report(report);
 }
 
+/* The leader that a drain moved leadership to refuses the rest: that is not "nothing was changed".
+ */
+static int fail_half_way(const struct cli *cli, const struct tally_site_request *request,
+                         const struct tally_call *call)
+{
+    int code = cli_exit_code(call->error.status, call->error.retryable);
+    if (code == EXIT_REFUSED)
+        code = EXIT_UNREACHABLE;
+    code = cli_fail_with(cli, call, false, code);
+    fprintf(stderr,
+            "tally: leadership has left site %s, the drain itself is not written: mend what is "
+            "said above, then repeat the command, it goes on\n",
+            request->site);
+    return code;
+}
+
 int site_run(struct cli *cli, const struct tally_site_request *request)
 {
     struct tally_site_report report;
@@ -149,7 +165,7 @@ int site_run(struct cli *cli, const struct tally_site_request *request)
         return code;
     for (int leg = 0; leg < LEGS_MAX; leg++) {
         if (operate(cli, request, &call, &report) != TALLY_OK)
-            return cli_fail(cli, &call, false);
+            return leg == 0 ? cli_fail(cli, &call, false) : fail_half_way(cli, request, &call);
         if (!report.again)
             break;
         if (!cli->json)
