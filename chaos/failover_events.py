@@ -252,26 +252,45 @@ class Switchover(Event):
 
 class Flapping(Event):
     name, title = "flapping", "Flapping link"
-    target = "bounded changes, no request without a final answer"
+    target = "changes as dwell and cap allow, no request without a final answer"
     other_seconds = 9.0
     # As delivered: its dwell and its cap are what bounds the changes. At the cap the cluster stays
     # degraded, and the next run begins so.
-    policy = ("changes_per_hour_max=60", "resync_dwell_ms=3000")
+    cap, dwell_ms, dwell_min_ms, lag_ms = 60, 3000, 1000, 300
+    policy = ("changes_per_hour_max=%d" % cap, "resync_dwell_ms=%d" % dwell_ms,
+              "dwell_min_ms=%d" % dwell_min_ms, "lag_ms=%d" % lag_ms)
     begins_in_sync = False
+    noticed_ms = 300        # so long after lag_ms the leader saw that the site does not keep pace
 
     def seconds(self, arguments):
         return arguments.flap_seconds + self.other_seconds
 
     def strike(self, cell, run, leader):
-        run["way"], run["flaps"] = "silent", 0
-        end = time.monotonic() + cell.arguments.flap_seconds
+        run["way"], run["cuts_ms"] = "silent", []
+        begin = time.monotonic()
+        end = begin + cell.arguments.flap_seconds
+        since = lambda: round((time.monotonic() - begin) * 1000)
         cell.mark("event: the link between the sites begins to flap")
         while time.monotonic() < end:
+            times = [since()]
             cut(cell)
-            run["flaps"] += 1
+            times.append(since())
             time.sleep(cell.draw.uniform(0.05, 1.5))
+            times.append(since())
             cell.made.network.heal()
+            run["cuts_ms"].append(times + [since()])
             time.sleep(cell.draw.uniform(0.05, 1.5))
+        run["flaps"] = len(run["cuts_ms"])
+
+    def changes_allowed(self, run):
+        """By the dwell. A return follows dwell_ms of keeping pace; a cut that is longer than lag_ms begins
+        them anew, so returns fit in only between two of them. Each may have a degrade before and behind."""
+        long_ms = self.lag_ms + self.noticed_ms + self.stall(run)
+        cuts = [times for times in run["cuts_ms"] if times[2] - times[1] >= long_ms]
+        # A site keeps pace until lag_ms behind the begin of a cut. Of begin and end one return each.
+        between = [later[1] + self.lag_ms - earlier[2] for earlier, later in zip(cuts, cuts[1:])]
+        each_ms = self.dwell_ms + self.dwell_min_ms
+        return 2 * (2 + sum((ms + self.dwell_min_ms) // each_ms for ms in between)) + 1
 
     def measure(self, cell, run, document):
         begin, end = cell.at(document, "event") - EARLY_MS, document["ended_ms"]
@@ -279,19 +298,28 @@ class Flapping(Event):
         run["pause_ms"] = min(cell.pause(document, s, begin, end) for s in ("A", "B"))
         run["terms"] = run["after"]["term"] - run["before"]["term"]
         run["changes"] = (run["after"]["number"] or 0) - (run["before"]["number"] or 0)
+        run["changes_allowed"] = self.changes_allowed(run)
+        # A degrade is never held back: what came before on a shared cluster may have passed the cap.
+        run["changes_last_hour"] = run["after"]["changes_last_hour"] or 0
+        run["changes_last_hour_allowed"] = max(self.cap, (run["before"]["changes_last_hour"] or 0) + 1)
         run["unsettled"] = sum(site["outcomes"]["unknown"] + site["outcomes"]["waiting"]
                                for site in run["sites"].values())
 
     def verdict(self, runs):
-        # Each flap may cost an election on both of its edges, and the rule changes far less often:
-        # it dwells in each mode.
+        # Each flap may cost an election on both of its edges.
         terms = max(run["terms"] - 2 * run["flaps"] for run in runs)
-        changes = max(run["changes"] - run["flaps"] for run in runs)
+        nearest = max(runs, key=lambda run: run["changes"] - run["changes_allowed"])
+        fullest = max(runs, key=lambda run: run["changes_last_hour"] - run["changes_last_hour_allowed"])
         return [("at most two elections per flap", "max %d in %d flaps" % (
                     max(run["terms"] for run in runs), max(run["flaps"] for run in runs)),
                  terms <= 0),
-                ("fewer changes of the rule than flaps", "max %d" % max(r["changes"] for r in runs),
-                 changes < 0),
+                ("no more changes of the rule than the dwell allows",
+                 "max %d; nearest %d, %d allowed" % (max(r["changes"] for r in runs),
+                                                     nearest["changes"], nearest["changes_allowed"]),
+                 nearest["changes"] <= nearest["changes_allowed"]),
+                ("nor within an hour than the cap", "max %d, %d allowed" % (
+                    fullest["changes_last_hour"], fullest["changes_last_hour_allowed"]),
+                 fullest["changes_last_hour"] <= fullest["changes_last_hour_allowed"]),
                 ("every outcome known", "%d unknown" % sum(r["unsettled"] for r in runs),
                  all(r["unsettled"] == 0 for r in runs))]
 

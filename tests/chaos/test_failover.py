@@ -117,6 +117,59 @@ class Links(unittest.TestCase):
         self.assertEqual(len(run["wrong"]), 1)
 
 
+class Flaps(unittest.TestCase):
+    def measured(self, changes, cuts_ms, hour=2, hour_before=0, stall_ms=0):
+        """Cuts are (begin, end)."""
+        told = document([record(n) for n in range(50)],
+                        [{"kind": "mark", "at_ms": 100.0, "text": "event: the link"}],
+                        [record(n) for n in range(50)])
+        run = {"wrong": [], "number": 0, "stall_ms": stall_ms, "flaps": len(cuts_ms),
+               "cuts_ms": [[begin, begin, end, end] for begin, end in cuts_ms],
+               "before": {"term": 2, "number": 7, "changes_last_hour": hour_before},
+               "after": {"term": 2, "number": 7 + changes, "changes_last_hour": hour},
+               "sites": {name: {"outcomes": {"unknown": 0, "waiting": 0}} for name in "AB"}}
+        EVENTS["flapping"].measure(types.SimpleNamespace(at=Cell.at, pause=Cell.pause), run, told)
+        return run
+
+    def holds(self, *told, **more):
+        run = self.measured(*told, **more)
+        return all(good for _, _, good in EVENTS["flapping"].verdict([run]))
+
+    # Cuts of a second, a second apart: no return fits in between, whatever is the number of cuts.
+    CLOSE = [(n * 2000, n * 2000 + 1000) for n in range(30)]
+
+    def test_what_comes_back_before_its_dwell_is_found(self):
+        self.assertTrue(self.holds(5, self.CLOSE))
+        self.assertFalse(self.holds(6, self.CLOSE))
+
+    def test_a_return_fits_in_where_the_link_was_up_for_the_dwell(self):
+        for gap, allowed in ((2600, 5), (2700, 7), (6600, 7), (6700, 9)):
+            cuts = [(0, 1000), (1000 + gap, 2000 + gap)]
+            self.assertEqual(self.measured(1, cuts)["changes_allowed"], allowed, gap)
+
+    # 599 ms: behind the 300 of lag_ms nobody may have looked before it was over.
+    def test_a_short_cut_does_not_begin_the_dwell_anew(self):
+        for cut, allowed in ((599, 7), (600, 5)):
+            cuts = [(0, 1000), (2000, 2000 + cut), (3700, 4700)]
+            self.assertEqual(self.measured(1, cuts)["changes_allowed"], allowed, cut)
+
+    def test_a_stall_may_hide_a_cut_on_machines_under_test_only(self):
+        cuts = [(0, 2000), (3000, 4000), (5000, 7000)]
+        self.assertEqual(self.measured(1, cuts, stall_ms=250)["changes_allowed"], 5)
+        Event.forgives = True
+        try:
+            self.assertEqual(self.measured(1, cuts, stall_ms=250)["changes_allowed"], 7)
+        finally:
+            Event.forgives = False
+
+    # The last change below the cap is kept for a degrade; one that comes on top of others is not held back.
+    def test_the_cap_holds_over_the_runs(self):
+        self.assertTrue(self.holds(1, self.CLOSE, hour=60, hour_before=59))
+        self.assertFalse(self.holds(2, self.CLOSE, hour=61, hour_before=59))
+        self.assertTrue(self.holds(1, self.CLOSE, hour=121, hour_before=120))
+        self.assertFalse(self.holds(2, self.CLOSE, hour=122, hour_before=120))
+
+
 class Targets(unittest.TestCase):
     def runs(self, *values):
         return [{"pause_ms": v, "wrong": [], "number": n} for n, v in enumerate(values)]
