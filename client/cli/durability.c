@@ -251,7 +251,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 #define CHANGE_FLAGS                                                                               \
-    {"reason", KEY_REASON, "TEXT", 0, "Why; is kept with your name", 0},                           \
+    {"reason", KEY_REASON, "TEXT", 0, "Why; is kept with your name (required)", 0},                \
         {"number",                                                                                 \
          KEY_NUMBER,                                                                               \
          "N",                                                                                      \
@@ -262,7 +262,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     {                                                                                              \
         0                                                                                          \
     }
-#define EXIT_CODES "\vExit codes: 0 done, or it was so already; 3 refused, nothing was changed."
+#define EXIT_CODES                                                                                 \
+    "\vExit codes: 0 done, or it was so already; 3 refused, nothing was changed (of a dry run "    \
+    "too); 4 nobody could be asked, or it was not done in time."
 
 static int change(struct cli *cli, int argc, char **argv, const struct argp *argp,
                   enum tally_site_operation operation)
@@ -289,7 +291,8 @@ int durability_policy_command(struct cli *cli, int argc, char **argv)
         parse,
         "auto|never|operator|KEY=VALUE...",
         "Other rules for degrading and returning: who may degrade, and any of the settings that "
-        "\"durability show --json\" lists under policy. What is not named stays. Under SYNC only. "
+        "\"durability show --json\" lists under policy but drained_site (\"site drain\" sets it). "
+        "What is not named stays. Under SYNC only. "
         "Role site_operator." EXIT_CODES,
         cli_children,
         NULL,

@@ -56,6 +56,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     {                                                                                              \
         "reason", KEY_REASON, "TEXT", 0, "Why; is kept with your name", 0                          \
     }
+#define REASON_FLAG_REQUIRED                                                                       \
+    {                                                                                              \
+        "reason", KEY_REASON, "TEXT", 0, "Why; is kept with your name (required)", 0               \
+    }
 #define DRY_RUN_FLAG                                                                               \
     {                                                                                              \
         "dry-run", KEY_DRY_RUN, NULL, 0, "Only say what stands in the way", 0                      \
@@ -64,7 +68,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     {                                                                                              \
         "force", KEY_FORCE, NULL, 0, "Although a voter is down already", 0                         \
     }
-#define EXIT_CODES "\vExit codes: 0 done, or it was so already; 3 refused, nothing was changed."
+#define EXIT_CODES                                                                                 \
+    "\vExit codes: 0 done, or it was so already; 3 refused, nothing was changed (of a dry run "    \
+    "too); 4 nobody could be asked, or it was not done in time."
 
 static int run(struct cli *cli, int argc, char **argv, const struct argp *argp,
                enum tally_site_operation operation)
@@ -95,7 +101,7 @@ int site_switchover_command(struct cli *cli, int argc, char **argv)
 int site_drain_command(struct cli *cli, int argc, char **argv)
 {
     static const struct argp_option flags[] = {
-        REASON_FLAG,
+        REASON_FLAG_REQUIRED,
         {"power-off", KEY_POWER_OFF, NULL, 0,
          "Its nodes are going to be stopped: go on without it from now on", 0},
         DRY_RUN_FLAG,
