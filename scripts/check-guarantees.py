@@ -4,7 +4,10 @@ each finding names some.
 
 usage: scripts/check-guarantees.py [DOCUMENT...]
 
-Evidence is the last cell of a row in a table whose last column is "shown by" or "kept by". Commits in a
+Evidence is the last cell of a row in a table whose last column is "shown by" or "kept by". Where that is
+"see", it names rows of the document that have evidence (D1), or a heading of it ([Time](#time)). In
+docs/guarantees.md all tables but the one of kinds of evidence have one of these columns, and each point
+of "Not promised" names evidence or such rows, or says "not tested". Commits in a
 column "mended in" have to be commits of this repository, where that can be asked (no archive, no
 shallow clone). A row that names a part of the guard and a schedule ("part off", "schedule") has to name a
 test that runs just that schedule without just that part.
@@ -21,7 +24,13 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ("docs/guarantees.md", "chaos/FINDINGS.md")
 EVIDENCE = ("shown by", "kept by")
+SEE, UNTESTED = "see", "not tested"
+ALL_OF = "docs/guarantees.md"       # each of its tables has evidence
+POINTS = "## Not promised"
 KINDS = r"(?:e2e|model|sim|run|py|fuzz|chaos|meson):"
+NAMES = r"`(%s[\w./-]+|\w+\.\w+)`" % KINDS
+LABEL = r"\b[A-Z]\d+\b"
+LINK = r"\[[^]]*\]\((#[\w-]+)\)"
 
 
 def read(pattern):
@@ -121,7 +130,7 @@ class Check:
 
     def row(self, where, table, cells):
         evidence = cells[-1]
-        names = re.findall(r"`(%s[\w./-]+|\w+\.\w+)`" % KINDS, evidence)
+        names = re.findall(NAMES, evidence)
         self.named += len(names)
         if not names:
             self.complain(where, "a row without evidence: %s" % cells[0])
@@ -147,20 +156,69 @@ class Check:
             elif self.commits and ask_git("cat-file", "-t", name) != "commit":
                 self.complain(where, "no commit of this repository: %s" % name)
 
+    def see(self, where, text):
+        """Rows and headings of the same document; how many there are."""
+        named = re.findall(LABEL, text) + re.findall(LINK, text)
+        for name in named:
+            if name not in self.places:
+                self.complain(where, "there is no %s in this document" % name)
+        return len(named)
+
+    def point(self, where, text):
+        """One of what is not promised. Other words in backticks (settings, methods) are let be."""
+        names = re.findall(NAMES, text)
+        for name in names:
+            if name not in self.found:
+                self.complain(where, "there is no %s" % name)
+        self.named += len(names)
+        if not self.see(where, text) + len(names) and UNTESTED not in text.lower():
+            self.complain(where, "neither evidence nor \"%s\": %s" % (UNTESTED, text[:60]))
+
+    def points(self, path, lines):
+        """The points of the section, each joined into one line."""
+        begin = lines.index(POINTS) + 1 if POINTS in lines else len(lines)
+        found = []
+        for number, line in enumerate(lines[begin:], begin + 1):
+            if line.startswith("#"):
+                break
+            if line.startswith("- "):
+                found.append([number, line])
+            elif found:
+                found[-1][1] += " " + line.strip()
+        for number, text in found:
+            self.point("%s:%d" % (path, number), text)
+
+    def begins_table(self, where, cells, path):
+        """The table whose first line this is; None: one without evidence."""
+        if cells[-1] in EVIDENCE + (SEE,):
+            return Table(cells)
+        if path.endswith(ALL_OF) and cells[0] != "evidence":
+            self.complain(where, "a table without evidence")
+        return None
+
     def document(self, path):
         before = self.named
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")
-        table = None        # with evidence in its last column
+        self.places = set(re.findall(r"^\| ([A-Z]\d+) \|", "\n".join(lines), re.M)) | {
+            "#" + re.sub(r"[^\w-]", "", line.lstrip("# ").lower().replace(" ", "-"))
+            for line in lines if line.startswith("#")}
+        table, last = None, ""      # with evidence in its last column
         for number, line in enumerate(lines, 1):
+            where, begins, last = "%s:%d" % (path, number), not last.startswith("|"), line
             if not line.startswith("|"):
-                table = None
                 continue
             cells = [cell.strip() for cell in line.strip("|").split("|")]
-            if cells[-1] in EVIDENCE:
-                table = Table(cells)
+            if begins:
+                table = self.begins_table(where, cells, path)
             elif table and not set(line) <= set("|-"):
-                self.row("%s:%d" % (path, number), table, cells)
+                if not table.has(SEE):
+                    self.row(where, table, cells)
+                elif not self.see(where, cells[-1]):
+                    self.complain(where, "a row without evidence: %s" % cells[0])
+                elif re.sub("%s|%s" % (LINK, LABEL), "", cells[-1]).strip(", "):
+                    self.complain(where, "not understood: %s" % cells[-1])
+        self.points(path, lines)
         if self.named == before:
             self.complain(path, "names no evidence at all")
 

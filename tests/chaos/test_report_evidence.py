@@ -62,6 +62,32 @@ class Documents(unittest.TestCase):
         if check.Check().commits:
             self.refused(HEAD + row % "0123456789", "no commit of this repository")
 
+    def test_a_row_that_points_elsewhere_points_to_something(self):
+        told = "## Time\n| when | see |\n|---|---|\n| lost | %s |\n\n| | shown by |\n|---|---|\n| D1 | " + S1 + " |\n"
+        self.assertEqual(self.checked(told % "D1, [Time](#time)")[0], 0)
+        self.refused(told % "", "without evidence: lost")
+        self.refused(told % "D1, D2", "no D2 in this document")
+        self.refused(told % "[Times](#times)", "no #times in this document")
+        self.refused(told % "D1 and more", "not understood")
+
+    def test_what_is_not_promised_names_evidence_or_says_that_there_is_none(self):
+        told = "| | shown by |\n|---|---|\n| D1 | " + S1 + " |\n## Not promised\n- **A.** %s\n## Next\n- b\n"
+        for point in ("See D1.", "`sim.seeds_differ`", "b\n  c. Not tested."):
+            self.assertEqual(self.checked(told % point)[0], 0, point)
+        self.refused(told % "`grace_ms` is larger.", "neither evidence nor")
+        self.refused(told % "See D2.", "no D2 in this document")
+        self.refused(told % "`sim.no_such_test`, D1", "no sim.no_such_test")
+
+    def test_each_table_of_the_guarantees_has_evidence(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            os.mkdir(os.path.join(scratch, "docs"))
+            path = os.path.join(scratch, check.ALL_OF)
+            for head, status in (("| evidence | what |", 0), ("| when | what |", 1)):
+                with open(path, "w") as file:
+                    file.write(head + "\n|---|---|\n| a | b |\n\n| | shown by |\n|---|---|\n| D1 | " + S1 + " |\n")
+                with contextlib.redirect_stdout(io.StringIO()):
+                    self.assertEqual(check.main([path]), status, head)
+
     # The proof of a repair is a test that runs its schedule without it.
     def test_a_part_of_the_guard_names_the_test_that_switches_it_off(self):
         row = "| `%s` | `%s` | " + S1 + " |\n"
