@@ -1,8 +1,9 @@
 /*
- * The one file that depends on libraft's version.
+ * One of the two files that depend on libraft's version: what the guard reads and writes. The other
+ * is raft_layout_drive.c, what drives libraft; all that is said here holds for it.
  *
  * The guard repairs faults of libraft 0.15.0 as Debian 12 ships it, and some of its repairs would
- * themselves be faults against a library that works differently. So this file pins the layout: each
+ * themselves be faults against a library that works differently. So both pin the layout: each
  * field that is read or written below is asserted with its place, and so are the sizes of what
  * crosses the interface. Another version fails here, at compile time. What to do then: read the
  * library's changes against docs/raft-guard.md, run its directed schedules against the new library

@@ -3,7 +3,8 @@
  *
  * libraft has no accessors for its terms, quorum and timers, but `struct raft` is public. This
  * header says what the guard needs in the guard's own words; raft_layout.c alone knows where it is,
- * and does not compile against a library version that nobody has looked at.
+ * and does not compile against a library version that nobody has looked at. (What drives libraft is
+ * in raft_layout_drive.h, in the same way.)
  *
  * All on the loop thread, on a raft that went through raft_init(). Nothing here allocates.
  */

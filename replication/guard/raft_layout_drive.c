@@ -1,6 +1,6 @@
 /*
- * The second file that depends on libraft's version; raft_layout.c says why and what to do when it
- * no longer compiles.
+ * One of the two files that depend on libraft's version; the other, raft_layout.c, says why, and
+ * what to do when they no longer compile.
  */
 #include "replication/guard/raft_layout_drive.h"
 

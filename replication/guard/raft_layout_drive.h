@@ -1,8 +1,8 @@
 /*
  * What drives libraft, seen from outside: how far each peer is and what is sent to it next, how
- * long a follower waits. The guard needs none of it (raft_layout.h
- * is the guard's); consensus_raft does. Like there, one file knows where things are in libraft's
- * structures, and does not compile against a version that nobody has looked at.
+ * long a follower waits. The guard needs none of it (raft_layout.h is the guard's); consensus_raft
+ * does. As there, the file of the same name knows where things are in libraft's structures, and
+ * does not compile against a version that nobody has looked at.
  *
  * Nothing here can make libraft unsafe: which entry is sent next and when is advice that the peer's
  * answer corrects; a campaign is always allowed.
