@@ -135,6 +135,22 @@ class Flaps(unittest.TestCase):
         run = self.measured(*told, **more)
         return all(good for _, _, good in EVENTS["flapping"].verdict([run]))
 
+    def test_the_times_of_each_cut_are_kept(self):
+        done, site = [], lambda name: [types.SimpleNamespace(node_id=name)]
+        network = types.SimpleNamespace(cut=done.append, heal=lambda: done.append("heal"))
+        cell = types.SimpleNamespace(
+            made=types.SimpleNamespace(network=network, site=site), mark=lambda text: None,
+            arguments=types.SimpleNamespace(flap_seconds=0.05),
+            draw=types.SimpleNamespace(uniform=lambda least, most: 0.01))
+        run = {}
+        EVENTS["flapping"].strike(cell, run, None)
+        self.assertEqual(done, [[("A", "B")], "heal"] * run["flaps"])
+        self.assertGreater(run["flaps"], 0)
+        for times in run["cuts_ms"]:
+            self.assertEqual(times, sorted(times))
+            self.assertGreaterEqual(times[2] - times[1], 9)
+        self.assertEqual(len(run["cuts_ms"]), run["flaps"])
+
     # Cuts of a second, a second apart: no return fits in between, whatever is the number of cuts.
     CLOSE = [(n * 2000, n * 2000 + 1000) for n in range(30)]
 
