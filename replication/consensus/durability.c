@@ -18,7 +18,9 @@
  *
  * Back to SYNC. The site has to hold what was committed lag_ms ago. To compare with the newest
  * commit would starve under load: degraded, commits run ahead of the site by its round trip for
- * ever. It has to keep that pace for resync_dwell_ms, and be heard.
+ * ever. It has to keep that pace for resync_dwell_ms, and be heard. A new leader knows what was
+ * committed before it from the moment on at which an entry of its own is: what it inherited may be
+ * less, and a site that has as much may lack what was acknowledged since.
  *
  * A link that flaps would make the mode flap with it, and each change is a risk and a message to
  * people. Each mode lasts dwell_min_ms; and of changes_per_hour_max the last one is always kept for
@@ -104,7 +106,7 @@ static void sample(struct durability *durability, const struct durability_inputs
     durability->samples[place].index = in->commit_index;
 }
 
-/* The newest sample that is at least lag_ms old. False: none is, we have not led for so long. */
+/* The newest sample that is at least lag_ms old. False: none is, we have not been ready so long. */
 static bool committed_then(const struct durability *durability, const struct durability_inputs *in,
                            uint64_t *out_index)
 {
@@ -241,7 +243,8 @@ void durability_step(struct durability *durability, const struct durability_inpu
         durability->current_ns = 0;
         return;
     }
-    sample(durability, inputs);
+    if (inputs->ready)
+        sample(durability, inputs);
     if (inputs->degraded)
         step_degraded(durability, inputs, out);
     else

@@ -42,6 +42,7 @@ struct durability_inputs {
     bool in_force; /* the rule about both sites: otherwise nothing is ever decided */
     struct durability_site sites[2];
     uint64_t commit_index;
+    bool ready; /* an entry of this leader's own term is committed: commit_index misses nothing */
     uint64_t campaign_ns, elected_ns; /* of this leadership */
     /* From the log, its uncommitted end included: */
     bool degraded;

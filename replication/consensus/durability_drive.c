@@ -274,6 +274,7 @@ static void look(const struct consensus_raft *c, struct durability_inputs *out)
         .now_ns = consensus_now_ns(c),
         .in_force = c->sites.in_force,
         .commit_index = c->raft.commit_index,
+        .ready = raft_guard_ready(&c->guard),
         .campaign_ns = drive->campaign_ns,
         .elected_ns = drive->elected_ns,
         .degraded = log->newest.entry.mode == DURABILITY_DEGRADED,

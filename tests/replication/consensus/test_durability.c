@@ -31,6 +31,7 @@ static struct story begin(void)
         .in_force = true,
         .sites = {{.name = "A", .own = true}, {.name = "B"}},
         .commit_index = 10000,
+        .ready = true,
         .campaign_ns = 9990 * MS,
         .elected_ns = 10000 * MS,
         .settled = true,
@@ -95,6 +96,33 @@ Test(durability, a_silent_site_is_given_up_after_the_time_of_the_policy)
     cr_assert(ms >= 990 && ms <= 1020, "after %lu ms", ms);
     cr_assert_eq(s.verdict.site, 1);
     cr_assert(strstr(s.verdict.why, "site B") != NULL, "%s", s.verdict.why);
+}
+
+/* A new leader, degraded, knows of less than was committed: that the other site has that says
+ * nothing. It is counted on again when it has had everything, for as long as the policy wants. */
+Test(durability, a_leader_that_does_not_know_what_is_committed_counts_on_nobody_again)
+{
+    struct story s = begin();
+    s.in.degraded = true;
+    s.in.ready = false;
+    for (uint64_t ms = 0; ms < 60000; ms += 10) {
+        s.in.now_ns += 10 * MS;
+        s.in.sites[0].heard_ns = s.in.sites[1].heard_ns = s.in.now_ns;
+        durability_step(&s.durability, &s.in, &s.verdict);
+        cr_assert_eq(s.verdict.action, DURABILITY_STAY, "after %lu ms: %s", ms, s.verdict.why);
+    }
+    /* Its own entry is committed, 500 more than it knew of. */
+    s.in.ready = true;
+    s.in.commit_index = s.in.sites[0].verified = 10500;
+    for (uint64_t ms = 0; ms < 10000; ms += 10) {
+        s.in.now_ns += 10 * MS;
+        s.in.sites[0].heard_ns = s.in.sites[1].heard_ns = s.in.now_ns;
+        durability_step(&s.durability, &s.in, &s.verdict);
+        cr_assert_eq(s.verdict.action, DURABILITY_STAY, "after %lu ms: %s", ms, s.verdict.why);
+    }
+    const uint64_t took = run(&s, 20000);
+    cr_assert_eq(s.returns, 1);
+    cr_assert_geq(took, s.in.policy.resync_dwell_ms);
 }
 
 /* An idle cluster, no entry at all: silence alone is enough. */
