@@ -120,12 +120,29 @@ static void print_site(const json_t *site)
     putchar('\n');
 }
 
+static void print_leader(const json_t *document)
+{
+    const uint64_t leader = number_of(document, "leader");
+    if (json_is_true(json_object_get(document, "leads")))
+        printf("leader          node %" PRIu64 " at site %s\n", number_of(document, "node"),
+               text_of(document, "site"));
+    else if (leader != 0)
+        printf("leader          node %" PRIu64 ", which does not answer; this is what node %" PRIu64
+               " knows\n",
+               leader, number_of(document, "node"));
+    else
+        printf("leader          NONE: this is what node %" PRIu64 " knows\n",
+               number_of(document, "node"));
+}
+
 static void print_durability(const json_t *document)
 {
     const char *held_up = text_of(document, "held_up");
+    const char *refusal = text_of(document, "write_refusal");
     const bool by_site = strcmp(text_of(document, "rule"), "site") == 0;
     size_t i;
     json_t *site;
+    print_leader(document);
     printf("rule            %s\n",
            by_site ? "both sites: under SYNC a commit is on a disk of each"
                    : "majority: there are not two sites and a witness, a commit is at a majority");
@@ -141,7 +158,37 @@ static void print_durability(const json_t *document)
     print_policy(json_object_get(document, "policy"));
     if (held_up[0] != '\0')
         printf("held up         %s\n", held_up);
+    if (refusal[0] != '\0')
+        printf("writes refused  %s\n", refusal);
     json_array_foreach(json_object_get(document, "sites"), i, site) print_site(site);
+}
+
+/* Every site with data nodes that vote: whether the node that answers is connected to one of them,
+ * or is one. Only a leader's word says that a site is there: everybody is connected to itself. */
+static json_t *connected_sites(const json_t *document)
+{
+    json_t *sites = json_object();
+    size_t i;
+    json_t *member;
+    json_array_foreach(json_object_get(document, "members"), i, member)
+    {
+        const char *site = text_of(member, "site");
+        if (strcmp(text_of(member, "kind"), "data") != 0 ||
+            strcmp(text_of(member, "vote"), "voter") != 0)
+            continue;
+        if (!json_is_true(json_object_get(sites, site)))
+            json_object_set(sites, site, json_object_get(member, "linked"));
+    }
+    return sites;
+}
+
+/* The site that the cluster goes on without, by the newest entry; "" under SYNC. While it does, no
+ * entry is about anything else. */
+static const char *given_up(const json_t *document)
+{
+    return strcmp(text_of(document, "mode"), "degraded") == 0
+               ? text_of(json_object_get(document, "durability_entry"), "site")
+               : "";
 }
 
 int durability_show_command(struct cli *cli, int argc, char **argv)
@@ -152,11 +199,17 @@ int durability_show_command(struct cli *cli, int argc, char **argv)
         NULL,
         "The rule about both sites as the leader sees it, or, without one, "
         "the server that saw the newest entry: mode, policy, newest entry, "
-        "and which losses would be survived.",
+        "which losses would be survived, and why writes are refused, if they "
+        "are.",
         cli_children,
         NULL,
         NULL};
-    static const char *const keys[] = {"rule",
+    static const char *const keys[] = {"node",
+                                       "site",
+                                       "leads",
+                                       "leader",
+                                       "term",
+                                       "rule",
                                        "mode",
                                        "mode_committed",
                                        "number",
@@ -166,6 +219,8 @@ int durability_show_command(struct cli *cli, int argc, char **argv)
                                        "durability_entry",
                                        "changes_last_hour",
                                        "held_up",
+                                       "degraded_bound",
+                                       "write_refusal",
                                        "sites",
                                        "survives_loss"};
     int code;
@@ -177,6 +232,8 @@ int durability_show_command(struct cli *cli, int argc, char **argv)
         json_t *part = json_object();
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
             json_object_set(part, keys[i], json_object_get(document, keys[i]));
+        json_object_set_new(part, "given_up", json_string(given_up(document)));
+        json_object_set_new(part, "connected", connected_sites(document));
         output_json(part);
     } else {
         print_durability(document);
