@@ -94,13 +94,13 @@ class Machines:
         self.thread.join(10)
 
 
-def profile(sites, directory, role="site"):
-    """A profile file as `tally pki init` writes it."""
+def profile(sites, directory, role="site", nodes=None):
+    """A profile file as `tally pki init` writes it; its servers: all data nodes, or these in this order."""
     certificate = sites.security.by_name[role]
     path = os.path.join(directory, role + ".profile")
     with open(path, "w") as file:
         file.write("server = %s\nca = %s\ncert = %s\nkey = %s\n" % (
-            ",".join("%s:%d" % (m.host, m.grpc_port()) for m in sites.data()),
+            ",".join("%s:%d" % (m.host, m.grpc_port()) for m in nodes or sites.data()),
             sites.security.authority.certificate, certificate.certificate, certificate.key))
     return path
 

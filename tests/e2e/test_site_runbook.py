@@ -62,9 +62,10 @@ def follow(t, sites, load):
     t.equal(sites.wait_leader().site, "A", "site of the leader at the end")
 
 
-def script(sites, name, *arguments, answer=b""):
+def script(sites, name, *arguments, answer=b"", nodes=None):
+    """(exit status, output); `nodes`: the servers of the profile, in this order."""
     environment = dict(os.environ, TALLY=sites.programs.tally,
-                       TALLY_PROFILE=runbook.profile(sites, sites.directory))
+                       TALLY_PROFILE=runbook.profile(sites, sites.directory, nodes=nodes))
     ran = subprocess.run([os.path.join(schema.ROOT, "ops", name)] + list(arguments), env=environment,
                          input=answer, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          timeout=180, check=False)
@@ -88,6 +89,9 @@ def test_scripts_change_nothing_that_need_not_change(t):
     status, output = script(sites, "failover.sh", "B")
     t.contains(output, "is connected: it is not lost")
     t.equal(status, 0, output)
+    status, output = script(sites, "failover.sh", "X")
+    t.contains(output, "no data node that votes is at a site X")
+    t.equal(status, 3, output)
     status, output = script(sites, "failback.sh", "B")
     t.equal(status, 0, output)
     t.contains(output, "it is so already")
@@ -102,7 +106,7 @@ def test_failover_under_policy_operator(t):
     other, = sites.data("B")
     sites.tally("durability", "policy", "operator", "--reason", "test")
     other.kill()
-    t.eventually(lambda: "is connected" not in script(sites, "failover.sh", "B", "--dry-run")[1], 60,
+    t.eventually(lambda: "it is not lost" not in script(sites, "failover.sh", "B", "--dry-run")[1], 60,
                  "the loss is noticed")
     status, output = script(sites, "failover.sh", "B", answer=b"no\n")
     t.equal(status, 1, output)
@@ -115,9 +119,152 @@ def test_failover_under_policy_operator(t):
     load = Load(sites, nodes=[leader]).wait_more(20)
     status, output = script(sites, "failover.sh", "B")
     t.equal(status, 0, output)
-    t.contains(output, "serves without a site")
+    t.contains(output, "serves without site B")
     other.start()
     status, output = script(sites, "failback.sh", "B")
     t.equal(status, 0, output)
     sites.tally("durability", "policy", "auto", "--reason", "test")
     t.at_rest(sites, load)
+
+
+def told(leader):
+    return leader.brief() or {}
+
+
+def gives_up(t, leader, site):
+    """Until that leader has committed that the cluster goes on without the site. A machine that stands
+    still elects another one, or gives another site up."""
+    def done():
+        status = told(leader)
+        t.undisturbed(status.get("leads"), "another node was elected")
+        return status["mode"] == status["mode_committed"] == "degraded"
+
+    t.eventually(done, 60, "site %s is given up" % site)
+    t.undisturbed(told(leader)["durability_entry"]["site"] == site, "another site was given up")
+
+
+def whole(sites):
+    """As the next attempt, or test, wants it: both sites count, whoever has to decide that."""
+    sites.mend()
+    for site in ("A", "B"):
+        sites.tally("site", "resume", site, "--reason", "the attempt is over")
+    sites.settle().wait_sync()
+    if sites.wait_leader().status()["policy"]["decision"] != "auto":
+        sites.tally("durability", "policy", "auto", "--reason", "the attempt is over")
+
+
+# A site is given up, and then the witness is lost: the mode still says DEGRADED, but nobody leads.
+def test_failover_after_a_second_loss(t):
+    sites = t.sites
+
+    def once():
+        whole(sites)
+        leader = sites.lead_at("B")
+        lost, = sites.data("A")
+        lost.kill()
+        gives_up(t, leader, "A")
+        status, output = script(sites, "failover.sh", "A", "--dry-run")
+        t.equal(status, 0, output)
+        t.contains(output, "the cluster serves without site A")
+        sites.witness.kill()
+        t.eventually(lambda: told(leader).get("leads") is False, 60, "node 2 leads no more")
+        t.equal(told(leader)["mode"], "degraded", "mode")
+        status, output = script(sites, "failover.sh", "A")
+        t.equal(status, 1, output)
+        for words in ("nobody leads", "site A is not reached; site C is not reached",
+                      "== next: start whoever is missing"):
+            t.contains(output, words)
+        sites.witness.start()
+        sites.wait_leader()
+        status, output = script(sites, "failover.sh", "A")
+        t.equal(status, 0, output)
+        whole(sites)
+
+    t.attempts(once)
+
+
+# Policy operator, and only the link between the sites is cut. The profile begins with the site that
+# is cut off from the leader, whose node says that it is there: that does not count.
+def test_failover_when_only_the_link_is_cut(t):
+    sites = t.sites
+
+    def once():
+        whole(sites)
+        sites.tally("durability", "policy", "operator", "--reason", "test")
+        leader = sites.lead_at("B")
+        sites.network.between(1, 2, "cut")
+
+        def noticed():
+            t.undisturbed(told(leader).get("leads"), "another node was elected")
+            return "site A" in told(leader)["held_up"]
+
+        t.eventually(noticed, 60, "the leader misses site A")
+        status, output = script(sites, "failover.sh", "A", "--dry-run")
+        t.undisturbed(told(leader).get("leads"), "another node was elected")
+        t.equal(status, 1, output)
+        t.contains(output, "has no data node of site A connected")
+        t.equal(told(leader)["mode"], "sync", "mode after a dry run")
+        status, output = script(sites, "failover.sh", "B")
+        t.equal(status, 1, output)
+        t.contains(output, "the leader is at site B: it is not lost, but writes stand still")
+        status, output = script(sites, "failover.sh", "A", "--reason", "the link", answer=b"yes\n")
+        t.undisturbed(told(leader).get("leads"), "another node was elected")
+        t.equal(status, 0, output)
+        t.contains(output, "the cluster serves without site A")
+        entry = told(leader)["durability_entry"]
+        t.equal((entry["kind"], entry["site"], entry["why"]), ("degrade", "A", "the link"), "entry")
+        load = Load(sites, nodes=[leader]).wait_more(20)
+        t.at_rest(sites, load)
+        whole(sites)
+
+    t.attempts(once)
+
+
+# Site B is given up, and somebody names site A, asking either node first: A is what the cluster runs on.
+def test_failover_of_another_site_than_the_one_given_up(t):
+    sites = t.sites
+
+    def once():
+        whole(sites)
+        leader = sites.lead_at("A")
+        sites.network.between(1, 2, "cut")
+        gives_up(t, leader, "B")
+        for nodes in (sites.data(), sites.data()[::-1]):
+            status, output = script(sites, "failover.sh", "A", "--yes", nodes=nodes)
+            t.undisturbed(told(leader).get("leads"), "another node was elected")
+            t.equal(status, 1, output)
+            t.contains(output, "it is site B that the cluster goes on without, not site A")
+            t.contains(output, "== next: bring site B back, then ops/failback.sh B")
+            status, output = script(sites, "failover.sh", "B", "--yes", nodes=nodes)
+            t.undisturbed(told(leader).get("leads"), "another node was elected")
+            t.equal(status, 0, output)
+        whole(sites)
+
+    t.attempts(once)
+
+
+# The policy bounds how long one site may be alone, and writes are refused from then on.
+def test_failover_when_the_bound_is_reached(t):
+    sites = t.sites
+
+    def once():
+        whole(sites)
+        sites.tally("durability", "policy", "degraded_seconds_max=2", "on_bound=refuse",
+                    "--reason", "test")
+        leader = sites.lead_at("A")
+        lost, = sites.data("B")
+        lost.kill()
+        gives_up(t, leader, "B")
+        t.eventually(lambda: told(leader).get("degraded_bound"), 60, "the bound")
+        status, output = script(sites, "failover.sh", "B")
+        t.undisturbed(told(leader).get("leads"), "another node was elected")
+        t.equal(status, 1, output)
+        t.contains(output, "writes are refused: one site alone for")
+        t.contains(output, "== next: bring site B back")
+
+    try:
+        t.attempts(once)
+    finally:
+        whole(sites)
+        sites.tally("durability", "policy", "degraded_seconds_max=0", "on_bound=alarm", "--reason",
+                    "test")
