@@ -153,7 +153,8 @@ if [ "$verdict" = lost ]; then
     next="bring site $site back, then ops/failback.sh $site"
     case $policy in
         operator)
-            "$tally" durability degrade "$site" --reason "$reason" --dry-run || exit $?
+            decision=("$site" --reason "$reason" --number "$(field number)") # of what was seen
+            "$tally" durability degrade "${decision[@]}" --dry-run || exit $?
             if [ -n "$dry_run" ]; then
                 next="the same without --dry-run, or $next"
             else
@@ -162,7 +163,7 @@ if [ "$verdict" = lost ]; then
 there [yes/no] " answer || answer=no
                     [ "$answer" = yes ] || { echo "nothing was changed"; exit 1; }
                 fi
-                "$tally" durability degrade "$site" --reason "$reason"
+                "$tally" durability degrade "${decision[@]}"
                 look_and_wait
                 echo "$why"
             fi ;;
