@@ -128,11 +128,15 @@ class Case:
             self.used_sites.settle().wait_sync()
         return self.used_sites
 
-    def fresh_sites(self, topology=None, settings=None, environment=None):
-        """A cluster of this test alone, at rest."""
+    def new_sites(self, topology=None, settings=None, environment=None):
+        """A cluster of this test alone, of which nothing runs yet."""
         made = self.run.new_sites(topology, dict(SITES_SETTINGS, **(settings or {})), environment)
         self.fresh.append(made)
-        return made.make().settle()
+        return made
+
+    def fresh_sites(self, topology=None, settings=None, environment=None):
+        """A cluster of this test alone, at rest."""
+        return self.new_sites(topology, settings, environment).make().settle()
 
     def at_rest(self, cluster, load=None):
         """The end of a test of a cluster: faults end, the load too, all nodes agree, and every data
