@@ -145,7 +145,10 @@ def drain_with_power_off(t, sites, canaries):
             nodes=[b])
     refused(t, sites, ["degraded"], "durability", "policy", "never", "--reason", "x", nodes=[b])
     t.contains(sites.tally("site", "resume", "A", "--dry-run", nodes=[b]), "to be waited for")
+    begun = b.log_text().count("event=site_operation_begun")
     resume = sites.tool_start("site", "resume", "A", nodes=[b])
+    t.eventually(lambda: b.log_text().count("event=site_operation_begun") > begun, 60,
+                 "resume begins")
     time.sleep(0.5)
     t.true(resume.poll() is None, "resume does not wait for the site")
     a.process = None
