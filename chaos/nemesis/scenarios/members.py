@@ -7,34 +7,69 @@ from nemesis.scenario import Scenario
 SERVE_SECONDS = 90
 LEFT_BEHIND_SECONDS = 40
 CATCH_UP_SECONDS = 60
+ATTEMPTS = 4                    # at killing somebody in a step
+STEPS_OF_ADD = ("adding", "catching up", "promoting")
+STEP_MS, STEP_SECONDS = 400.0, 60
 
 
 class KillInChange(Scenario):
-    """A member is added, and later removed; in the middle of both the leader is killed. The operator
-    repeats the command until it says that it is done. There is one configuration at each moment: no
-    two majorities, no member that half of them know."""
+    """A member is added, and later removed; in the middle of both the leader is killed: while it says
+    that the step is under way, which the slow disks of all others make last. The operator repeats the
+    command until it says that it is done. There is one configuration at each moment: no two
+    majorities, no member that half of them know."""
     name = "kill-in-change"
     answers = "kill during a configuration change (raft #323, #250)"
+    preload = ("disk",)
 
     def timeline(self, context):
-        sites = context.sites
-        added = sites.new_member("B")
-        sites.prepare_joiner(added)
-        for pause, words in ((0.05, ("member", "add", "--force", "--member-file", added.member_file)),
-                             (0.02, ("member", "remove", added.node_id, "--force"))):
-            command = sites.tool_start(*words)
-            context.wait(pause)
-            with context.during(Kill("leader")):
-                command.communicate(timeout=300)
-                context.wait(0.3)
-            done = context.until(lambda: context.tally(*words)[0] == 0, "tally %s" % words[1], 60)
-            context.expect("the change can be finished", done, "tally member %s" % words[1])
-            context.wait_answers(20, SERVE_SECONDS)
-        context.kill([added])
-        sites.members.remove(added)
+        sites, met = context.sites, []
+        wanted = [context.draw.choice(STEPS_OF_ADD), "removing"]
+        for _ in range(ATTEMPTS):
+            added = sites.new_member("B")
+            sites.prepare_joiner(added)
+            for step, words in zip(wanted, (
+                    ("member", "add", "--force", "--member-file", added.member_file),
+                    ("member", "remove", added.node_id, "--force"))):
+                # Who is removed must not lead: it would hand over first, and the command with it.
+                if self.strike(context, sites.lead_at("A"), step, *words):
+                    met.append(step)
+                done = context.until(lambda: context.tally(*words)[0] == 0, "tally %s" % words[1], 60)
+                if not context.expect("the change can be finished", done, "tally member %s" % words[1]):
+                    return
+                context.wait_answers(20, SERVE_SECONDS)
+            context.kill([added])
+            sites.members.remove(added)
+            if set(met) == set(wanted):
+                break
+        context.expect("the leader was killed in the step", set(met) == set(wanted),
+                       "killed while %s; wanted: %s" % (met, wanted), timed=True)
         status, output = context.tally("--json", "member", "list")
         context.expect("three members vote, as before", status == 0 and output.count('"voter"') == 3,
                        output[-600:])
+
+    @staticmethod
+    def strike(context, leader, step, *words):
+        """Kills the leader in this step of a command; whether it was in it when it was killed."""
+        slow = [context.begin(SlowDisk("node-%d" % m.node_id, delay_ms=STEP_MS))
+                for m in context.others([leader])]
+        command = context.sites.tool_start(*words, nodes=[leader])
+
+        def told():
+            """The step, or what it is too late for."""
+            status = leader.brief() or {}
+            return step if status.get("change_step") == step else \
+                "over" if command.poll() is not None or status.get("leads") is False else None
+        met = context.until(told, "the step \"%s\"" % step, STEP_SECONDS) == step
+        with context.during(Kill("node-%d" % leader.node_id)):
+            met = met and command.poll() is None
+            for fault in slow:
+                context.end(fault)
+            command.kill()              # it would wait for that leader
+            command.communicate()
+            context.wait(0.3)
+        context.note("node %d was killed %s \"%s\"" % (leader.node_id, "while" if met else "not while",
+                                                      step))
+        return met
 
 
 def leave_behind(context, late):
