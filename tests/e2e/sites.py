@@ -138,7 +138,8 @@ class Sites:
     # ---- making ----
 
     def make(self, accounts=True):
-        founder = self.members[0].init().start()
+        """A founder that runs already stays as it is."""
+        founder = self.members[0] if self.members[0].alive else self.members[0].init().start()
         self.cluster_id = founder.status()["cluster"]
         for member in self.members[1:]:
             self.join(member)

@@ -1,15 +1,18 @@
 """Members that change, fall behind and catch up, in bad company."""
+from client import transfer
 from nemesis import asks
 from nemesis.faults.disk_errors import SlowDisk
 from nemesis.faults.process import Kill
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90
-LEFT_BEHIND_SECONDS = 40
 CATCH_UP_SECONDS = 60
 ATTEMPTS = 4                    # at killing somebody in a step
 STEPS_OF_ADD = ("adding", "catching up", "promoting")
 STEP_MS, STEP_SECONDS = 400.0, 60
+FILL_BATCHES, FILL_TRANSFERS = 6, 8190      # some segments of the journal
+PRUNED_SECONDS = 30
+NARROW_BYTES = 128 << 10        # a second, to who is given a store
 
 
 class KillInChange(Scenario):
@@ -72,52 +75,124 @@ class KillInChange(Scenario):
         return met
 
 
-def leave_behind(context, late):
-    """The node is down until the leader's memory no longer reaches back to it."""
-    reached = asks.status_of(late).get("index", {}).get("last", 0)
-    with context.during(Kill("node-%d" % late.node_id)):
-        def behind():
-            leader = context.sites.leader_now()
-            return leader and asks.status_of(leader).get("log", {}).get("first_index", 0) > reached + 1
-        return context.until(behind, "node %d to be left behind" % late.node_id, LEFT_BEHIND_SECONDS)
+def found_pruned(context):
+    """The first node of a cluster, whose journal begins behind what it has in its store: a node without
+    any state can only be brought up to date by a copy of that. A node that listens for no peers keeps
+    no journal for them. What fills it is refused for its form, every transfer, and leaves nothing in
+    the ledger that the judge would not know."""
+    founder = context.sites.members[0].init()
+    peer = founder.config.pop("peer")
+    founder.start()
+    api = founder.api("channel")
+    for _ in range(FILL_BATCHES):
+        api.create_transfers([transfer(asks.ALIEN, asks.ALIEN, 1) for _ in range(FILL_TRANSFERS)])
+    pruned = context.until(lambda: asks.status_of(founder)["journal"]["first_index"] > 1,
+                           "the journal to be pruned", PRUNED_SECONDS)
+    founder.terminate()
+    founder.config["peer"] = peer
+    founder.start()
+    context.expect("its journal begins behind its store", pruned, "node %d" % founder.node_id)
 
 
-def catching_up(member):
-    return asks.status_of(member).get("catch_up", {}).get("active")
+def copies_store(member):
+    told = asks.status_of(member).get("catch_up", {})
+    return told.get("active") and told.get("phase") == "store"
+
+
+def reinstalled(member):
+    """How often it changed over to files that it was given."""
+    return member.log_text().count("event=node_reinstalling")
 
 
 class TwoSnapshots(Scenario):
-    """A data node falls behind what the leader has in memory, and has to be brought up to date from
-    files; in the middle of that it is killed, then the leader, and right behind one catch-up the next
-    becomes due. What is installed is always one state of the ledger, whole, with the entries that
-    belong behind it."""
+    """A data node is away; a new one joins, and what it needs no journal holds any more: the store is
+    copied to it. It is killed in the middle of that, then the leader is. The new node leads, and right
+    behind the first copy the next becomes due: its journal begins behind what the one that was away
+    has, so that it gets a copy of the copy, in the place of its own store, and is killed in the
+    middle of that and when it has changed over. What is installed is always one state of the ledger,
+    whole, with the entries that belong behind it."""
     name, answers = "two-snapshots", "two snapshots in quick succession (etcd #18055)"
-    long = True
+    long, bends = True, True
     clients = 5
 
+    def prepare(self, context):
+        found_pruned(context)
+
     def timeline(self, context):
-        sites, caught = context.sites, 0
-        late = context.members("follower")[0]
-        for strike in ("late", "late", "late", "leader"):
-            if not context.expect("it can be left behind", leave_behind(context, late),
-                                  "node %d" % late.node_id):
-                return
-            if context.until(lambda: catching_up(late), "a catch-up to be seen", 3):
-                caught += 1
-                context.note("it catches up: now the %s is killed" % (
-                    "same node" if strike == "late" else strike))
-            whom = "node-%d" % late.node_id if strike == "late" else "leader"
-            with context.during(Kill(whom)):
-                context.wait(0.2)
-            context.wait_answers(15, SERVE_SECONDS)
-        # It may be too quick to be seen in the act, and a leader that starts again has more in memory
-        # than the one before; that it had to be caught up is in its log.
-        said = late.log_text().count("event=catch_up_started")
-        context.expect("it was caught up from files, more than once", said >= 2,
-                       "%d catch-ups in its log, %d seen" % (said, caught))
-        context.expect("it is ready in the end", context.until(
-            lambda: asks.status_of(late).get("ready"), "node %d" % late.node_id, CATCH_UP_SECONDS),
-                       "node %d" % late.node_id)
+        sites = context.sites
+        first, (late,) = sites.lead_at("A"), sites.data("B")
+        away = context.begin(Kill("node-%d" % late.node_id))
+        context.wait_answers(40, SERVE_SECONDS)
+        added = sites.new_member("B")
+        sites.prepare_joiner(added)
+        words = ("member", "add", "--force", "--member-file", added.member_file)
+        narrow = self.narrow(context, added)
+        command = sites.tool_start(*words, nodes=[first])
+        try:
+            for victim in (added, first):
+                self.kill_in_copy(context, added, victim)
+        finally:
+            command.kill()              # it is repeated below
+            command.communicate()
+        context.links.remove(narrow)
+        context.expect("it becomes a member", context.until(
+            lambda: context.tally(*words)[0] == 0, "tally member add", 60), "node %d" % added.node_id)
+        self.whole(context, added, 0)
+        context.expect("it leads", context.until(lambda: self.leads(context, added), "node %d to lead" %
+                                                 added.node_id, 60), "node %d" % added.node_id)
+        before = reinstalled(late)
+        narrow = self.narrow(context, late)
+        context.end(away)
+        self.kill_in_copy(context, late, late)
+        context.links.remove(narrow)
+        context.expect("it changes over", context.until(
+            lambda: reinstalled(late) > before, "node %d to change over" % late.node_id,
+            CATCH_UP_SECONDS), "node %d" % late.node_id)
+        with context.during(Kill("node-%d" % late.node_id)):
+            context.wait(0.2)
+        self.whole(context, late, before)
+        context.wait_answers(15, SERVE_SECONDS)
+        self.take_away(context, added)
+
+    @staticmethod
+    def narrow(context, member):
+        """What is said to it takes its time, so that a copy lasts."""
+        return context.links.add(context.ways(context.others([member]), [member], both=False), "rate",
+                                 bytes_per_s=NARROW_BYTES)
+
+    @staticmethod
+    def kill_in_copy(context, member, victim):
+        """Kills a node while the store is copied to the member."""
+        before = reinstalled(member)
+        met = context.until(lambda: copies_store(member), "a store to be copied to node %d" %
+                            member.node_id, CATCH_UP_SECONDS)
+        with context.during(Kill("node-%d" % victim.node_id)):
+            met = met and reinstalled(member) == before     # it was not over before the kill
+            context.wait(0.2)
+        context.expect("a node is killed in the middle of a copy of the store", met,
+                       "node %d, copied to node %d" % (victim.node_id, member.node_id))
+
+    @staticmethod
+    def whole(context, member, before):
+        context.expect("it is ready, with a copied store", context.until(
+            lambda: asks.status_of(member).get("ready"), "node %d" % member.node_id, CATCH_UP_SECONDS)
+                       and reinstalled(member) > before,
+                       "node %d changed over %d times" % (member.node_id, reinstalled(member) - before))
+
+    @staticmethod
+    def leads(context, member):
+        return context.sites.leader_now() is member or context.tally(
+            "leader", "transfer", "--to", member.node_id)[0] == 0 and context.leader() is member
+
+    @staticmethod
+    def take_away(context, added):
+        """The cluster is three again."""
+        context.sites.lead_at("A")
+        context.expect("the new node can be removed", context.until(
+            lambda: context.tally("member", "remove", added.node_id, "--force")[0] == 0,
+            "tally member remove", 60), "node %d" % added.node_id)
+        context.kill([added])
+        context.sites.members.remove(added)
 
 
 class LaggingNode(Scenario):
