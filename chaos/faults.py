@@ -12,6 +12,7 @@ their order, kinds, victims and lengths are random.
 import math
 import os
 import random
+import struct
 import subprocess
 import time
 
@@ -57,6 +58,25 @@ def plan(seed, count):
     return faults
 
 
+UNDO_RECORD = struct.Struct("=IIQQII")
+UNDO_BEGIN, UNDO_OLD, UNDO_DURABLE = 1, 2, 3
+
+
+def pending_pages(log):
+    """Numbers of the pages that a file's undo log would bring back."""
+    pages, at = set(), 0
+    while at + UNDO_RECORD.size <= len(log):
+        _, kind, page, _, size, _ = UNDO_RECORD.unpack_from(log, at)
+        at += UNDO_RECORD.size + size
+        if kind == UNDO_BEGIN:
+            pages.clear()
+        elif kind == UNDO_OLD:
+            pages.add(page)
+        elif kind == UNDO_DURABLE:
+            pages.discard(page)
+    return pages
+
+
 class Power:
     """Nodes under a library that records what is not synced, and the loss of it.
 
@@ -87,6 +107,23 @@ class Power:
         """What the last process wrote is on the disk."""
         for name in os.listdir(self.log(member)):
             os.unlink(os.path.join(self.log(member), name))
+
+    def unsynced(self, member, part):
+        """How many pages of the files in the member's directories of these names are written and not
+        synced, by their undo logs (power_loss/undo_log.h)."""
+        found = 0
+        for folder in os.listdir(member.data):
+            if not folder.startswith(part):
+                continue
+            for name in os.listdir(os.path.join(member.data, folder)):
+                try:
+                    info = os.stat(os.path.join(member.data, folder, name))
+                    with open(os.path.join(self.log(member), "%d-%d.undo" % (
+                            info.st_dev, info.st_ino)), "rb") as file:
+                        found += len(pending_pages(file.read()))
+                except FileNotFoundError:
+                    pass                # gone since, or nothing was ever written to it
+        return found
 
     def strike(self, member, seed):
         """The power of a killed node goes and comes back."""

@@ -7,13 +7,19 @@ loss of power is drawn: the others end with an operator's work, which named scen
 """
 import os
 import shutil
+import time
 
 import faults as loop_faults        # chaos/faults.py
 from nemesis.fault import Fault
 
+LOOK_SECONDS, REST_SECONDS, AMID_SECONDS = 0.2, 0.0005, 10
+
 
 class PowerLoss(Fault):
-    """The machine dies: of what was not synced a random part is gone."""
+    """The machine dies: of what was not synced a random part is gone. With `amid`, "store", it dies as
+    soon as pages of that are written and not synced, or after some time all the same; whether there
+    were such pages when it died is `met`. (A journal is synced right behind each write.)"""
+    met = False
     name, kind, seconds, weight, preload = "power-loss", "disk", (0.0, 2.0), 3, ("power",)
 
     @classmethod
@@ -26,10 +32,26 @@ class PowerLoss(Fault):
 
     def begin(self, context):
         self.take(context)
+        power, amid = loop_faults.Power(context.build), self.parameters.get("amid")
+
+        def unsynced():
+            return any(power.unsynced(m, amid + "-") for m in self.taken)
+        if amid:
+            context.until(lambda: self.seen(unsynced), "writes to the %s" % amid, AMID_SECONDS)
         context.kill(self.taken)
-        power = loop_faults.Power(context.build)
+        self.met = bool(amid) and unsynced()
         for number, member in enumerate(self.taken):
             power.strike(member, self.parameters.get("seed", 1) + number)
+
+    @staticmethod
+    def seen(question):
+        """Asked with hardly a rest: what is looked for lasts for milliseconds."""
+        end = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < end:
+            if question():
+                return True
+            time.sleep(REST_SECONDS)
+        return False
 
     def end(self, context):
         for member in self.taken:

@@ -123,27 +123,42 @@ class AllPowerLost(Scenario):
     preload = ("power",)
 
     def timeline(self, context):
+        met = 0
         for _ in range(3):
             context.wait_answers(60, SERVE_SECONDS)
-            with context.during(PowerLoss("all", seed=context.draw.getrandbits(62))):
+            fault = PowerLoss("all", seed=context.draw.getrandbits(62), amid="store")
+            with context.during(fault):
                 context.wait(0.3)
+            met += fault.met
             context.expect("it leads again", context.until(context.sites.leader_now, "a leader",
                                                            SERVE_SECONDS), "after the loss")
+        context.expect("there was something to lose", met > 0,
+                       "%d of 3 times pages of a store were written and not synced" % met)
         context.wait_answers(60, SERVE_SECONDS)
 
 
 class PowerInCheckpoint(Scenario):
-    """Checkpoints are made all the time (each fifth of a second), and single machines lose their power
-    in the middle of one or die by kill -9: the applied index and the data that belong to it are in one
-    transaction, so what the node starts with is some moment of the ledger and never two."""
+    """Checkpoints are made all the time (several a second), and single machines lose their power in the
+    middle of one, with pages of the store written and not synced, or die by kill -9 at any moment: the
+    applied index and the data that belong to it are in one transaction, so what the node starts with
+    is some moment of the ledger and never two."""
     name, answers = "power-in-checkpoint", "applied index and data not atomic (etcd #13766)"
     preload = ("power",)
     settings = {"checkpoint": {"interval_ms": 40}}
 
     def timeline(self, context):
+        met = 0
         for number in range(8):
-            kind = PowerLoss if number % 4 < 3 else Kill
-            parameters = {"seed": context.draw.getrandbits(62)} if kind is PowerLoss else {}
-            with context.during(kind("leader" if number % 2 else "follower", **parameters)):
+            whom = "leader" if number % 2 else "follower"
+            if number % 4 == 3:
+                with context.during(Kill(whom)):
+                    context.wait(0.3)
+                context.wait_answers(25, SERVE_SECONDS)
+                continue
+            fault = PowerLoss(whom, seed=context.draw.getrandbits(62), amid="store")
+            with context.during(fault):
                 context.wait(0.3)
+            met += fault.met
             context.wait_answers(25, SERVE_SECONDS)
+        context.expect("power went in the middle of checkpoints", met >= 2,
+                       "%d of 6 times pages of the store were written and not synced" % met)
