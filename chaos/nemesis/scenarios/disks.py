@@ -54,6 +54,13 @@ class AllDisksFull(Scenario):
                        "node %d serves reads again" % victim.node_id)
 
 
+def struck(context, name, members):
+    """A fault of a disk that no call of a node came upon has tried nothing."""
+    counts = [preload.struck(m) for m in members]
+    context.expect("the fault struck", counts and all(counts), "%s: calls of nodes %s: %s" % (
+        name, [m.node_id for m in members], counts))
+
+
 class LeadersDiskStuck(Scenario):
     """The leader's disk does not answer: leadership goes to the other site within a second or two, or
     the process ends; a follower's and the witness's delay nobody. When they answer again the nodes
@@ -69,11 +76,16 @@ class LeadersDiskStuck(Scenario):
                 lambda: sites.leader_now([m for m in sites.members if m is not old]),
                 "another leader", SERVE_SECONDS), "while node %d waits for its disk" % old.node_id)
             context.wait_answers(60, SERVE_SECONDS)
+            struck(context, "stuck-disk", [old])
         for whom in ("follower", "witness"):
-            with context.during(StuckDisk(whom)):
+            sites.wait_leader()
+            stuck = StuckDisk(whom)
+            with context.during(stuck):
                 context.wait_answers(60, SERVE_SECONDS)
+                struck(context, stuck.name, stuck.taken)
         with context.during(SlowDisk("all", delay_ms=20.0)):
             context.wait_answers(60, SERVE_SECONDS)
+            struck(context, "slow-disk", sites.members)
 
 
 class FailingDisks(Scenario):
@@ -94,8 +106,8 @@ class FailingDisks(Scenario):
                     status = asks.ended(context, victim, 10)
                     context.expect("a node whose disk failed ends", status not in (None, 0),
                                    "%s at node %d: %s" % (fault.name, victim.node_id, status))
-                    context.expect("the fault struck", preload.struck(victim) > 0, fault.name)
                 context.wait_answers(40, SERVE_SECONDS)
+                struck(context, fault.name, [victim])
             context.wait_answers(20, SERVE_SECONDS)
 
 
@@ -107,13 +119,16 @@ class DieInWrites(Scenario):
     preload = ("disk",)
 
     def timeline(self, context):
+        died = 0
         for _ in range(10):
             fault = DieInWrite(context.draw.choice(("leader", "any")), every=context.draw.randint(1, 40))
             with context.during(fault) as begun:
                 if begun:
                     status = asks.ended(context, fault.taken[0], 10)
                     context.expect("it dies in a write", status == -9, "%s" % status)
+                    died += status == -9
             context.wait_answers(20, SERVE_SECONDS)
+        context.expect("processes did die in writes", died >= 5, "%d of 10" % died)
 
 
 class AllPowerLost(Scenario):
