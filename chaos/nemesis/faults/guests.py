@@ -102,9 +102,11 @@ class StoppedReaders(Guests):
     def begin(self, context):
         super().begin(context)
         context.wait(0.3)               # in the middle of it
+        self.stopped = 0
         for reader in self.open:
             if reader.poll() is None:
                 reader.send_signal(signal.SIGSTOP)
+                self.stopped += 1
 
     def go_on(self, seconds):
         """They read on: exit statuses, None for who does not come to an end."""

@@ -43,7 +43,10 @@ class PinnedPages(Scenario):
         context.wait_answers(40, SERVE_SECONDS)
         before = {m: data_bytes(m) for m in context.sites.data()}
         readers = StoppedReaders("all", count=4)
+        epochs = self.checkpoints(context)
         with context.during(readers):
+            context.expect("they stand in the middle", readers.stopped > 0, "%d of %d" % (
+                readers.stopped, len(readers.open)))
             context.storm(6, 16)
             context.pauses.undisturbed("readers that stand still disturb nobody")
             context.wait(8)
@@ -52,10 +55,17 @@ class PinnedPages(Scenario):
                 grown = data_bytes(member) - bytes_before
                 context.expect("the store does not grow by what is pinned", grown < GROWTH_BYTES_MAX,
                                "node %d grew by %d KiB" % (member.node_id, grown >> 10))
+            made = self.checkpoints(context)
+            context.expect("checkpoints were made meanwhile", all(
+                made[m] > epochs[m] for m in epochs), "%s" % [made[m] - epochs[m] for m in epochs])
             statuses = readers.go_on(20)
             context.expect("who goes on comes to an end", None not in statuses and statuses,
                            "exit statuses %s" % statuses)
         context.wait_answers(20, SERVE_SECONDS)
+
+    @staticmethod
+    def checkpoints(context):
+        return {m: asks.status_of(m).get("checkpoint", {}).get("epochs", 0) for m in context.sites.data()}
 
 
 class GreedyGuests(Scenario):

@@ -81,6 +81,7 @@ class FlappingLink(Scenario):
             context.wait(12)
         context.wait_answers(50)
         changes = asks.status_of(context.sites.wait_leader()).get("number", 0) - number
+        context.expect("the site is given up", changes >= 1, "%d changes of mode" % changes)
         # Dwells allow no more than one way and back in four seconds.
         seconds = time.monotonic() - began
         context.expect("changes of mode are bounded", changes <= 2 * (seconds / 4 + 1),

@@ -88,7 +88,10 @@ class RolesChange(Scenario):
         done = self.change(context, draw, CHANGES // 3)
         for whom in ("follower", "leader"):
             with context.during(Kill(whom)):
-                done += self.change(context, draw, CHANGES // 3)
+                meanwhile = self.change(context, draw, CHANGES // 3)
+            context.expect("roles were changed while a node was away", meanwhile > 0,
+                           "%d changes without the %s" % (meanwhile, whom))
+            done += meanwhile
             context.wait_answers(15, SERVE_SECONDS)
         context.expect("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES))
         context.expect("the last role is set", context.until(
