@@ -1,11 +1,13 @@
 """Members that change, fall behind and catch up, in bad company."""
 from client import transfer
 from nemesis import asks
+from nemesis.faults import preload
 from nemesis.faults.disk_errors import SlowDisk
 from nemesis.faults.process import Kill
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90
+LEFT_BEHIND_SECONDS = 40
 CATCH_UP_SECONDS = 60
 ATTEMPTS = 4                    # at killing somebody in a step
 STEPS_OF_ADD = ("adding", "catching up", "promoting")
@@ -195,6 +197,11 @@ class TwoSnapshots(Scenario):
         context.sites.members.remove(added)
 
 
+def caught_up(member):
+    """How often it fetched entries out of its leader's files."""
+    return member.log_text().count("event=catch_up_started")
+
+
 class LaggingNode(Scenario):
     """A data node that was away comes back with a slow disk while a crowd of clients writes: the leader
     admits less if it has to, the node comes nearer and is equal in the end, under load; SYNC comes
@@ -204,11 +211,17 @@ class LaggingNode(Scenario):
 
     def timeline(self, context):
         late = context.members("follower")[0]
+        before, reached = caught_up(late), asks.status_of(late).get("index", {}).get("last", 0)
+
+        def left_behind():
+            leader = context.sites.leader_now()
+            return leader and asks.status_of(leader).get("log", {}).get("first_index", 0) > reached + 1
         with context.during(Kill("node-%d" % late.node_id)):
             context.wait_answers(40, SERVE_SECONDS)
             context.storm(4, 16)
             context.wait_answers(40, SERVE_SECONDS)
             context.wait(3)
+            context.until(left_behind, "node %d to be left behind" % late.node_id, LEFT_BEHIND_SECONDS)
         with context.during(SlowDisk("node-%d" % late.node_id, delay_ms=5.0)):
             context.storm(8, 16)
 
@@ -221,4 +234,7 @@ class LaggingNode(Scenario):
                                                                      late.node_id, CATCH_UP_SECONDS),
                            "node %d" % late.node_id)
             context.wait_answers(20, SERVE_SECONDS)
+            context.expect("its disk was slow", preload.struck(late) > 0, "node %d" % late.node_id)
+        context.expect("it lacked what its leader has in files only", caught_up(late) > before,
+                       "%d catch-ups in its log" % (caught_up(late) - before))
         context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
