@@ -121,7 +121,17 @@ class TwoSnapshots(Scenario):
         found_pruned(context)
 
     def timeline(self, context):
-        sites = context.sites
+        # Whoever has the journal may be elected meanwhile, and nothing is copied then.
+        tries = []
+        while len(tries) < ATTEMPTS and not (tries and all(tries[-1])):
+            tries.append(self.once(context))
+        context.expect("two copies of a store, and kills in the middle of both", all(tries[-1]),
+                       "killed in the first, its leader killed in it, killed in the second, changed "
+                       "over to that: %s" % tries, timed=True)
+
+    def once(self, context):
+        """[whether a moment was met]"""
+        sites, met = context.sites, []
         first, (late,) = sites.lead_at("A"), sites.data("B")
         away = context.begin(Kill("node-%d" % late.node_id))
         context.wait_answers(40, SERVE_SECONDS)
@@ -132,29 +142,30 @@ class TwoSnapshots(Scenario):
         command = sites.tool_start(*words, nodes=[first])
         try:
             for victim in (added, first):
-                self.kill_in_copy(context, added, victim)
+                met.append(self.kill_in_copy(context, added, victim))
         finally:
             command.kill()              # it is repeated below
             command.communicate()
         context.links.remove(narrow)
         context.expect("it becomes a member", context.until(
             lambda: context.tally(*words)[0] == 0, "tally member add", 60), "node %d" % added.node_id)
-        self.whole(context, added, 0)
+        self.ready(context, added)
         context.expect("it leads", context.until(lambda: self.leads(context, added), "node %d to lead" %
                                                  added.node_id, 60), "node %d" % added.node_id)
         before = reinstalled(late)
         narrow = self.narrow(context, late)
         context.end(away)
-        self.kill_in_copy(context, late, late)
+        met.append(self.kill_in_copy(context, late, late))
         context.links.remove(narrow)
-        context.expect("it changes over", context.until(
-            lambda: reinstalled(late) > before, "node %d to change over" % late.node_id,
-            CATCH_UP_SECONDS), "node %d" % late.node_id)
+        context.until(lambda: reinstalled(late) > before or asks.status_of(late).get("ready"),
+                      "node %d to change over" % late.node_id, CATCH_UP_SECONDS)
+        met.append(reinstalled(added) > 0 and reinstalled(late) > before)
         with context.during(Kill("node-%d" % late.node_id)):
             context.wait(0.2)
-        self.whole(context, late, before)
+        self.ready(context, late)
         context.wait_answers(15, SERVE_SECONDS)
         self.take_away(context, added)
+        return met
 
     @staticmethod
     def narrow(context, member):
@@ -164,22 +175,23 @@ class TwoSnapshots(Scenario):
 
     @staticmethod
     def kill_in_copy(context, member, victim):
-        """Kills a node while the store is copied to the member."""
+        """Kills a node while the store is copied to the member; whether it was."""
         before = reinstalled(member)
-        met = context.until(lambda: copies_store(member), "a store to be copied to node %d" %
-                            member.node_id, CATCH_UP_SECONDS)
+        met = context.until(lambda: copies_store(member) or asks.status_of(member).get("ready"),
+                            "a store to be copied to node %d" % member.node_id, CATCH_UP_SECONDS)
+        met = bool(met and copies_store(member))
         with context.during(Kill("node-%d" % victim.node_id)):
             met = met and reinstalled(member) == before     # it was not over before the kill
             context.wait(0.2)
-        context.expect("a node is killed in the middle of a copy of the store", met,
-                       "node %d, copied to node %d" % (victim.node_id, member.node_id))
+        context.note("node %d was killed %s a store was copied to node %d" % (
+            victim.node_id, "while" if met else "not while", member.node_id))
+        return met
 
     @staticmethod
-    def whole(context, member, before):
-        context.expect("it is ready, with a copied store", context.until(
-            lambda: asks.status_of(member).get("ready"), "node %d" % member.node_id, CATCH_UP_SECONDS)
-                       and reinstalled(member) > before,
-                       "node %d changed over %d times" % (member.node_id, reinstalled(member) - before))
+    def ready(context, member):
+        context.expect("it is ready in the end", context.until(
+            lambda: asks.status_of(member).get("ready"), "node %d" % member.node_id, CATCH_UP_SECONDS),
+                       "node %d changed over %d times" % (member.node_id, reinstalled(member)))
 
     @staticmethod
     def leads(context, member):
