@@ -278,8 +278,11 @@ static void attempt_done(struct http2_call *http2)
     if (j.leave && out_of_reach && slot->attempt_count < client->server_count)
         pause_ns = 0;
     enum tally_status end = judge_end(&j, slot->request.changes, slot->in_doubt, slot->was_sent);
+    const uint32_t attempts_max = slot->request.call->attempts_max;
+    const bool was_last = attempts_max > 0 && slot->attempt_count >= attempts_max;
     describe(slot, &j, end);
-    if (j.verdict == VERDICT_REFUSED || client->closing || now + pause_ns >= slot->last_start_ns) {
+    if (j.verdict == VERDICT_REFUSED || was_last || client->closing ||
+        now + pause_ns >= slot->last_start_ns) {
         slot_end(slot, end);
     } else {
         slot->state = SLOT_PAUSING;

@@ -253,6 +253,9 @@ struct tally_call {
     uint32_t max_age_ms;            /* questions: a state that was the newest at most this long ago
                                      * will do, and may be answered without asking the other nodes;
                                      * 0 = the newest; at most one day */
+    uint32_t attempts_max;          /* ends with the last attempt's failure after so many; 0 = as
+                                     * many as the deadline has room for. 1 asks how somebody is
+                                     * now: "connection refused" is an answer, too */
     void *user;                     /* yours */
     /* ---- filled in ---- */
     uint64_t index; /* TALLY_OK: log index that the answer reflects */

@@ -35,9 +35,6 @@ static uint64_t number_of(const json_t *object, const char *key)
     return (uint64_t)json_integer_value(json_object_get(object, key));
 }
 
-/* For the answer of one node of several. */
-#define NODE_DEADLINE_MS 3000u
-
 /* The leader knows; without one whoever saw the newest entry. */
 static bool knows_more(const json_t *a, const json_t *b)
 {
@@ -50,29 +47,30 @@ static bool knows_more(const json_t *a, const json_t *b)
     return number_of(a, "number") > number_of(b, "number");
 }
 
-/* The status of the node that knows most, all servers being asked in turn: one that was just
- * started says what was true when it was stopped. NULL after a message, with the exit code. */
+/* The status of the node that knows most, all servers being asked: one that was just started says
+ * what was true when it was stopped. NULL after a message, with the exit code. */
 static json_t *read_status(struct cli *cli, int *out_code)
 {
-    struct tally_error error = {.text = "no server is named"};
+    struct servers *servers = NULL;
     json_t *best = NULL;
     *out_code = cli_resolve_all(cli);
+    if (*out_code == EXIT_OK)
+        *out_code = servers_ask(cli, cli->deadline_ms != 0 ? cli->deadline_ms : SERVERS_DEADLINE_MS,
+                                &servers);
     if (*out_code != EXIT_OK)
         return NULL;
-    const char *at = cli->server;
-    char server[SERVER_NAME_SIZE];
-    while (server_next(&at, server)) {
-        json_t *document = server_status(
-            cli, server, cli->deadline_ms != 0 ? cli->deadline_ms : NODE_DEADLINE_MS, &error);
-        if (document != NULL && (best == NULL || knows_more(document, best))) {
-            json_decref(best);
+    for (size_t i = 0; i < servers->count; i++) {
+        json_t *document = servers->answers[i].document;
+        if (document != NULL && (best == NULL || knows_more(document, best)))
             best = document;
-        } else {
-            json_decref(document);
-        }
     }
-    if (best == NULL)
-        *out_code = cli_error(EXIT_UNREACHABLE, "no server answered; the last one: %s", error.text);
+    json_incref(best);
+    if (best == NULL) {
+        const struct cluster_answer *last = &servers->answers[servers->count - 1];
+        *out_code = cli_error(EXIT_UNREACHABLE, "no server answered; the last one: %s: %s",
+                              last->server, last->error);
+    }
+    servers_release(servers);
     return best;
 }
 

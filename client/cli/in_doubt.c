@@ -7,14 +7,14 @@
 #include "client/cli/cli.h"
 #include "client/cli/evidence.h"
 #include "client/cli/output.h"
+#include "client/cli/server_status.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_SINCE   0x3100
-#define SERVERS_MAX 16
+#define KEY_SINCE 0x3100
 /* Beyond it a list helps nobody, and memory ends somewhere. */
 #define ROWS_MAX 100000
 
@@ -168,26 +168,19 @@ static int ask(const struct cli *cli, const char *server, uint64_t since_ns, str
 static int ask_all(const struct cli *cli, uint64_t since_ns, struct list *list)
 {
     int result = EXIT_OK;
-    for (const char *at = cli->server; *at != '\0';) {
-        char server[300];
-        size_t size = strcspn(at, ",");
-        size_t spaces = strspn(at, " ");
-        if (size > spaces) {
-            if (list->asked == SERVERS_MAX || size - spaces >= sizeof server)
-                return cli_error(EXIT_USAGE, "--server names more than %d servers, or a long one",
-                                 SERVERS_MAX);
-            memcpy(server, at + spaces, size - spaces);
-            server[size - spaces] = '\0';
-            server[strcspn(server, " ")] = '\0';
-            list->asked++;
-            int code = ask(cli, server, since_ns, list);
-            list->answered += code == EXIT_OK;
-            if (code == EXIT_LOCAL || code == EXIT_USAGE || code == EXIT_REFUSED)
-                return code;
-            if (code != EXIT_OK)
-                result = EXIT_UNREACHABLE;
-        }
-        at += size + (at[size] == ',');
+    const char *at = cli->server;
+    char server[SERVER_NAME_SIZE];
+    while (server_next(&at, server)) {
+        if (list->asked == SERVERS_MAX || strlen(server) == SERVER_NAME_SIZE - 1)
+            return cli_error(EXIT_USAGE, "--server names more than %d servers, or a long one",
+                             SERVERS_MAX);
+        list->asked++;
+        const int code = ask(cli, server, since_ns, list);
+        list->answered += code == EXIT_OK;
+        if (code == EXIT_LOCAL || code == EXIT_USAGE || code == EXIT_REFUSED)
+            return code;
+        if (code != EXIT_OK)
+            result = EXIT_UNREACHABLE;
     }
     return result;
 }

@@ -464,6 +464,21 @@ Test(call, an_unreachable_server_is_not_sent, .timeout = 20)
     fake_stop(fake);
 }
 
+/* Within the deadline there would be room for many. */
+Test(call, no_more_attempts_than_allowed, .timeout = 20)
+{
+    struct fake *fake = fake_start(&(struct step){.code = GRPC_OK}, 1);
+    struct tally_client *client = connect_to(fake, "127.0.0.1:1", 0);
+    struct tally_call call = {.deadline_ms = 15000};
+    char *text;
+    for (call.attempts_max = 1; call.attempts_max <= 3; call.attempts_max++) {
+        cr_assert_eq(tally_get_status(client, &call, &text), TALLY_NOT_SENT, "%s", call.error.text);
+        cr_assert_eq(call.error.attempt_count, call.attempts_max);
+    }
+    tally_client_destroy(client);
+    fake_stop(fake);
+}
+
 /* The first of two servers is dead: the call moves on without waiting for its deadline. */
 Test(call, the_next_server_is_tried, .timeout = 20)
 {
