@@ -104,7 +104,7 @@ static const struct config_key keys[] = {
     NUMBER32("checkpoint", "transfers", AT(checkpoint_transfers), 16384, 16 * MIB,
              EPOCH_TRANSFERS_DEFAULT),
     NUMBER64("checkpoint", "interval_ms", AT(checkpoint_interval_ms), 10, 86400000, 1000),
-    NUMBER64("checkpoint", "bloom_bytes", AT(bloom_bytes), 1 * MIB, 256 * GIB, 256 * MIB),
+    NUMBER64("checkpoint", "bloom_bytes", AT(bloom_bytes), 1 * MIB, 256 * GIB, 512 * MIB),
     NUMBER64("checkpoint", "map_size_bytes", AT(map_size_bytes), 64 * MIB, 64 * TIB, 1 * TIB),
 
     NUMBER64("journal", "segment_bytes", AT(segment_bytes), 2 * MIB, 1 * GIB, 64 * MIB),

@@ -9,7 +9,7 @@ struct store_options {
     const char *path; /* existing directory, LMDB's own */
     uint8_t cluster_id[16];
     uint64_t map_size_bytes; /* address space, e.g. 8 TiB; the file stays small */
-    uint64_t bloom_bytes;    /* RAM for the filters over ids: 3/4 transfers', 1/4 requests' */
+    uint64_t bloom_bytes;    /* RAM for the filters over ids: half transfers', half requests' */
     void *wake_context;
     void (*wake_flusher)(void *context);
     void (*wake_loop)(void *context);

@@ -1,6 +1,7 @@
 /*
- * The filters in RAM in front of the id runs: three quarters of the given bytes for transfer ids,
- * an eighth for each half of the request filter (store_internal.h says why it has two).
+ * The filters in RAM in front of the id runs: half of the given bytes for transfer ids, a quarter
+ * for each half of the request filter (store_internal.h says why it has two). Where each transfer
+ * is a request of its own there are as many of these as of those, for the length of the window.
  *
  * They are rebuilt from the id chunks at open, which verifies every one of them on the way.
  */
@@ -27,9 +28,9 @@ uint64_t store_request_hash(const struct store *store, uint32_t principal_name,
 enum status store_filters_init(struct store *store)
 {
     uint64_t bytes = store->options.bloom_bytes;
-    if (bloom_init(&store->transfer_filter, bytes / 4 * 3) != STATUS_OK ||
-        bloom_init(&store->request_filter.half[0], bytes / 8) != STATUS_OK ||
-        bloom_init(&store->request_filter.half[1], bytes / 8) != STATUS_OK)
+    if (bloom_init(&store->transfer_filter, bytes / 2) != STATUS_OK ||
+        bloom_init(&store->request_filter.half[0], bytes / 4) != STATUS_OK ||
+        bloom_init(&store->request_filter.half[1], bytes / 4) != STATUS_OK)
         return store_fail(&store->read, STATUS_NO_MEMORY, STORE_TABLE_COUNT, bytes,
                           "no memory for filters of so many bytes (the key here)");
     return STATUS_OK;
