@@ -1,6 +1,6 @@
 /*
  * Durability entries: what a payload of JOURNAL_DURABILITY says. They decide, at their place in the
- * log, whether a commit implies both sites (DESIGN.md, "The durability rule"):
+ * log, whether a commit implies both sites (docs/durability-rule.md):
  *
  *     degrade   from here on a majority is enough; `site` is the one that is given up for now
  *     return    from here on both sites again; `site` is the one that came back

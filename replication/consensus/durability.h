@@ -4,7 +4,7 @@
  * Under SYNC nothing commits without both sites; a leader that has lost the other one can only
  * stand still, or put a *degrade* entry into the log, after which a majority is enough. This is the
  * judgement of when; the entry, who proposes it and what it means are elsewhere
- * (durability_drive.c, durability_entry.h, guard/site_rule.h). DESIGN.md, "The durability rule".
+ * (durability_drive.c, durability_entry.h, guard/site_rule.h). docs/durability-rule.md.
  *
  *     SYNC ── degrade_after_ms without the site, or nothing of it around an election ──► DEGRADED
  *     SYNC ◄── the site has kept pace for resync_dwell_ms, and few enough changes ── DEGRADED

@@ -78,7 +78,7 @@
 #define RAFT_GUARD_SILENT    RAFT_GUARD_PART(28) /* as a leader it appends nothing and serves nobody */
 #define RAFT_GUARD_HAND_OVER RAFT_GUARD_PART(29) /* as a leader it makes a data node lead */
 #define RAFT_GUARD_TARGET    RAFT_GUARD_PART(30) /* leadership is never handed to it */
-/* Of the durability rule; the numbers are its lines in DESIGN.md. */
+/* Of the durability rule; numbers as in docs/durability-rule.md. */
 #define RAFT_GUARD_GATE      RAFT_GUARD_PART(32) /* 4: the witness is sent what both sites hold */
 #define RAFT_GUARD_VERIFIED  RAFT_GUARD_PART(33) /* 3: that is what was verified in this term, not what was inherited */
 #define RAFT_GUARD_CLAMP     RAFT_GUARD_PART(34) /* 5: under SYNC it counts up to the gate */

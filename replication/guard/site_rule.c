@@ -1,14 +1,14 @@
 /*
  * The arithmetic of the durability rule.
  *
- * DESIGN.md states the rule for one index at a time ("commit to c only if ..."); a leader needs the
+ * docs/durability-rule.md has it for one index at a time (commit to x only if); a leader needs the
  * greatest index at once. What makes that possible is that verified indexes are prefixes: who has
  * verified c has verified all below. So "a majority has v >= c" holds exactly up to the quorum's
  * index, and of all the indexes where it holds there are two worth a look:
  *
- *     q     the quorum's index with the witness in full. If mode(q) is DEGRADED, q may be
- * committed, and everything below with it; nothing greater can be. g     the quorum's index with
- * the witness counted up to the gate. May always be committed.
+ *     q   the quorum's index with the witness in full. If mode(q) is DEGRADED, q may be committed,
+ *         and everything below with it; nothing greater can be.
+ *     g   the quorum's index with the witness counted up to the gate. May always be committed.
  *
  * In between lie indexes that only the witness's full count covers. One of them may be degraded
  * while q is not (a return was appended, and the witness had verified beyond it already): rule 6

@@ -1,7 +1,7 @@
 /*
  * The durability rule, as arithmetic: what a leader may count, send and commit, so that under SYNC
- * a commit implies both sites. DESIGN.md, "The durability rule", is the specification; the numbers
- * in comments are its lines. docs/raft-guard.md argues.
+ * a commit implies both sites. docs/durability-rule.md is the specification; the numbers in
+ * comments are its lines. docs/raft-guard.md argues.
  *
  * Two things go in. The *modes of the log*, a function of the log alone (1): it grows with appends
  * and is cut with truncations. And the *votes*: what each voter verified in this leader's term (2).
