@@ -49,15 +49,21 @@ class Failure(Exception):
     """A node did not do what was asked of it in time."""
 
 
-def end_on_terminate():
-    """SIGTERM (a timeout's, say) ends this program by the way of its finally clauses, which end the
-    processes that it started. Once: a second one must not interrupt those clauses."""
+def end_on_terminate(*more):
+    """SIGTERM (a timeout's, say), or one of these, ends this program by the way of its finally clauses,
+    which end the processes that it started. Once: a second one must not interrupt those clauses."""
+    words = (signal.SIGTERM,) + more
+
     def end(number, frame):
         del frame
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for word in words:
+            signal.signal(word, signal.SIG_IGN)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+    for word in more:
+        if signal.getsignal(word) is not signal.SIG_IGN:    # as a shell has Ctrl-C, behind a "&"
+            signal.signal(word, end)
 
 
 def free_port():

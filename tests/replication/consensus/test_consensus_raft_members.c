@@ -158,6 +158,89 @@ Test(consensus_raft_members, a_follower_behind_is_told_of_and_goes_on_when_caugh
     cluster_destroy(cluster);
 }
 
+/* Everybody but `away` goes on for longer than memory reaches. */
+static uint64_t leave_behind(struct cluster *cluster, uint32_t away)
+{
+    uint64_t last = 0;
+    for (int i = 0; i < 50; i++) {
+        last = cluster_commit(cluster, 50000);
+        for (uint32_t j = 0; j < cluster->count; j++) {
+            if (j != away)
+                cluster_flush(cluster, j);
+        }
+    }
+    return last;
+}
+
+/* The journal of a node that is behind was filled up to an entry that has left the leader's memory
+ * meanwhile: it is still behind, and offered once more in a second, not in minutes. */
+Test(consensus_raft_members, who_is_caught_up_to_what_left_memory_stays_behind)
+{
+    struct cluster *cluster = cluster_create(3, 3, true);
+    cluster->tail_bytes = 256 * 1024;
+    for (uint32_t i = 0; i < 3; i++)
+        cluster_start(cluster, i);
+    cluster_commit(cluster, 100);
+    const uint32_t leader = cluster_leader(cluster), away = leader == 2 ? 1 : 2;
+    cluster_crash(cluster, away);
+    const uint64_t filled = leave_behind(cluster, away);
+    fill_journal(cluster, leader, away, filled);
+    const uint64_t last = leave_behind(cluster, away);
+    cr_assert_gt(cluster_status(cluster, leader).log_first_index, filled + 1);
+    cluster_start(cluster, away);
+    cluster_run(cluster, 500);
+    cr_assert_gt(cluster->nodes[leader].behind_count[away], 0);
+    consensus_caught_up(cluster->nodes[leader].consensus, away + 1, filled);
+    const uint32_t before = cluster->nodes[leader].behind_count[away];
+    cluster_run(cluster, 3000);
+    cr_assert_gt(cluster->nodes[leader].behind_count[away], before);
+    cr_assert_eq(cluster_leader(cluster), leader);
+
+    cluster_crash(cluster, away);
+    fill_journal(cluster, leader, away, last);
+    cluster_start(cluster, away);
+    consensus_caught_up(cluster->nodes[leader].consensus, away + 1, last);
+    cluster_expect_pulled(cluster, last);
+    cluster_commit(cluster, 100);
+    cluster_destroy(cluster);
+}
+
+/* The same for a witness, which has a lane of its own: it is sent what follows its catch-up, though
+ * the lane had asked for a snapshot before; also by a leader that was elected meanwhile. */
+Test(consensus_raft_members, a_witness_goes_on_where_its_catch_up_ended)
+{
+    for (int elected = 0; elected < 2; elected++) {
+        struct cluster *cluster = cluster_create(3, 3, false);
+        cluster->tail_bytes = 256 * 1024;
+        for (uint32_t i = 0; i < 3; i++)
+            cluster_start(cluster, i);
+        cluster_commit(cluster, 100);
+        cluster_crash(cluster, 2);
+        const uint64_t last = leave_behind(cluster, 2);
+        uint32_t leader = cluster_leader(cluster);
+        cluster_start(cluster, 2);
+        cluster_run(cluster, 500);
+        cr_assert_gt(cluster->nodes[leader].behind_count[2], 0);
+        if (elected == 1) {
+            cr_assert_eq(consensus_transfer(cluster->nodes[leader].consensus, 2 - leader),
+                         STATUS_OK);
+            cluster_run(cluster, 1000);
+            cr_assert_eq(cluster_leader(cluster), 1 - leader);
+            leader = 1 - leader;
+        }
+        cluster_crash(cluster, 2);
+        fill_journal(cluster, leader, 2, last);
+        cluster_start(cluster, 2);
+        consensus_caught_up(cluster->nodes[leader].consensus, 3, last);
+        cluster_expect_pulled(cluster, last);
+        const uint32_t before = cluster->nodes[leader].behind_count[2];
+        cluster_commit(cluster, 100);
+        cluster_run(cluster, 3000);
+        cr_assert_eq(cluster->nodes[leader].behind_count[2], before);
+        cluster_destroy(cluster);
+    }
+}
+
 /* A follower comes back 40 MB behind, all of it in the leader's memory, on a link with some way: it
  * is brought up by about so many bytes and in a few turns, while others go on proposing. */
 Test(consensus_raft_members, a_follower_that_lags_is_sent_everything_once)
@@ -318,6 +401,32 @@ Test(consensus_raft_members, a_failing_disk_ends_the_node)
     cluster_crash(cluster, 2);
     faulty_disk_set(&voter->disk, &voter->disk.write_status, STATUS_OK);
     cluster_start(cluster, 2);
+    cluster_commit(cluster, 100);
+    cluster_destroy(cluster);
+}
+
+/* The journal has failed, and nobody has heard of it yet when the next entry is appended: it is
+ * refused at once. The append is the disk's from then on, and is given back once, at the end. */
+Test(consensus_raft_members, an_append_that_the_journal_refuses_at_once_is_given_back_once)
+{
+    struct cluster *cluster = cluster_started(3);
+    cluster_commit(cluster, 100);
+    const uint32_t leader = cluster_leader(cluster);
+    struct cluster_node *node = &cluster->nodes[leader];
+    faulty_disk_set(&node->disk, &node->disk.write_status, STATUS_IO);
+    cr_assert_eq(cluster_propose(cluster, leader, 100, NULL), STATUS_OK);
+    uint64_t wait;
+    for (int i = 0; i < 10; i++)
+        (void)journal_writer_step(node->journal, &wait);
+    cr_assert_not(node->failed);
+    (void)cluster_propose(cluster, leader, 100, NULL);
+    cluster_run(cluster, 100);
+    cr_assert(node->failed);
+    cr_assert_not_null(strstr(node->failure, "could not write entry"), "%s", node->failure);
+    cluster_crash(cluster, leader);
+    faulty_disk_set(&node->disk, &node->disk.write_status, STATUS_OK);
+    cluster_commit(cluster, 100);
+    cluster_start(cluster, leader);
     cluster_commit(cluster, 100);
     cluster_destroy(cluster);
 }

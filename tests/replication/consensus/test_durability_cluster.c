@@ -6,6 +6,8 @@
  */
 #include "consensus_cluster.h"
 
+#include "replication/agreed.h"
+
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -143,6 +145,39 @@ Test(durability_cluster, changes_that_were_slept_through_count)
     cluster_run(cluster, 3000);
     cr_assert_eq(look(cluster, away).newest.number, 2);
     cr_assert_eq(look(cluster, away).changes_last_hour, 2);
+    cluster_destroy(cluster);
+}
+
+/* A node has an entry that nobody else has, and was told by a copy what is committed: a durability
+ * entry beyond the end of its own log. Its entry is cut off, and what it was told stays. */
+Test(durability_cluster, what_a_copy_says_is_committed_may_lie_beyond_the_own_log)
+{
+    struct cluster *cluster = started(3);
+    const uint32_t leader = cluster_leader(cluster), other = 1 - leader;
+    cluster_isolate(cluster, leader, true);
+    cr_assert_eq(cluster_propose(cluster, leader, 100, NULL), STATUS_OK);
+    cluster_run(cluster, 10);
+    cluster_crash(cluster, leader);
+    wait_for(cluster, DURABILITY_DEGRADE, 0, leader, 5000);
+    cluster_commit(cluster, 100);
+    cluster_flush(cluster, other);
+    struct cluster_node *from = &cluster->nodes[other], *to = &cluster->nodes[leader];
+    memcpy(to->configuration, from->configuration, from->configuration_size);
+    to->configuration_size = from->configuration_size;
+    cluster_isolate(cluster, leader, false);
+    cluster_start(cluster, leader);
+    struct journal_position before;
+    journal_position(to->journal, &before);
+    struct agreed agreed;
+    cr_assert_eq(agreed_decode(to->configuration, to->configuration_size, &agreed), STATUS_OK);
+    cr_assert_gt(agreed.durability_index, before.last_index);
+    cr_assert_eq(look(cluster, leader).committed.number, 1);
+    cluster_commit(cluster, 100);
+    cr_assert_geq(look(cluster, leader).committed.number, 1);
+    cr_assert_geq(look(cluster, leader).newest.number, 1);
+    wait_for(cluster, DURABILITY_RETURN, 1, NOWHERE, 30000);
+    cluster_commit(cluster, 100);
+    cr_assert_eq(look(cluster, leader).newest.number, 2);
     cluster_destroy(cluster);
 }
 

@@ -1,4 +1,4 @@
-/* The rule's arithmetic against an oracle that reads DESIGN.md line by line and looks at one index
+/* The rule's arithmetic against an oracle that reads its lines one by one and looks at one index
  * after the other, on random logs and votes; and the errors worth fearing, planted into the oracle:
  * each must make a difference somewhere, or the comparison would not see it in the code either. */
 #include "replication/guard/site_rule.h"
@@ -90,7 +90,7 @@ static struct state make_state(uint64_t seed)
     return state;
 }
 
-/* ---- the oracle: DESIGN.md, "The durability rule", rules 1 to 10 ---- */
+/* ---- the oracle: docs/durability-rule.md, rules 1 to 10 ---- */
 
 /* Errors that somebody could make; notes on the model name most of them. */
 enum planted {
