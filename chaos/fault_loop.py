@@ -66,6 +66,10 @@ SETTINGS = {"journal": {"segment_bytes": 2 << 20},
 BATCH_SIZES = ((0.9, 1, 3), (0.99, 3, 20), (0.999, 20, 200), (1, 200, 4000))
 
 
+# What a node says that was refused a catch-up: its committed entries are not its leader's.
+TWO_HISTORIES = "tell two histories of the same entries"
+
+
 class Found(LoopFailure):
     """A node noticed by itself that something is wrong: it ended, or two of them differ."""
 
@@ -115,6 +119,7 @@ class Loop:
                     count - goal + self.answers(), count, self.stall_seconds,
                     self.sites.describe()))
             time.sleep(0.02)
+        self.check_histories()
 
     def check(self):
         self.check_nodes()
@@ -131,6 +136,13 @@ class Loop:
             if member.process is not None and member.process.poll() is not None:
                 raise Found("node %d ended by itself with %d\n%s" % (
                     member.node_id, member.process.returncode, member.log_tail()))
+
+    def check_histories(self):
+        """With nodes that differ the load crawls on for long, and whatever is struck says no more."""
+        for member in self.sites.members:
+            if TWO_HISTORIES in member.log_text():
+                raise Found("node %d and its leader have two histories\n%s" % (
+                    member.node_id, self.sites.describe()))
 
     # ---- the run ----
 

@@ -14,10 +14,12 @@ Installs what is missing, makes a release build (build-chaos/) unless --build na
 for N minutes (6): a third of the time whole clusters in the simulator, then every named scenario
 there is time for and random faults on real processes. Prints commit and seed first. Ends with
 DIR/report.html (DIR: chaos-SEED/), summary.json beside it, and the exit status: 0 nothing found;
-1 a promise was broken; 2 something did not run as it should.
+1 a promise was broken; 2 something did not run as it should, or the search was interrupted, whose
+report is there all the same.
 
   --ci         a slice of about five minutes on two cores: fresh seeds of the simulator, every named
-               scenario that this machine can do, and a random run; two at a time (--lanes N)
+               scenario that this machine can do, and a random run; two at a time (--lanes N). Fails
+               when a claim of the checkers was judged in no run of a whole slice
   --hours N    a long search, unattended
   OPTION...    more options of `chaos/tally-chaos search`: see its --help
 As root, nodes stand in network namespaces whose packets nftables drops; without the rights they are

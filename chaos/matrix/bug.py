@@ -20,6 +20,15 @@ class Simulator:
 
 
 @dataclass(frozen=True)
+class GuardSearch:
+    """libraft behind its guard alone, whole clusters on a virtual world, seed after seed
+    (docs/raft-guard.md), without the repairs that the bug switches off."""
+    seeds: int = 2000
+    seconds: int = 150          # virtual, per seed
+    options: tuple = ()         # more of raft_search's
+
+
+@dataclass(frozen=True)
 class Tests:
     """A test that fails with the bug and passes without it; with `schedule` one that plants the bug
     itself and passes because it saw the promise break."""
@@ -38,10 +47,12 @@ class FaultLoop:
 
 @dataclass(frozen=True)
 class Nemesis:
-    """Real processes in a scenario of tally-chaos: one of the claims `by` (none: any) is broken."""
+    """Real processes in a scenario of tally-chaos, or in its random mode, seed after seed, until
+    each of the claims `by` was broken."""
     scenario: str
-    by: tuple = ()
+    by: tuple
     options: tuple = ()
+    runs: int = 3               # a scheduler has its say in each
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,17 @@ class Bug:
     def where(self):
         """Files of the product that have the bug when it is planted."""
         if not self.fault:
-            return ["chaos/sim/plant.c" if not self.guard_off else "replication/guard"]
+            return ["replication/guard" if self.guard_off else
+                    "chaos/nemesis" if isinstance(self.finders[0], Nemesis) else
+                    "chaos/sim/plant.c"]
         return sorted(sources().get("PLANTED_" + self.fault.upper(), ()))
+
+
+@functools.lru_cache(maxsize=None)
+def guard_parts():
+    """The numbers of the guard's repairs, as raft_search takes them, by their names."""
+    with open(os.path.join(ROOT, "replication", "guard", "raft_guard.h")) as file:
+        return dict(re.findall(r"define RAFT_GUARD_(\w+)\s+RAFT_GUARD_PART\((\d+)\)", file.read()))
 
 
 @functools.lru_cache(maxsize=None)

@@ -3,23 +3,27 @@
 A row's first finder is the one that a slice runs (scripts/planted.sh --ci). Budgets are in seeds,
 and wide: a search ends with its find, so a wide one costs nothing and no fresh seed misses by luck.
 """
-from .bug import Bug, FaultLoop, Nemesis, Simulator, Tests
+from .bug import Bug, FaultLoop, GuardSearch, Nemesis, Simulator, Tests
 
 GUARD = "replication/test_raft_guard"
 ORACLE = Tests("core/test_core_differential")
 
 GUARD_OFF = (
     Bug("guard-s1", "a follower acknowledges what an older leader left in its log",
-        (Tests(GUARD, "raft_guard/s1_*", schedule=True),), guard_off=("S1",)),
+        (Tests(GUARD, "raft_guard/s1_*", schedule=True),
+         GuardSearch(),
+         Simulator(("both sites", "both", "lost", "replicas"))), guard_off=("S1",)),
     Bug("guard-s2", "a follower takes the leader's commit index for all of its own log",
-        (Tests(GUARD, "raft_guard/s2_*", schedule=True),), guard_off=("S2",)),
+        (Tests(GUARD, "raft_guard/s2_*", schedule=True),
+         GuardSearch()), guard_off=("S2",)),
     Bug("guard-s3", "entries from below the snapshot are appended at the end of the log",
-        (Tests(GUARD, "raft_guard/s3_*", schedule=True),), guard_off=("S3",)),
+        (Tests(GUARD, "raft_guard/s3_*", schedule=True),
+         Simulator(("process",))), guard_off=("S3",)),
     Bug("guard-s5", "a leader asks its majority for its own last entry only: no commit under load",
         (Tests(GUARD, "raft_guard/s5_*", schedule=True),), guard_off=("S5",)),
     Bug("guard-s8", "a leader whose disk refused an entry goes on and gives the index to another",
         (Tests(GUARD, "raft_guard/s8_*", schedule=True),
-         Simulator()), guard_off=("S8",)),
+         Simulator(("process",))), guard_off=("S8",)),
 )
 
 # What the simulator plants at its seams; who has to see it stands beside it (chaos/sim/planted.c).
@@ -39,8 +43,8 @@ RULE = (
     Bug("degrade-early", "degraded before the quorum, so the witness, holds the degrade entry",
         (Simulator(row="degrade-early"),), rare=True),
     Bug("witness-past-return", "a witness counts past the return that ends a degraded run",
-        (Tests(GUARD, "raft_guard/site_witness_counts_to_the_end_of_a_degraded_run", schedule=True),),
-        guard_off=("RUN",)),
+        (Tests(GUARD, "raft_guard/site_witness_counts_to_the_end_of_a_degraded_run", schedule=True),
+         GuardSearch(options=("--witness", "--sites"))), guard_off=("RUN",)),
     Bug("followers-own-mode", "a follower takes its own commit for what both sites have",
         (Simulator(row="followers-own-mode", seeds=2000),), rare=True),
     Bug("early-return", "back to SYNC before the other site has caught up",
@@ -52,15 +56,20 @@ RULE = (
 SEAMS = (
     Bug("sync-off", "syncs do nothing and say OK",
         (Simulator(row="sync-off"),
-         FaultLoop()), fault="sync_off"),
+         FaultLoop(),
+         Nemesis("all-power-lost", ("deadlines", "unknown"))), fault="sync_off"),
     Bug("reply-before-commit", "a leader takes what it alone has synced for committed",
         (Simulator(row="reply-before-commit"),
          Simulator(),
-         FaultLoop()), fault="reply_before_commit"),
+         FaultLoop(),
+         Nemesis("--random --only isolate,sites-cut",
+                 ("acknowledged", "linearizable", "certificates", "stamps"), runs=2)),
+        fault="reply_before_commit"),
     Bug("request-window-off", "no request is remembered, so a repeat is executed again",
         (Simulator(row="request-window-off"),
          Simulator(("identity", "replicas")),
-         FaultLoop()), fault="request_window_off"),
+         FaultLoop(),
+         Nemesis("same-id-twice", ("identity", "unknown"))), fault="request_window_off"),
 )
 
 DISKS = (
@@ -78,9 +87,20 @@ DISKS = (
         (Simulator(("witness",)),), fault="witness_pruned_early"),
 )
 
+# No bug of a node, but something done to all of them that they cannot notice: claims are broken here
+# that a cluster with one bug does not break, since it stops itself before.
+WORLD = (
+    Bug("all-disks-put-back",
+        "every machine is restored from one older snapshot at once: on their own disks nothing says "
+        "so, the log goes on from there, and what clients were told since is gone",
+        (Nemesis("all-rolled-back", ("acknowledged", "linearizable", "unknown", "money", "digests",
+                                     "chains", "certificates")),)),
+)
+
 CORE = (
     Bug("read-without-round", "a leader answers reads by itself: deposed, it answers from the past",
-        (Simulator(("reads", "certificate")),), fault="read_without_round"),
+        (Simulator(("reads", "certificate")),
+         Nemesis("paused-leader", ("certificates",), runs=5)), fault="read_without_round"),
     Bug("window-lost-at-snapshot", "a node that starts from a checkpoint has forgotten all requests",
         (Simulator(("identity", "replicas")), ORACLE), fault="window_lost_at_snapshot"),
     Bug("window-without-principal", "two clients who use the same nonce get each other's answer",
@@ -91,7 +111,9 @@ CORE = (
     Bug("frozen-cleared-early", "between freeze and checkpoint what was frozen cannot be found",
         (Simulator(("identity", "replicas")), ORACLE), fault="frozen_cleared_early"),
     Bug("local-clock-in-core", "stamps have something of the clock of the machine that applies",
-        (Simulator(("replicas",)), ORACLE), fault="local_clock_in_core"),
+        (Simulator(("replicas",)), ORACLE,
+         Nemesis("same-id-twice", ("digests", "identity", "both-sites"))),
+        fault="local_clock_in_core"),
     Bug("id-free-after-epoch", "a transfer's id counts as new again when its epoch was checkpointed",
         (Simulator(("ledger", "replicas")), ORACLE), fault="id_free_after_epoch"),
     Bug("forward-new-identity", "a forwarded request is sent again under another nonce",
@@ -121,7 +143,9 @@ READER = (
     Bug("repeat-stamped-anew",
         "a repeat's answer has the stamp of the repeat, not of the request: not the bytes of "
         "the first answer",
-        (Simulator(("identity",)),), fault="repeat_stamped_anew"),
+        (Simulator(("identity",)),
+         Nemesis("same-id-twice", ("identity", "stamps", "outcomes"))),
+        fault="repeat_stamped_anew"),
     Bug("epoch-shares-ledgers",
         "an epoch has a pointer to the ledgers instead of a copy: the checkpoint has totals of "
         "later entries, and does not add up at the next start",
@@ -271,7 +295,9 @@ READER = (
     Bug("loaded-change-committed",
         "the members that a start finds last in the log are taken for agreed: when a new leader "
         "truncates the change, this node goes on with members that never were",
-        (Tests(GUARD, "raft_guard/*after_a_restart"),), fault="loaded_change_committed"),
+        (Tests(GUARD, "raft_guard/*after_a_restart"),
+         GuardSearch(seeds=4000, options=("--nodes", "5", "--voters", "1"))),
+        fault="loaded_change_committed"),
     Bug("note-without-members",
         "a witness takes the index of its note and not what was agreed by then: after a prune it "
         "starts with members and mode of long ago, or not at all",
@@ -311,4 +337,4 @@ READER = (
         (Tests("client/test_client_judge"),), fault="denial_settles"),
 )
 
-BUGS = GUARD_OFF + RULE + SEAMS + DISKS + CORE + READER
+BUGS = GUARD_OFF + RULE + SEAMS + DISKS + WORLD + CORE + READER

@@ -14,12 +14,15 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-from .bug import ROOT, FaultLoop, Nemesis, Simulator, Tests
+from .bug import ROOT, FaultLoop, GuardSearch, Nemesis, Simulator, Tests, guard_parts
 from .checkers import simulator_checker
 
 PYTHON = "/usr/bin/python3"
 MORE_SEEDS = 10             # after the find that counts, to see who else speaks
 SEED_SECONDS = 30           # real ones, for a seed on a very busy machine, at most
+GUARD_SEARCH = os.path.join("replication", "raft_search")
+CHUNK = 20                  # seeds of the guard's search at a time, since it tells at its end
+CHUNK_SECONDS = 300
 TESTS_SECONDS = 900        # a bound on a hang; on a slow machine the longest take minutes
 LOOP_SECONDS = 240          # what the fault loop may take besides striking: making, settling, judging
 NEMESIS_SECONDS = 280
@@ -46,14 +49,17 @@ class Outcome:
     command: str
     seconds: float = 0.0
     finds: list = field(default_factory=list)
+    every: tuple = ()           # each of these has to speak
 
     @property
     def best(self):
-        return next((find for find in self.finds if find.right), None)
+        right = [find for find in self.finds if find.right]
+        return None if not right else right[-1] if self.every else right[0]
 
     @property
     def found(self):
-        return self.best is not None
+        return self.best is not None and \
+            set(self.every) <= {find.by for find in self.finds}
 
 
 class Finders:
@@ -64,8 +70,8 @@ class Finders:
         self.running = []       # process groups that were begun here
 
     def run(self, bug, finder):
-        kind = {Simulator: self.simulator, Tests: self.tests, FaultLoop: self.fault_loop,
-                Nemesis: self.nemesis}[type(finder)]
+        kind = {Simulator: self.simulator, GuardSearch: self.guard_search, Tests: self.tests,
+                FaultLoop: self.fault_loop, Nemesis: self.nemesis}[type(finder)]
         began = time.monotonic()
         outcome = kind(bug, finder)
         outcome.seconds = time.monotonic() - began
@@ -155,6 +161,35 @@ class Finders:
         if process.returncode not in (0, 1) and process.returncode >= 0:
             raise MatrixFailure("%s ended with %d" % (command(bug, arguments), process.returncode))
 
+    # ---- the search of the guard ----
+
+    def guard_search(self, bug, finder):
+        seeds = max(1, int(finder.seeds * self.factor))
+        outcome = Outcome("guard search", "any of its checkers", "%d seeds of %d s%s" % (
+            seeds, finder.seconds, "".join(" " + option for option in finder.options)),
+            command(bug, self.guard_arguments(bug, finder, self.seed, seeds)))
+        for first in range(self.seed, self.seed + seeds, CHUNK):
+            arguments = self.guard_arguments(bug, finder, first,
+                                             min(CHUNK, self.seed + seeds - first))
+            status, said = self.finish(arguments, bug, CHUNK_SECONDS)
+            if status is None or status > 1:
+                raise MatrixFailure("%s ended with %s:\n%s" % (command(bug, arguments), status,
+                                                               said[-1000:]))
+            outcome.finds = read_guard_search(said, self.seed)[:MORE_SEEDS]
+            if status < 0:      # a log that is not what libraft takes it for
+                outcome.finds.append(Find("process", "it died of signal %d" % -status, first,
+                                          first - self.seed + CHUNK))
+            if outcome.finds:
+                break
+        return outcome
+
+    def guard_arguments(self, bug, finder, first, seeds):
+        arguments = [os.path.join(self.build, "tests", GUARD_SEARCH), "--from", str(first),
+                     "--seeds", str(seeds), "--seconds", str(finder.seconds)]
+        for part in bug.guard_off:
+            arguments += ["--off", guard_parts()[part]]
+        return arguments + list(finder.options)
+
     # ---- tests ----
 
     def tests(self, bug, finder):
@@ -211,33 +246,46 @@ class Finders:
         return outcome
 
     def nemesis(self, bug, finder):
+        outcome = Outcome("nemesis", " and ".join(finder.by),
+                          "%d runs of %s" % (finder.runs, finder.scenario), "", every=finder.by)
+        judged = 0
+        for number in range(finder.runs):
+            arguments = self.nemesis_arguments(finder, self.seed + number)
+            outcome.command = command(bug, arguments)
+            violations, said = self.nemesis_run(bug, arguments)
+            judged += violations is not None    # a bug can be the end of the run itself
+            for violation in violations or ():
+                claim = violation["claim"]
+                if claim not in [find.by for find in outcome.finds]:
+                    outcome.finds.append(Find(claim, violation["text"], self.seed + number,
+                                              number + 1, claim in finder.by))
+            if outcome.found:
+                break
+        if not judged:
+            raise MatrixFailure("%s judged nothing:\n%s" % (outcome.command, said[-2000:]))
+        return outcome
+
+    def nemesis_arguments(self, finder, seed):
+        return [PYTHON, "chaos/tally-chaos", "run"] + finder.scenario.split() + [
+            "--build", self.build, "--seed", str(seed), "--no-report",
+            "--planted-expected"] + list(finder.options)
+
+    def nemesis_run(self, bug, arguments):
+        """(the violations of one run, or None when it judged nothing; what it said)"""
         scratch = tempfile.mkdtemp(prefix="tally-matrix-")
         directory = os.path.join(scratch, "history")
-        arguments = [PYTHON, "chaos/tally-chaos", "run", finder.scenario, "--build", self.build,
-                     "--seed", str(self.seed), "--directory", directory, "--no-report",
-                     "--planted-expected"] + list(finder.options)
-        if finder.scenario.startswith("--"):
-            arguments[3:4] = finder.scenario.split()
-        outcome = Outcome("nemesis", " or ".join(finder.by) or "any claim",
-                          "one run of " + finder.scenario, command(bug, arguments))
         try:
-            status, said = self.finish(arguments, bug, NEMESIS_SECONDS)
-            if status is None:
-                raise MatrixFailure("%s did not end:\n%s" % (outcome.command, said[-1000:]))
+            _, said = self.finish(arguments + ["--directory", directory], bug, NEMESIS_SECONDS)
+            kept = re.search(r"^nodes' files: (\S+)", said, re.M)
+            if kept and os.path.basename(kept.group(1)).startswith("tally-chaos-"):
+                shutil.rmtree(kept.group(1), ignore_errors=True)
             path = os.path.join(directory, "verdicts.json")
             if not os.path.exists(path):
-                raise MatrixFailure("%s judged nothing (exit %d):\n%s" % (outcome.command, status,
-                                                                          said[-2000:]))
+                return None, said
             with open(path) as file:
-                violations = json.load(file)["violations"]
+                return json.load(file)["violations"], said
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        for violation in violations:
-            claim = violation["claim"]
-            if claim not in [find.by for find in outcome.finds]:
-                outcome.finds.append(Find(claim, violation["text"],
-                                          right=not finder.by or claim in finder.by))
-        return outcome
 
 
 # ---- reading ----
@@ -271,6 +319,12 @@ def read_row(line):
         return None
     how, seed, after, text = match.groups()
     return Find(simulator_checker(text), text, int(seed), int(after), right=how == "found")
+
+
+def read_guard_search(said, first):
+    """What raft_search says of its seeds."""
+    return [Find("raft_checkers", text, int(seed), int(seed) - first + 1)
+            for seed, text in re.findall(r"^seed (\d+): \d+ violations; first: (.*)", said, re.M)]
 
 
 def lines_until(pipe, end):

@@ -3,10 +3,10 @@
 
     scripts/planted.sh [--ci] [--only NAME,NAME] [--seed N] [--out NAME]
 
-Each bug has to be found by each of its finders (chaos/matrix/bugs.py): the simulator's checkers, a
-directed test, the fault loop's judge, the claims over a history of tally-chaos. What is found by
-somebody else only counts as a miss: that checker was there for another bug. With nothing planted
-nobody may speak.
+Each bug has to be found by each of its finders (chaos/matrix/bugs.py): the simulator's checkers,
+the search of the guard, a test, the fault loop's judge, the claims over a history of tally-chaos.
+What is found by somebody else only counts as a miss: that checker was there for another bug. With
+nothing planted nobody may speak.
 
   --ci         a slice that ends within 90 s: first finders only, all quick bugs, one of the rare
                ones drawn by the seed
@@ -31,16 +31,18 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(HERE))
-from matrix.bug import ROOT, Bug, FaultLoop, Nemesis, Simulator, Tests  # noqa: E402
+from matrix.bug import (ROOT, Bug, FaultLoop, GuardSearch, Nemesis, Simulator,  # noqa: E402
+                        Tests)
 from matrix.bugs import BUGS  # noqa: E402
-from matrix.finders import Finders, MatrixFailure  # noqa: E402
+from matrix.finders import GUARD_SEARCH, Finders, MatrixFailure  # noqa: E402
 from matrix.render import NOTHING, document, html, line, markdown  # noqa: E402
 from planted_build import names, refusal  # noqa: E402
 
 CORES = ("--jobs", str(os.cpu_count()))   # nothing else runs beside the control
 CONTROL = Bug(NOTHING, "with nothing planted nobody speaks",
               (Simulator(seeds=400, options=CORES),
-               Simulator(seeds=100, topology="2+2+1", options=CORES)))
+               Simulator(seeds=100, topology="2+2+1", options=CORES),
+               GuardSearch(seeds=200)))
 CONTROL_CI = Bug(NOTHING, CONTROL.story, (Simulator(seeds=60, options=CORES),))
 REAL_TARGETS = ["server/tallyd", "client/cli/tally", "chaos/power_loss/powerloss-apply",
                 "chaos/power_loss/libpowerloss.so", "chaos/power_loss/libdiskfault.so",
@@ -114,6 +116,8 @@ def targets(rows):
         for finder in finders:
             if isinstance(finder, Tests):
                 wanted.append(os.path.join("tests", finder.program))
+            elif isinstance(finder, GuardSearch):
+                wanted.append(os.path.join("tests", GUARD_SEARCH))
             elif isinstance(finder, (FaultLoop, Nemesis)):
                 wanted += REAL_TARGETS
     return sorted(set(wanted))
@@ -130,7 +134,7 @@ class Run:
 
     def tasks(self):
         """The quick ones first, clusters last."""
-        order = {Simulator: 0, Tests: 0, FaultLoop: 1, Nemesis: 1}
+        order = {Simulator: 0, GuardSearch: 0, Tests: 0, FaultLoop: 1, Nemesis: 1}
         every = [(row, number) for row, (_, finders) in enumerate(self.rows)
                  for number in range(len(finders))]
         return sorted(every, key=lambda t: order[type(self.rows[t[0]][1][t[1]])])

@@ -2,7 +2,7 @@
 import html as escape_of
 
 NOTHING = "(nothing)"       # the row in which none is planted
-COLUMNS = ("simulator", "tests", "fault loop", "nemesis")
+COLUMNS = ("simulator", "guard search", "tests", "fault loop", "nemesis")
 
 
 def moment(find, outcome):
@@ -14,13 +14,13 @@ def line(bug, outcome):
     if bug.name == NOTHING and not outcome.finds:
         return "%-24s %-10s nobody spoke in %s (%.0f s)" % (bug.name, outcome.finder, outcome.budget,
                                                             outcome.seconds)
-    if outcome.best is None:
+    if not outcome.found:
         others = "; others saw: " + outcome.finds[0].text[:90] if outcome.finds else ""
         return "%-24s %-10s NOT FOUND by %s within %s%s" % (bug.name, outcome.finder, outcome.wanted,
                                                             outcome.budget, others)
     return "%-24s %-10s %s after %s (%.0f s): %s" % (
-        bug.name, outcome.finder, outcome.best.by, moment(outcome.best, outcome), outcome.seconds,
-        outcome.best.text[:90])
+        bug.name, outcome.finder, " and ".join(outcome.every) or outcome.best.by,
+        moment(outcome.best, outcome), outcome.seconds, outcome.best.text[:90])
 
 
 def row_of(bug, outcomes):
@@ -31,13 +31,15 @@ def row_of(bug, outcomes):
     return {
         "bug": bug.name, "what": bug.story, "where": bug.where(),
         "planted": "TALLY_PLANTED=" + bug.fault if bug.fault else
-                   "--guard-off " + " ".join(bug.guard_off) if bug.guard_off else "in the simulator",
+                   "--guard-off " + " ".join(bug.guard_off) if bug.guard_off else
+                   "in the %s" % outcomes[0].finder,
         "by": ", ".join(outcome.finder for outcome in outcomes), "found": not missed,
         "checker": best.by if best else "", "seed": best.seed if best else None,
         "seeds": best.after if best else None, "seconds": round(first.seconds, 1),
         "budget": first.budget, "command": first.command, "note": note,
         "finders": [{
             "finder": outcome.finder, "wanted": outcome.wanted, "found": outcome.found,
+            "every": list(outcome.every),
             "budget": outcome.budget, "command": outcome.command,
             "seconds": round(outcome.seconds, 1),
             "finds": [{"by": find.by, "seed": find.seed, "after": find.after,
@@ -70,13 +72,15 @@ def cells(told, row):
 
 def how(outcome):
     """One finder's word."""
-    best = next((find for find in outcome["finds"] if find["right"]), None)
-    if best is None:
+    if not outcome["found"]:
         return "NOT FOUND by %s (%s) within %s" % (outcome["finder"], outcome["wanted"],
                                                    outcome["budget"])
+    right = [find for find in outcome["finds"] if find["right"]]
+    best = right[-1 if outcome["every"] else 0]
     when = "%d of %s" % (best["after"], outcome["budget"]) if best["after"] is not None else \
         "%.0f s" % outcome["seconds"]
-    return "%s: %s, after %s" % (outcome["finder"], best["by"], when)
+    return "%s: %s, after %s" % (outcome["finder"], " and ".join(outcome["every"]) or best["by"],
+                                 when)
 
 
 def others(row):

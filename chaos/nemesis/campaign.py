@@ -5,12 +5,15 @@ ends nothing but itself, and repeats by one command (lanes.py). Named scenarios 
 may share a cluster in one run), then random runs take what is left; the simulator gets a third of the
 time. For continuous integration: all named scenarios and one random run, two at a time. A run
 that found something does not end the search. What stays: the whole directory of each run that was not
-good, of the others their verdicts and reports, and the clients' logs of the newest few.
+good, of the others their verdicts and reports, and the clients' logs of the newest few. The report
+is written every few minutes, and by a search that is interrupted as well.
 """
 import argparse
+import collections
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -28,12 +31,17 @@ SIMULATOR_SHARE = 0.33
 SIMULATOR_CHUNK_SECONDS = 20
 SIMULATED_SECONDS = 60      # virtual seconds of faults a seed
 FIRST_SEEDS = 6             # of the first chunk, to see how fast it is
+SHORTEN_SECONDS = 120       # for a failing seed
+SHORTENED_MAX = 3           # seeds of a search: what breaks every one needs no more
+STORY_LINES = 60            # of each that are printed
 RANDOM_MINUTES_MIN, RANDOM_MINUTES_MAX = 0.4, 5.0
 PAGES_MAX = 20              # good runs in the report, the newest
+REPORT_SECONDS = 300        # between two reports on the way, and ten times what one takes
 MINUTES = 6                 # of a search whose length nobody names
 TOPOLOGIES = ("1+1+1", "2+2+1")
 CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS, CI_LANES = 0.4, 15, 2
 LANES_MAX = 16
+VIOLATION = re.compile(r"VIOLATION seed (\d+): ")
 
 
 def add_options(parser):
@@ -78,9 +86,28 @@ class Search:
         self.commit, self.machine = commit, machine
         self.draw = random.Random("%d/search" % options.seed)
         self.runs, self.skipped, self.numbered = [], [], 0
-        self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "file": None}
-                          for topology in TOPOLOGIES}
+        self.shortened = 0          # failing seeds of the simulator
+        self.failures = []          # in words: why the search as a whole is no good one
+        self.next_report = time.monotonic() + REPORT_SECONDS
+        self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "ended": 0,
+                                     "file": None} for topology in TOPOLOGIES}
         self.next_seed = options.seed * 10000
+
+    def go(self):
+        options, began = self.options, time.monotonic()
+        seconds = (options.hours or 0) * 3600 or (options.minutes or MINUTES) * 60
+        if not options.no_simulator:
+            self.simulate(CI_SIMULATOR_SECONDS if options.ci else seconds * SIMULATOR_SHARE)
+        if options.ci:
+            # The longest first, so that no lane is left with it alone at the end.
+            randomly = [] if options.no_random else [self.random_job(CI_RANDOM_MINUTES)]
+            self.run(randomly + self.scenarios())
+            self.judge_slice()
+        else:
+            self.run(self.scenarios(),
+                     began + seconds - (0 if options.no_random else AROUND_SECONDS + 60))
+            if not options.no_random:
+                self.randomly(began + seconds)
 
     # ---- the nemesis ----
 
@@ -101,13 +128,18 @@ class Search:
 
     def ran(self, job, status, seconds):
         meta = read(job.where, "meta.json") or {}
+        claims = (read(job.where, "verdicts.json") or {"claims": []})["claims"]
         self.runs.append({"name": job.name, "seed": job.seed, "status": status,
                           "directory": job.where, "seconds": seconds,
-                          "command": meta.get("command"), "faults": meta.get("faults", {})})
+                          "command": meta.get("command"), "faults": meta.get("faults", {}),
+                          "begun": meta.get("begun", {}),
+                          "checked": {claim["name"]: claim["checked"] for claim in claims}})
         print("%-44s seed %-10d %-7s %4.0f s  %s" % (
             job.name[:44], job.seed, ("fine", "BROKEN", "FAILED")[status], seconds,
             last_words(job.where + ".log")), flush=True)
+        self.thin()
         self.put()
+        self.report_along()
 
     def scenarios(self):
         """Jobs of the named ones that this machine can do; those that share a cluster are one."""
@@ -159,6 +191,18 @@ class Search:
     def random_job(self, minutes):
         return self.job("random", ["--random", "--minutes", "%.2f" % minutes], minutes)
 
+    def judge_slice(self):
+        """Each claim of the checkers has to be judged by some run of a whole slice: nobody would
+        miss one that all of them leave unchecked."""
+        if self.options.scenarios != "all" or self.options.no_random:
+            return
+        claims = {name: count for name, count in self.sum("checked").items()
+                  if not name.startswith(verdict.OWN) and name != verdict.NOT_RUN}
+        if not any(claims.values()):
+            self.failures.append("no run was judged")
+        for name in sorted(name for name, count in claims.items() if count == 0):
+            self.failures.append("claim %s: judged in no run" % name)
+
     # ---- the simulator ----
 
     def simulate(self, seconds):
@@ -166,8 +210,7 @@ class Search:
         program = os.path.join(os.path.abspath(self.options.build), "chaos", "sim", "tally-sim")
         if not os.access(program, os.X_OK):
             self.skip("simulator", "%s is not there: build it first" % program)
-            self.runs.append({"name": "simulator", "status": verdict.FAILED, "faults": {},
-                              "seed": self.next_seed, "directory": program, "seconds": 0.0})
+            self.simulator_failed(self.next_seed, program)
             return
         end, counts = time.monotonic() + seconds, dict.fromkeys(TOPOLOGIES, FIRST_SEEDS)
         while time.monotonic() < end:
@@ -187,6 +230,7 @@ class Search:
         told["file"] = os.path.join(self.output, "simulator-%s.txt" % topology)
         print("simulator: tally-sim %s" % " ".join(words), flush=True)
         with open(told["file"], "a") as file:
+            at = file.tell()
             try:
                 status = subprocess.run([program] + words, stdin=subprocess.DEVNULL, stdout=file,
                                         stderr=subprocess.DEVNULL,
@@ -196,31 +240,71 @@ class Search:
                 file.write("error: seeds %d..%d did not end\n" % (first, last))
         told["seeds"] += count
         told["hours"] += count * SIMULATED_SECONDS / 3600
+        told["ended"] += status in (verdict.HOLDS, verdict.BROKEN)
         if status == verdict.BROKEN:
             told["failures"] += 1
         elif status != verdict.HOLDS:
-            self.runs.append({"name": "simulator", "status": verdict.FAILED, "faults": {},
-                              "seed": first, "directory": told["file"], "seconds": 0.0})
+            self.simulator_failed(first, told["file"])
         if status != verdict.HOLDS:
             print("simulator, %s, seeds %d..%d: FAILED with %s; see %s" % (
                 topology, first, last, status, told["file"]), flush=True)
+        if status == verdict.BROKEN:
+            self.shorten(program, topology, told["file"], at)
         self.put()
+        self.report_along()
+
+    def shorten(self, program, topology, path, at):
+        """The first failing seed of a chunk, whose words begin there, is made short; its story is
+        told and put behind them, where the report finds it (simulated.py)."""
+        seed = failing_seed(path, at)
+        if seed is None or self.shortened == SHORTENED_MAX:
+            return
+        self.shortened += 1
+        words = [program, "--topology", topology, "--seconds", str(SIMULATED_SECONDS), "--shrink",
+                 str(seed), "--shrink-seconds", str(SHORTEN_SECONDS)]
+        print("simulator: %s" % " ".join(["tally-sim"] + words[1:]), flush=True)
+        began = time.monotonic()
+        try:
+            story = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, timeout=2 * SHORTEN_SECONDS
+                                   ).stdout.decode(errors="replace").splitlines()
+        except subprocess.TimeoutExpired:
+            story = ["not made short: it did not end"]
+        if time.monotonic() - began >= SHORTEN_SECONDS:
+            story.append("the %d s for this were used up: there may be a shorter one" % (
+                SHORTEN_SECONDS))
+        with open(path, "a") as file:
+            file.write("-- seed %d made short\n%s\n--\n" % (seed, "\n".join(story)))
+        for line in story[:STORY_LINES]:
+            print("  " + line)
+        if len(story) > STORY_LINES:
+            print("  ... and %d lines more, in %s" % (len(story) - STORY_LINES, path))
+
+    def simulator_failed(self, seed, where):
+        self.runs.append({"name": "simulator", "status": verdict.FAILED, "seed": seed,
+                          "directory": where, "seconds": 0.0, "faults": {}, "begun": {},
+                          "checked": {}})
 
     # ---- the end ----
 
+    def sum(self, what):
+        """Of all runs, by name."""
+        total = collections.Counter()
+        for run in self.runs:
+            total.update(run[what])
+        return dict(total)
+
     def put(self):
         """What is known so far, whole after each run."""
-        faults, checked = {}, {}
-        for run in self.runs:
-            for name, count in run["faults"].items():
-                faults[name] = faults.get(name, 0) + count
-            for claim in (read(run["directory"], "verdicts.json") or {"claims": []})["claims"]:
-                checked[claim["name"]] = checked.get(claim["name"], 0) + claim["checked"]
         self.summary = {"seed": self.options.seed, "commit": self.commit, "machine": self.machine,
-                        "command": repeats(self.options), "runs": self.runs, "faults": faults,
-                        "checked": checked, "skipped": self.skipped, "simulated": self.simulated}
-        with open(os.path.join(self.output, "summary.json"), "w") as file:
+                        "command": repeats(self.options), "runs": self.runs,
+                        "faults": self.sum("faults"), "begun": self.sum("begun"),
+                        "checked": self.sum("checked"), "skipped": self.skipped,
+                        "failures": self.failures, "simulated": self.simulated}
+        path = os.path.join(self.output, "summary.json")
+        with open(path + ".new", "w") as file:
             json.dump(self.summary, file, indent=1)
+        os.replace(path + ".new", path)
 
     def thin(self):
         """Of good runs that are not among the newest few only the verdicts and pages stay."""
@@ -228,32 +312,39 @@ class Search:
         for run in good[:-PAGES_MAX]:
             for name in ("clients", "exports", "logs"):
                 shutil.rmtree(os.path.join(run["directory"], name), ignore_errors=True)
-        return good[-PAGES_MAX:]
 
-    def report(self):
+    def report_along(self):
+        """The page so far, so that a search of hours that is killed leaves one."""
+        began = time.monotonic()
+        if began >= self.next_report:
+            self.report(say=lambda text: None)
+            now = time.monotonic()
+            self.next_report = now + max(REPORT_SECONDS, 10 * (now - began))
+
+    def report(self, say=print):
         """The page of the whole search: every run that was not good, and the newest good ones."""
-        good = self.thin()
+        good = [run for run in self.runs if run["status"] == 0][-PAGES_MAX:]
         pages = [run["directory"] for run in self.runs if (run["status"] != 0 or run in good)
                  and os.path.exists(os.path.join(run["directory"], "meta.json"))]
         more = ["--out", os.path.join(self.output, "report"), "--summary",
                 os.path.join(self.output, "summary.json")]
         for told in self.simulated.values():
-            if told["file"]:
+            if told["ended"]:
                 more += ["--simulator", told["file"]]
-        return verdict.report(pages, more=more)
+        return verdict.report(pages, say, more)
 
     def status(self):
         worst = [run["status"] for run in self.runs]
         if verdict.BROKEN in worst or any(s["failures"] for s in self.simulated.values()):
             return verdict.BROKEN
-        return verdict.FAILED if any(worst) else verdict.HOLDS
+        return verdict.FAILED if any(worst) or self.failures else verdict.HOLDS
 
     def words(self, status):
         if status == verdict.HOLDS and not self.runs and not any(
                 told["seeds"] for told in self.simulated.values()):
             return "nothing was run"
-        return ("nothing found", "FOUND: a promise was broken",
-                "some of it did not run as it should")[status]
+        return "; ".join(self.failures + [("nothing found", "FOUND: a promise was broken",
+                                           "some of it did not run as it should")[status]])
 
     def tell(self):
         print("== in all")
@@ -263,24 +354,34 @@ class Search:
                     topology, told["seeds"], told["hours"], "%d chunks FAILED" % told["failures"]
                     if told["failures"] else "no promise broken"))
         bad = [run for run in self.runs if run["status"] != 0]
-        print("nemesis: %d runs in %.1f minutes, %d not fine; %d faults: %s" % (
+        print("nemesis: %d runs in %.1f minutes, %d not fine; %d faults, %d of them struck: %s" % (
             len(self.runs), sum(run["seconds"] for run in self.runs) / 60, len(bad),
-            sum(self.summary["faults"].values()),
+            sum(self.summary["begun"].values()), sum(self.summary["faults"].values()),
             ", ".join("%d %s" % (count, name) for name, count in
                       sorted(self.summary["faults"].items(), key=lambda item: -item[1]))))
         print("checked: %s" % ", ".join("%s %d" % item for item in
                                         sorted(self.summary["checked"].items())))
         for row in self.skipped:
             print("not run: %s: %s" % (row["scenario"], row["why"]))
+        for text in self.failures:
+            print("NOT FINE: %s" % text)
         for run in bad:
             print("NOT FINE: %s, seed %d: %s\n  %s" % (run["name"], run["seed"], run["directory"],
                                                        run.get("command") or ""))
 
 
+def failing_seed(path, at):
+    """The first seed that the words of tally-sim from there on call a violation, or None."""
+    with open(path, errors="replace") as file:
+        file.seek(at)
+        return next((int(found.group(1)) for found in map(VIOLATION.match, file) if found), None)
+
+
 def last_words(path):
     """What a run said last about itself."""
     with open(path, errors="replace") as file:
-        lines = [line.strip() for line in file if ", seed " in line or "failed" in line]
+        lines = [line.strip() for line in file
+                 if any(word in line for word in (", seed ", "failed", "interrupted: "))]
     return lines[-1][:100] if lines else ""
 
 
@@ -300,22 +401,13 @@ def search(parser, options, commit, machine):
         os.makedirs(output)
     except OSError as error:
         parser.error("--output: %s: name a directory that can be made" % error)
-    seconds = (options.hours or 0) * 3600 or (options.minutes or MINUTES) * 60
     print("== seed %d, commit %s, %s; to repeat: %s" % (
         options.seed, commit, machine, repeats(options)), flush=True)
     made = Search(options, output, commit, machine)
-    began = time.monotonic()
-    if not options.no_simulator:
-        made.simulate(CI_SIMULATOR_SECONDS if options.ci else seconds * SIMULATOR_SHARE)
-    if options.ci:
-        # The longest first, so that no lane is left with it alone at the end.
-        randomly = [] if options.no_random else [made.random_job(CI_RANDOM_MINUTES)]
-        made.run(randomly + made.scenarios())
-    else:
-        made.run(made.scenarios(),
-                 began + seconds - (0 if options.no_random else AROUND_SECONDS + 60))
-        if not options.no_random:
-            made.randomly(began + seconds)
+    try:
+        made.go()
+    except SystemExit:                  # a signal (cluster.end_on_terminate): what is known is told
+        made.failures.append("the search was interrupted")
     made.put()
     made.tell()
     written = made.report()

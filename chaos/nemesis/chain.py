@@ -29,6 +29,7 @@ class Chain(Scenario):
     def timeline(self, context):
         for part in self.parts:
             context.note("scenario %s begins" % part.name)
+            context.may_pass = part.faults_may_pass
             part.timeline(context)
             context.mend()
             context.settle(part.rest_seconds)

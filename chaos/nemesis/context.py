@@ -10,6 +10,7 @@ from nemesis.budgets import Pauses
 from nemesis.fault import Passed
 
 LEADER_SECONDS = 2.5        # a fault that wants the leader waits so long for one
+AWAITED_SECONDS = 20        # and so long where it may not pass by
 CHECK_SECONDS = 0.05
 STALL_MS_MAX = 250          # the election timeout of a node
 AFTERMATH_SECONDS = 5       # a process may still end so long after a fault that may end it
@@ -35,7 +36,9 @@ class Context:
         self.down = set()                       # ids that are meant to be gone
         self.forgiven = {}                      # node id -> until when it may end by itself
         self.broken = []                        # (claim, text): expectations that did not hold
-        self.counts = {}                        # name of a fault -> how often it struck
+        self.begun = {}                         # name of a fault -> how often it began
+        self.counts = {}                        # and how often it struck: Fault.hits
+        self.may_pass = False                   # Scenario.faults_may_pass
         self.lock = threading.RLock()
         self.pauses = Pauses(self)              # how long clients may wait, and when
 
@@ -64,8 +67,10 @@ class Context:
 
     # ---- faults ----
 
-    def begin(self, fault):
-        """Begins it and says so; the same fault, or None when it could not strike."""
+    def begin(self, fault, may_pass=None):
+        """Begins it and says so; the same fault, or None when it could not strike. That is a broken
+        expectation, unless it may (`may_pass`; None: as the scenario has it): a story that counts on
+        the fault has not happened then."""
         for kind in getattr(fault, "preload", ()):
             if kind not in self.run.preload:
                 raise RunFailure("%s needs nodes started with preload \"%s\"" % (fault.name, kind))
@@ -80,16 +85,23 @@ class Context:
         except Passed as passed:
             self.history.event("note", text="%s: %s" % (fault.describe(), passed))
             self.drop(fault)
+            if not (self.may_pass if may_pass is None else may_pass):
+                self.expect("the fault strikes", False, "%s: %s" % (fault.describe(), passed))
             return None
         except BaseException:
             self.history.event("note", text="%s could not begin" % fault.describe())
             raise
         fault.began = True
         self.pauses.struck(fault, t, seen)
-        self.counts[fault.name] = self.counts.get(fault.name, 0) + 1
+        self.begun[fault.name] = self.begun.get(fault.name, 0) + 1
+        if fault.hits is None:
+            self.struck(fault)
         self.history.event("fault-begin", t=t, kind=fault.name, nodes=fault.nodes(),
                            site=self.site_of(fault), text=fault.describe())
         return fault
+
+    def struck(self, fault):
+        self.counts[fault.name] = self.counts.get(fault.name, 0) + 1
 
     def drop(self, fault):
         try:
@@ -98,6 +110,8 @@ class Context:
             fault.release(self)
             with self.lock:
                 self.open.remove(fault)
+            if fault.began and fault.hits:
+                self.struck(fault)
 
     def end(self, fault):
         """Ends it; nothing when it has ended, or never began."""
@@ -109,8 +123,8 @@ class Context:
                            text=fault.describe())
 
     @contextlib.contextmanager
-    def during(self, fault):
-        began = self.begin(fault)
+    def during(self, fault, may_pass=None):
+        began = self.begin(fault, may_pass)
         try:
             yield began
         finally:
@@ -150,12 +164,13 @@ class Context:
                 if fault.may_exit:
                     self.forgiven[member.node_id] = time.monotonic() + AFTERMATH_SECONDS
 
-    def leader(self, seconds=LEADER_SECONDS):
-        """Who leads now, waited for a little; None when nobody does."""
-        end = time.monotonic() + seconds
+    def leader(self):
+        """Who leads now, waited for a little, and longer in a story that counts on one; None when
+        nobody does."""
+        deadline = self.run.pulse.deadline(LEADER_SECONDS if self.may_pass else AWAITED_SECONDS)
         while True:
             leader = self.sites.leader_now()
-            if leader or time.monotonic() > end:
+            if leader or deadline.over():
                 return leader
             self.wait(CHECK_SECONDS)
 

@@ -50,6 +50,7 @@ class Run:
         self.findings = Findings(history)
         self.context = Context(self, history, random.Random("%s/%s" % (options.seed,
                                                                        scenario.name)))
+        self.context.may_pass = scenario.faults_may_pass
         self.load = self.observer = self.poller = None
         self.pulse = Pulse(history)
         self.ended = set()          # processes whose end was looked at
@@ -143,7 +144,8 @@ class Run:
         except (NetworkFailure, NamespacesMissing, subprocess.SubprocessError, OSError) as failure:
             raise RunFailure("%s: %s" % (type(failure).__name__, failure)) from failure
         finally:
-            self.history.put_meta(end=now(), faults=self.context.counts, stalls=self.pulse.told(),
+            self.history.put_meta(end=now(), faults=self.context.counts,
+                                  begun=self.context.begun, stalls=self.pulse.told(),
                                   bounds=self.pulse.widen(self.bounds(), LATE_MS),
                                   unwatched=sorted(self.context.pauses.unwatched()))
             self.close()
@@ -250,7 +252,7 @@ class Run:
             if status and (status.get("mode") in (None, "sync") or policy.get("decision") != "auto"
                            or self.context.down):
                 return
-            if (self.context.counts.get("degrade-by-hand") and not asked
+            if (self.context.begun.get("degrade-by-hand") and not asked
                     and deadline.half()):
                 # What a person gave up no policy takes back, and his own command may have failed.
                 asked = True

@@ -37,6 +37,9 @@ class Fault:
     may_exit = False        # a node that it holds may end by itself; end() starts it again
     alone = False           # random mode begins it with every node up and nothing else under way
     topologies = ("1+1+1", "2+2+1")
+    # How often it hit, of a fault that knows that at its end only: one that hit nothing did not
+    # strike. None: with its beginning it has struck.
+    hits = None
 
     def __init__(self, whom="any", **parameters):
         self.whom, self.parameters = whom, parameters

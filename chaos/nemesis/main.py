@@ -5,6 +5,7 @@ import platform
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,9 @@ def run(parser, options):
     status = verdict.FAILED
     try:
         status = judged(options, scenario, history)
+    except SystemExit:                  # by a signal: nothing in a run ends it otherwise
+        print("interrupted: the run did not come to its end, and nothing was judged", flush=True)
+        history.put_meta(failed="interrupted")
     finally:
         clean(options, directory, status)
     return status
@@ -234,7 +238,7 @@ def clean(options, directory, status):
 
 def main(arguments=None):
     parser, options = parse(arguments)
-    cluster.end_on_terminate()
+    cluster.end_on_terminate(signal.SIGINT)
     if options.word == "list":
         return list_all()
     if options.word == "check":

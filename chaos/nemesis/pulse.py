@@ -57,9 +57,7 @@ class Pulse:
 
     def widen(self, bounds, late_ms):
         """Bounds for the checkers, by twice the worst stall: once for who asks, once for who answers.
-        {} and the default stay when there was none."""
-        if self.count == 0:
-            return dict(bounds)
+        How late a call may end is always said: what the checkers take otherwise allows for stalls."""
         more, wider = int(2 * self.worst * 1000), dict(bounds)
         wider["late_ms"] = bounds.get("late_ms", late_ms) + more
         pause = bounds.get("pause_ms")

@@ -32,6 +32,7 @@ class Scenario:
     clients = 3             # per site
     observe = True          # `tally observe` runs beside
     shares = False          # leaves nothing behind that the next scenario on its cluster could trip over
+    faults_may_pass = False     # a fault that finds nobody to strike breaks no expectation
     rest_seconds = 120      # for everything to be well again after the last fault
     # Further bounds that the checkers hold it to (meta.json): {"pause_ms": {"B": 2000}}, {"pause_ms":
     # 3000}. What guarantees.md promises for a fault is bounded without a word (budgets.py).

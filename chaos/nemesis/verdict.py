@@ -1,5 +1,6 @@
 """From a history to a verdict: calls the checkers and the report, each a program of its own that gets a
-directory, and says what they said. A part that is not there leaves "unchecked", in those words."""
+directory, and says what they said. Without checkers, or with nothing for them to look at, there is no
+verdict: "unchecked" is never good."""
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ CHECK_SECONDS = 3600
 REPORT_SECONDS = 600
 HOLDS, BROKEN, FAILED = 0, 1, 2
 OWN = "run: "               # before the names of claims in findings.json
+NOT_RUN = "checkers"        # the claim that stands for all of theirs, when they did not run
 
 
 def program(name):
@@ -28,8 +30,9 @@ def call(path, arguments, seconds):
 
 
 def judge(directory, say=print):
-    """Writes verdicts.json; (claims by name, violations, whether checking itself failed)."""
-    verdicts, failed = None, False
+    """Writes verdicts.json; (what it says, why that is no judgement, or "" when it is one). Checkers
+    that had nothing to look at have shown nothing: a history like that is no good one."""
+    verdicts, failed = None, "the checkers did not run"
     try:
         os.unlink(os.path.join(directory, "verdicts.json"))
     except FileNotFoundError:
@@ -42,10 +45,14 @@ def judge(directory, say=print):
         status, output = call(program("checkers"), [directory], CHECK_SECONDS)
         verdicts = read(directory, "verdicts.json")
         if status not in (HOLDS, BROKEN) or verdicts is None:   # python ends with 1 as well
-            failed = True
-            say("the checkers could not check: exit %s\n%s" % (status, output[-2000:]))
+            failed = "the checkers could not check"
+            say("%s: exit %s\n%s" % (failed, status, output[-2000:]))
+        elif all(claim["verdict"] == "unchecked" for claim in verdicts["claims"]):
+            failed = "the checkers found nothing to check"
+        else:
+            failed = ""
     if verdicts is None:
-        verdicts = {"claims": [{"name": "checkers", "verdict": "unchecked", "checked": 0,
+        verdicts = {"claims": [{"name": NOT_RUN, "verdict": "unchecked", "checked": 0,
                                 "text": "the checkers did not run"}], "violations": []}
     findings = read(directory, "findings.json") or {"claims": [], "violations": []}
     for claim in findings["claims"]:
@@ -98,7 +105,7 @@ def check(directory, say=print):
     tell(verdicts, say)
     status, why = status_of(verdicts, meta.get("must_break", ()), meta.get("may_break", ()))
     if status == HOLDS and failed:
-        status, why = FAILED, "the checkers could not check"
+        status, why = FAILED, failed
     if meta.get("failed"):
         # Clients that were cut off left requests without an end: what is broken by that says nothing.
         status, why = FAILED, "the run itself failed: %s" % meta["failed"].splitlines()[0]

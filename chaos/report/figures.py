@@ -20,7 +20,7 @@ FAMILIES = (
     ("clock", "teal", ("clock",)),
     ("operators", "good", ("switchover", "hand_over", "member", "drain", "resume", "policy", "certificate",
                            "revo", "transfer", "degrade", "return", "replace")),
-    ("load and memory", "grey", ("storm", "memory", "reader", "pin", "load", "clients")),
+    ("load and memory", "grey", ("storm", "memory", "reader", "pin", "load", "clients", "strangers")),
 )
 OTHER_FAMILY = ("processes and sites", "bad")
 

@@ -227,6 +227,9 @@ def simulator_section(found):
         for violation in search["violations"]:
             out.append("<p><b class=bad>seed %d</b>: %s</p><pre>%s</pre>" % (
                 violation["seed"], escape(violation["text"]), escape(violation["command"])))
+            if violation["story"]:
+                out.append("<p>Made short, its story:</p><pre>%s</pre>" % escape(
+                    "\n".join(violation["story"])))
     for search in found:
         out.append("<details><summary>figures of %s</summary>%s%s</details>" % (
             escape(search["topology"]), items(map(escape, search["figures"])),
@@ -331,6 +334,14 @@ def total(runs, searches, matrices, summary=None):
     return "holds" if runs or any(s["seeds"] for s in searches) or matrices else "unjudged"
 
 
+def struck_table(struck, begun):
+    """Faults by kind; those that began and hit nothing, too."""
+    rows = sorted({**dict.fromkeys(begun, 0), **struck}.items(), key=lambda pair: -pair[1])
+    return table(["<fault", "struck"] + ["begun"] * bool(begun), [
+        [escape(name), count(number)] + [count(begun.get(name, number))] * bool(begun)
+        for name, number in rows])
+
+
 def summary_section(told):
     again = ("<p>Commit %s, %s; to repeat: <code>%s</code></p>" % tuple(
         escape(told[key]) for key in ("commit", "machine", "command")) if told["command"] else "")
@@ -338,10 +349,10 @@ def summary_section(told):
             "%s; below are those with one and the newest.</p>%s<h3>Faults by kind</h3>%s<h3>Facts checked, "
             "by claim</h3>%s%s</div>" % (
                 plural(told["runs"], "run"), told["held"],
-                ", %s in all" % span(told["seconds"]) if told["seconds"] else "", again, *(
-                    table(["<" + name, "times"], [[escape(key), count(number)] for key, number in
-                                                  sorted(found.items(), key=lambda pair: -pair[1])])
-                    for name, found in (("fault", told["faults"]), ("claim", told["checked"]))),
+                ", %s in all" % span(told["seconds"]) if told["seconds"] else "", again,
+                struck_table(told["faults"], told["begun"]),
+                table(["<claim", "times"], [[escape(key), count(number)] for key, number in sorted(
+                    told["checked"].items(), key=lambda pair: -pair[1])]),
                 ("<h3>Did not run as it should</h3>" + items(map(escape, told["failed"]))
                  if told["failed"] else "") +
                 ("<h3>Not done</h3>" + items(map(escape, told["skipped"])) if told["skipped"] else "")))

@@ -2,9 +2,9 @@
 
 A search's summary is a line `TOPOLOGY: N seeds, ... virtual hours ... N failed, commit ...` with
 lines of figures under it; each violation is a line `VIOLATION seed ...` with the command that
-replays it. The matrix is the text of `tally-sim --planted`, or JSON: {"commit", "command",
-"checkers", "rows": [{"bug", "what", "by", "found", "checker", "seed", "seconds", "budget",
-"command"}]}. A file with neither is an error, never an empty success.
+replays it. What `--shrink` said of a seed may follow, between "-- seed N made short" and "--". The
+matrix is the text of `tally-sim --planted`, or JSON: {"commit", "command", "checkers", "rows":
+[{"bug", "what", "by", "found", "checker", "seed", "seconds", "budget", "command"}]}. A file with neither is an error, never an empty success.
 """
 import json
 import re
@@ -14,6 +14,7 @@ from .history import BadInput
 SUMMARY = re.compile(r"^(?P<topology>[0-9+]+): (?P<seeds>\d+) seeds, (?P<hours>[\d.]+) virtual hours in "
                      r"(?P<seconds>[\d.]+) s .*?(?P<failed>\d+) failed, commit (?P<commit>\S+)")
 VIOLATION = re.compile(r"^VIOLATION seed (?P<seed>\d+): (?P<text>.*)$")
+SHORT = re.compile(r"^-- seed (?P<seed>\d+) made short$")
 REPLAY = re.compile(r"^\s+replay: (?P<command>.*)$")
 PLANTED_HEAD = re.compile(r"^(?P<topology>[0-9+]+), at most (?P<seeds>\d+) seeds of (?P<seconds>\d+) s per "
                           r"error, from (?P<first>\d+), commit (?P<commit>\S+)")
@@ -33,8 +34,18 @@ def read(path):
 def searches(path):
     """[{"topology", "seeds", "hours", "failed", "commit", "figures": [..], "faults", "violations"}]"""
     found, violations = [], []
-    current = None
+    current = story = None
     for line in read(path).split("\n"):
+        if story is not None:
+            if line == "--":
+                story = None
+            else:
+                story.append(line)
+            continue
+        match = SHORT.match(line)
+        if match:
+            story = story_of(int(match.group("seed")), found)
+            continue
         match = SUMMARY.match(line)
         if match:
             told = match.groupdict()
@@ -52,7 +63,7 @@ def searches(path):
         match = VIOLATION.match(line)
         if match:
             violations.append({"seed": int(match.group("seed")), "text": match.group("text"),
-                               "command": ""})
+                               "command": "", "story": []})
             continue
         match = REPLAY.match(line)
         if match and violations and not violations[-1]["command"]:
@@ -70,6 +81,12 @@ def searches(path):
     if violations:      # of a search that did not come to its summary
         found[-1]["violations"] = found[-1]["violations"] + violations
     return found
+
+
+def story_of(seed, found):
+    """Where the lines of its story go: to the violation that was told last of that seed."""
+    return next((violation["story"] for search in reversed(found)
+                 for violation in search["violations"] if violation["seed"] == seed), [])
 
 
 def planted(path):
@@ -121,17 +138,19 @@ def skipped(row):
 
 
 def summary(path):
-    """Of a whole search on real processes: {"runs", "held", "broken", "failed", "faults", "checked",
-    "skipped", "command", "commit", "machine"}. "failed": in words, each run that did not work and may
-    have left no history to show."""
+    """Of a whole search on real processes: {"runs", "held", "broken", "failed", "faults", "begun",
+    "checked", "skipped", "command", "commit", "machine"}. "failed": in words, each run that did not
+    work and may have left no history to show, and what is wrong with the search as a whole."""
     try:
         told = json.loads(read(path))
         statuses = [run["status"] for run in told["runs"]]
         return {"runs": len(statuses), "held": statuses.count(0), "broken": statuses.count(1),
                 "failed": ["%s, seed %s" % (run.get("name", "a run"), run.get("seed", "not told"))
-                           for run in told["runs"] if run["status"] not in (0, 1)],
+                           for run in told["runs"] if run["status"] not in (0, 1)] + [
+                               str(text) for text in told.get("failures") or ()],
                 "seconds": sum(run.get("seconds") or 0 for run in told["runs"]),
                 "faults": {str(name): int(count) for name, count in told["faults"].items()},
+                "begun": {str(name): int(count) for name, count in told.get("begun", {}).items()},
                 "checked": {str(name): int(count) for name, count in told["checked"].items()},
                 "skipped": [skipped(row) for row in told.get("skipped") or ()],
                 **{key: str(told.get(key) or "") for key in ("command", "commit", "machine")}}

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,10 @@ from nemesis import campaign, links, main, random_mode, verdict  # noqa: E402
 from nemesis.chain import chain  # noqa: E402
 from nemesis.context import Context, Found, RunFailure  # noqa: E402
 from nemesis.engine import Run  # noqa: E402
-from nemesis.fault import Fault, all_faults  # noqa: E402
+from nemesis.fault import Fault, Passed, all_faults  # noqa: E402
+from nemesis.faults import disk_images  # noqa: E402
+from nemesis.faults.disk_errors import FailingSync  # noqa: E402
+from nemesis.faults.operators import Switchover  # noqa: E402
 from nemesis.findings import Findings  # noqa: E402
 from nemesis.history import History  # noqa: E402
 from nemesis.pulse import Pulse  # noqa: E402
@@ -76,6 +81,19 @@ class Sites:
         return self.members[0]
 
 
+class Quiet:
+    """The pulse of a machine that never stands still; nobody waits."""
+
+    @staticmethod
+    def told():
+        return {"worst_ms": 0}
+
+    @staticmethod
+    def deadline(seconds):
+        del seconds
+        return types.SimpleNamespace(over=lambda: True)
+
+
 class World(unittest.TestCase):
     """A context whose cluster is made of nothing."""
 
@@ -86,7 +104,8 @@ class World(unittest.TestCase):
         self.history = History(self.directory)
         self.addCleanup(self.history.close)
         self.history.spoken = None
-        run = types.SimpleNamespace(scratch=scratch.name, build="", preload=(), check=lambda: None)
+        run = types.SimpleNamespace(scratch=scratch.name, build="", preload=(), check=lambda: None,
+                                    pulse=Quiet)
         self.context = Context(run, self.history, random.Random(1))
         self.context.sites = Sites()
         self.context.links = types.SimpleNamespace(clear=lambda: None)
@@ -118,12 +137,56 @@ class Faults(World):
     def test_a_node_is_held_by_one_fault(self):
         first, second = Held("leader"), Held("leader")
         self.assertIs(self.context.begin(first), first)
-        self.assertIsNone(self.context.begin(second))
+        self.assertIsNone(self.context.begin(second, may_pass=True))
         self.context.end(second)
         self.assertEqual(self.context.held, {1: first})
         self.context.end(first)
         self.assertEqual(self.context.held, {})
         self.assertEqual([e["what"] for e in self.events()], ["fault-begin", "note", "fault-end"])
+
+    # A story whose fault struck nobody was not told; random mode draws on.
+    def test_a_fault_that_passes_breaks_a_story_and_no_plan(self):
+        self.context.begin(Held("leader"))
+        self.assertIsNone(self.context.begin(Held("leader"), may_pass=True))
+        with self.context.during(Held("leader"), may_pass=True) as begun:
+            self.assertIsNone(begun)
+        self.context.may_pass = True
+        self.assertIsNone(self.context.begin(Held("leader")))
+        self.assertEqual(self.context.broken, [])
+        self.context.may_pass = False
+        self.assertIsNone(self.context.begin(Held("leader")))
+        self.context.sites.leader_now = lambda: None
+        with self.context.during(Held("leader")):
+            pass
+        self.assertEqual(self.context.broken, [("the fault strikes", " (leader): nobody to strike"),
+                                               ("the fault strikes", " (leader): nobody leads")])
+        self.assertTrue(random_mode.RandomScenario.faults_may_pass)
+
+    # A disk that no call came upon, a command that was refused: begun, and nothing was struck.
+    def test_a_fault_that_knows_what_it_hit_counts_when_it_hit(self):
+        for hits in (None, 0, 3):
+            fault = Held("leader")
+            fault.name, fault.hits = str(hits), hits
+            with self.context.during(fault):
+                pass
+        self.context.begin(Held("leader", raises=Passed("nobody")), may_pass=True)
+        self.assertEqual(self.context.begun, {"None": 1, "0": 1, "3": 1})
+        self.assertEqual(self.context.counts, {"None": 1, "3": 1})
+
+    def test_a_disk_fault_and_a_command_know_what_they_hit(self):
+        disk, command = FailingSync("leader"), Switchover("site-A")
+        self.context.start = lambda member: None
+        disk.taken = [self.context.sites[1], self.context.sites[2]]
+        for calls, hits in (((0, 0), 0), ((2, 3), 5)):
+            with mock.patch("nemesis.faults.preload.mend_disk", side_effect=calls):
+                disk.end(self.context)
+            self.assertEqual(disk.hits, hits)
+        for status, hits in ((5, 0), (0, 1)):
+            command.deadline = time.monotonic()
+            command.command = types.SimpleNamespace(
+                returncode=status, communicate=lambda timeout: (b"", None))
+            command.end(self.context)
+            self.assertEqual(command.hits, hits)
 
     def test_all_that_is_open_is_ended_last_first_and_once(self):
         faults, order = [Held("node-1"), Held("node-2"), Held("node-3")], []
@@ -157,7 +220,7 @@ class Faults(World):
 
     def test_nobody_strikes_who_is_given_up(self):
         self.context.give_up(self.context.sites[1], "wiped")
-        self.assertIsNone(self.context.begin(Held("leader")))
+        self.assertIsNone(self.context.begin(Held("leader"), may_pass=True))
         self.assertEqual({m.node_id for _ in range(30) for m in self.context.members("data")}, {2})
 
     def test_a_missing_preload_is_an_error_and_no_quiet_nothing(self):
@@ -444,7 +507,8 @@ class Pulses(World):
         pulse = Pulse(self.history)
         pulse.end()
         pulse.count, pulse.worst = 0, 0.0
-        self.assertEqual(pulse.widen({"pause_ms": 700}, 1500), {"pause_ms": 700})
+        self.assertEqual(pulse.widen({"pause_ms": 700}, 1500), {"pause_ms": 700, "late_ms": 1500})
+        self.assertEqual(pulse.widen({}, 1500), {"late_ms": 1500})
         pulse.took(0.52)
         self.assertEqual(pulse.widen({"pause_ms": {"B": 700}}, 1500),
                          {"pause_ms": {"B": 1700}, "late_ms": 2500})
@@ -508,8 +572,32 @@ class Verdicts(World):
             self.assertEqual(verdict.check(self.directory, lambda text: None), 2)
         lines = []
         with mock.patch.object(verdict, "program", lambda name: "/nonexistent"):
-            verdict.check(self.directory, lines.append)
+            self.assertEqual(verdict.check(self.directory, lines.append), 2)
         self.assertTrue(any("unchecked" in line for line in lines), lines)
+
+    # A history in which nothing was looked at has shown nothing.
+    def test_what_was_not_checked_is_no_good_verdict(self):
+        self.write([])
+        Findings(self.history).look("liveness")
+        lines = []
+        with mock.patch.object(verdict, "program", lambda name: self.fail("no client, no checkers")):
+            self.assertEqual(verdict.check(self.directory, lines.append), 2)
+        self.assertIn("s, seed 1: the checkers did not run", lines)
+        with self.with_checkers(self.CHECKERS.replace("'holds'", "'unchecked'")):
+            self.assertEqual(verdict.check(self.directory, lines.append), 2)
+        self.assertIn("s, seed 1: the checkers found nothing to check", lines)
+        Findings(self.history).add("liveness", "nobody answers")
+        with self.with_checkers(self.CHECKERS.replace("'holds'", "'unchecked'")):
+            self.assertEqual(verdict.check(self.directory, lambda text: None), 1)
+
+    # The real ones, on what a run leaves whose client did not come to say anything.
+    def test_a_client_without_a_word_is_no_good_verdict(self):
+        self.write([])
+        with open(os.path.join(self.directory, "clients", "one.jsonl"), "w") as file:
+            file.write('{"event":"end","t":1}\n')
+        lines = []
+        self.assertEqual(verdict.check(self.directory, lines.append), 2, lines)
+        self.assertIn("s, seed 1: the checkers found nothing to check", lines)
 
     def judged(self, body, **options):
         """The exit status of a run whose engine does just this."""
@@ -551,6 +639,38 @@ class Alone(Scenario):
         self.name, self.shares = name, shares
         for field, value in fields.items():
             setattr(self, field, value)
+
+
+class Padding(unittest.TestCase):
+    """Which bits may turn: none of a payload, and none of a record that nobody counts on."""
+
+    @staticmethod
+    def record(sequence, synced_to, kind, payload):
+        body = b""
+        if kind == 1:
+            body = payload + bytes(-(len(payload) + 32) % 64) + b"h" * 32
+        return disk_images.RECORD.pack(1, sequence, synced_to, 1, 1, len(payload), kind).ljust(
+            64, b"\1") + body
+
+    def places(self, *records, of="record"):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"H" * 4096 + b"".join(records) + bytes(4096))
+            file.flush()
+            return disk_images.padding_places(file.name, random.Random(1), 500, of)
+
+    def test_of_what_is_durable(self):
+        # Behind 64 bytes of a record and 20 of a payload, up to a chain head at the end of 64.
+        records = (self.record(1, 0, 1, b"p" * 20), self.record(2, 1, 0x100, b""),
+                   self.record(3, 1, 1, b"p" * 10))
+        self.assertEqual(set(self.places(*records)), set(range(4096 + 64 + 20, 4096 + 64 + 32)))
+
+    def test_of_the_header(self):
+        found = self.places(of="header")
+        self.assertTrue(156 <= min(found) and max(found) < 1536, found)
+
+    def test_there_may_be_none(self):
+        self.assertEqual(self.places(self.record(1, 0, 1, b"p" * 20)), [])
+        self.assertEqual(self.places(self.record(1, 1, 1, b"p" * 32)), [])
 
 
 class Chains(unittest.TestCase):
@@ -617,7 +737,110 @@ class Chains(unittest.TestCase):
         self.assertEqual({row["scenario"] for row in made.skipped}, {"c", "d"})
 
 
+class Searches(unittest.TestCase):
+    """A search whose runs and simulator are made of nothing."""
+
+    SIMULATOR = """#!/usr/bin/python3
+import sys
+if "--shrink" in sys.argv:
+    seed = sys.argv[sys.argv.index("--shrink") + 1]
+    print("seed %s: 1 of 9 faults are enough\\n   1.0  fault 1" % seed)
+else:
+    print("VIOLATION seed 50003: lost\\n    replay: tally-sim --verbose-seed 50003   (commit x)\\n"
+          "1+1+1: 6 seeds, 0.1 virtual hours in 1 s (9 a s), 1 failed, commit x")
+sys.exit(1)
+"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder, self.text = folder.name, ""
+        self.pages = os.path.join(folder.name, "out", "report.html")
+
+    def search(self, *words, run=None):
+        """The exit status; what stands for a run is `run(job)`."""
+        def go(lanes, jobs, count):
+            del count
+            for job in jobs:
+                if lanes.begins(job):
+                    status = run(job) if run else 0
+                    lanes.done(job, status, 1.0)
+
+        with mock.patch.object(campaign.Lanes, "go", go), \
+                contextlib.redirect_stdout(io.StringIO()) as text:
+            status = main.main(["search", "--seed", "5", "--build", self.folder, "--output",
+                                os.path.join(self.folder, "out"), *words])
+        self.text = text.getvalue()
+        with open(os.path.join(self.folder, "out", "summary.json")) as file:
+            self.summary = json.load(file)
+        return status
+
+    @staticmethod
+    def leave(job, claims, status=0):
+        """A run's directory, with so many facts checked of each claim."""
+        history = History(job.where)
+        history.spoken = None
+        history.put_meta(scenario=job.name, seed=job.seed, faults={"kill": 1}, begun={"kill": 2})
+        history.put("verdicts.json", {"violations": [], "claims": [
+            {"name": name, "checked": count, "text": "",
+             "verdict": "holds" if count else "unchecked"} for name, count in claims.items()]})
+        history.close()
+        with open(job.where + ".log", "w") as log:
+            log.write("%s, seed 1: fine\n" % job.name)
+        return status
+
+    def test_a_slice_in_which_a_claim_was_never_judged_is_no_good_one(self):
+        for pauses, status in ((0, 2), (3, 0)):
+            self.assertEqual(self.search("--ci", "--no-simulator", run=lambda job: self.leave(
+                job, {"money": 5, "pauses": pauses, "run: timeline": 0})), status, self.text)
+            self.assertEqual("NOT FINE: claim pauses: judged in no run" in self.text, status == 2)
+            self.assertEqual(self.summary["failures"],
+                             ["claim pauses: judged in no run"] if status else [])
+            shutil.rmtree(os.path.join(self.folder, "out"))
+        self.assertEqual(self.search("--ci", "--no-simulator", run=lambda job: self.leave(
+            job, {verdict.NOT_RUN: 0})), 2)
+        self.assertEqual(self.summary["failures"], ["no run was judged"])
+
+    # What is known is told, on the way and by a search that is told to end.
+    def test_an_interrupted_search_leaves_its_report(self):
+        ran = []
+
+        def run(job):
+            ran.append(job)
+            if len(ran) == 3:
+                self.assertTrue(os.path.exists(self.pages), "no report on the way")
+                os.unlink(self.pages)
+                raise SystemExit(143)
+            return self.leave(job, {"money": 5})
+
+        with mock.patch.object(campaign, "REPORT_SECONDS", 0), \
+                mock.patch.object(campaign, "PAGES_MAX", 1):
+            self.assertEqual(self.search("--ci", "--no-simulator", run=run), 2)
+        with open(self.pages) as file:
+            self.assertIn("the search was interrupted", file.read())
+        self.assertEqual((len(self.summary["runs"]), self.summary["begun"]), (2, {"kill": 4}))
+        self.assertIn("== the search was interrupted; some of it", self.text)
+        self.assertEqual([os.path.exists(os.path.join(job.where, "clients")) for job in ran[:2]],
+                         [False, True], "histories pile up")
+
+    def test_a_failing_seed_is_made_short_and_told(self):
+        os.makedirs(os.path.join(self.folder, "chaos", "sim"))
+        program = os.path.join(self.folder, "chaos", "sim", "tally-sim")
+        with open(program, "w") as file:
+            file.write(self.SIMULATOR)
+        os.chmod(program, 0o755)
+        with mock.patch.object(campaign, "CI_SIMULATOR_SECONDS", 0.01):
+            self.assertEqual(self.search("--ci", "--no-random", "--scenarios", "none"), 1, self.text)
+        self.assertIn("  seed 50003: 1 of 9 faults are enough\n     1.0  fault 1\n", self.text)
+        with open(self.pages) as file:
+            self.assertIn("seed 50003: 1 of 9 faults are enough\n   1.0  fault 1</pre>", file.read())
+
+
 class Words(unittest.TestCase):
+    def setUp(self):
+        for word in (signal.SIGINT, signal.SIGTERM):
+            self.addCleanup(signal.signal, word, signal.getsignal(word))
+
     def told(self, *words):
         text = io.StringIO()
         with contextlib.redirect_stderr(text), contextlib.redirect_stdout(text), \
@@ -641,7 +864,7 @@ class Words(unittest.TestCase):
     # be left behind if the second word interrupted what the first began.
     def test_a_second_sigterm_does_not_interrupt_the_cleaning_up(self):
         code = ("import sys, time; sys.path.insert(0, sys.argv[1]); import nemesis, cluster\n"
-                "cluster.end_on_terminate()\n"
+                "cluster.end_on_terminate(2)\n"
                 "try:\n print('up', flush=True); time.sleep(60)\n"
                 "finally:\n print('cleaning', flush=True); time.sleep(1.0); print('clean', flush=True)")
         process = subprocess.Popen([sys.executable, "-c", code, os.path.join(ROOT, "chaos")],
@@ -651,11 +874,32 @@ class Words(unittest.TestCase):
             process.terminate()
             self.assertEqual(process.stdout.readline(), b"cleaning\n")
             process.terminate()
+            process.send_signal(signal.SIGINT)
             self.assertEqual(process.communicate(timeout=60)[0], b"clean\n")
             self.assertEqual(process.returncode, 143)
         finally:
             process.kill()
             process.wait(10)
+
+    # And whoever finds its directory is told, too.
+    def test_an_interrupted_run_says_so(self):
+        for word in (signal.SIGINT, signal.SIGTERM):
+            def end(options, scenario, history):
+                history.close()
+                os.kill(os.getpid(), word)
+
+            for number in (signal.SIGINT, signal.SIGTERM):      # the one before has them ignored
+                signal.signal(number, signal.SIG_DFL)
+            with tempfile.TemporaryDirectory() as folder, \
+                    mock.patch.object(main, "Run", end), \
+                    mock.patch.object(main.tempfile, "mkdtemp", lambda prefix: folder), \
+                    contextlib.redirect_stdout(io.StringIO()) as text:
+                directory = os.path.join(folder, "history")
+                self.assertEqual(main.main(["run", "quiet", "--directory", directory]), 2)
+                self.assertIn("interrupted: the run did not come to its end", text.getvalue())
+                lines = []
+                self.assertEqual(verdict.check(directory, lines.append), 2)
+                self.assertIn("the run itself failed: interrupted", lines[-1])
 
     def test_checking_what_is_no_history_says_so(self):
         with contextlib.redirect_stdout(io.StringIO()) as text:

@@ -144,6 +144,27 @@ class Searches(OnDisk):
         self.assertIn("Not judged: nothing is claimed", text)
         self.assertNotIn("held</p>", text)
 
+    def test_the_story_of_a_seed_made_short_stands_with_its_violation(self):
+        story = "seed 12: 1 of 9 faults and 3 s are enough\n   1.0  fault 1 <kill>"
+        path = self.file("search", SEARCH + "-- seed 12 made short\n%s\n--\n" % story + SEARCH.replace(
+            "seed 12", "seed 13").replace("12.5 s", "12.6 s"))
+        first, second = simulated.searches(path)
+        self.assertEqual(first["violations"][0]["story"], story.split("\n"))
+        self.assertEqual((second["violations"][0]["seed"], second["violations"][0]["story"]), (13, []))
+        text = page.page([], [first, second], [])
+        self.assertIn("are enough\n   1.0  fault 1 &lt;kill&gt;</pre>", text)
+        self.assertEqual(text.count("its story"), 1)
+
+    def test_faults_that_began_and_hit_nothing_are_told_apart(self):
+        told = simulated.summary(self.file("summary", json.dumps({
+            "runs": [{"status": 0}], "faults": {"kill": 4}, "begun": {"kill": 5, "slow-reads": 2},
+            "checked": {}, "failures": ["the search was interrupted"]})))
+        text = page.page([], [], [], told)
+        self.assertRegex(text, "kill</td><td[^>]*>4</td><td[^>]*>5</td>")
+        self.assertRegex(text, "slow-reads</td><td[^>]*>0</td><td[^>]*>2</td>")
+        self.assertIn("<li>the search was interrupted</li>", text)
+        self.assertEqual(page.total([], [], [], told), "unjudged")
+
     def test_a_file_with_no_summary_is_no_success(self):
         for reader, text in ((simulated.searches, "no progress\n"), (simulated.planted, "hello\n"),
                              (simulated.planted, '{"rows": []}'), (simulated.planted, '{"rows": [1]}')):

@@ -17,6 +17,7 @@ class DiskFault(Fault):
     """`calls` of `files` get `error`; subclasses say which."""
     kind, preload = "disk", ("disk",)
     calls, error, files = (), "late", LEDGER_FILES
+    hits = 0
 
     def settings(self):
         """What goes to preload.strike_disk(), from the parameters."""
@@ -29,6 +30,7 @@ class DiskFault(Fault):
     def end(self, context):
         for member in self.taken:
             count = preload.mend_disk(member)
+            self.hits += count
             context.note("%s hit %d calls of node %d" % (self.name, count, member.node_id))
             context.start(member)       # one that went down with its disk
 
@@ -63,7 +65,8 @@ class SlowReads(DiskFault):
 
 
 class FailingReads(DiskFault):
-    """Reads of journal and store fail with EIO."""
+    """Reads of files fail with EIO: the journal's, and copies of a store. A store itself is read
+    through a mapping, where the library (chaos/power_loss/disk_fault.c) sees nothing."""
     name, seconds, weight, may_exit = "failing-reads", (0.2, 3.0), 1, True
     calls, error = ("read",), "EIO"
 

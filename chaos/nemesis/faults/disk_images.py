@@ -7,6 +7,7 @@ loss of power is drawn: the others end with an operator's work, which named scen
 """
 import os
 import shutil
+import struct
 import time
 
 import faults as loop_faults        # chaos/faults.py
@@ -152,7 +153,7 @@ def used_places(path, draw, count):
     """Offsets of bytes that are not zero: what nobody wrote yet is no place for rot to matter."""
     size, found = os.path.getsize(path), []
     with open(path, "rb") as file:
-        for _ in range(count * 200):
+        for _ in range(count * 2000):       # most of a store is not used yet
             offset = draw.randrange(size)
             file.seek(offset)
             if file.read(1) != b"\0":
@@ -162,11 +163,49 @@ def used_places(path, draw, count):
     return found
 
 
+# docs/formats/journal.md: what the header keeps for later, and how far it is between records.
+HEADER_BYTES, HEADER_RESERVE, RECORD_STEP = 4096, (156, 1536), 64
+RECORD = struct.Struct("<QQQQQIH")      # up to the type
+ENTRY_TYPES, TRUNCATE, HEAD_BYTES = (1, 2, 3, 4), 0x103, 32
+
+
+def bodies(segment):
+    """(sequence, end of the payload, end of the body) of each record in a segment's bytes, and the
+    last synced_to."""
+    found, at, synced = [], HEADER_BYTES, 0
+    while at + RECORD_STEP <= len(segment):
+        checksum, sequence, synced_to, _, _, length, kind = RECORD.unpack_from(segment, at)
+        if checksum == 0:
+            break
+        begin, body = at + RECORD_STEP, 0
+        if kind in ENTRY_TYPES:
+            body = -(-(length + HEAD_BYTES) // RECORD_STEP) * RECORD_STEP
+        elif kind == TRUNCATE:
+            length, body = 0, RECORD_STEP
+        synced = max(synced, synced_to)
+        found.append((sequence, begin + length, begin + body))
+        at = begin + body
+    return found, synced
+
+
+def padding_places(path, draw, count, of):
+    """Offsets of bytes that are zero and mean nothing, of the header or of records ("header",
+    "record") that were durable: a record behind them says so."""
+    if of == "header":
+        return [draw.randrange(*HEADER_RESERVE) for _ in range(count)]
+    with open(path, "rb") as file:
+        records, synced = bodies(file.read())
+    gaps = [range(end, last - HEAD_BYTES) for sequence, end, last in records
+            if sequence <= synced and end < last - HEAD_BYTES]
+    return [draw.choice(draw.choice(gaps)) for _ in range(count)] if gaps else []
+
+
 class BitRot(Fault):
     """Bits of a stopped node's files turn (`part`: journal or store; `count` of them); the node is
-    started on what is left of it. A journal's are turned back at the end, and it starts once more:
-    whatever it did about the damage, it did not make it worse. A store is rewritten in place where
-    a node runs on it, so there nothing is turned back, and an operator replaces the node."""
+    started on what is left of it. With `padding`, "header" or "record", they are a journal's that
+    mean nothing. A journal's are turned back at the end, and it starts once more: whatever it did
+    about the damage, it did not make it worse. A store is rewritten in place where a node runs on
+    it, so there nothing is turned back, and an operator replaces the node."""
     name, kind = "bit-rot", "disk"
     may_exit = True
 
@@ -174,10 +213,13 @@ class BitRot(Fault):
         self.turned = []
         self.take(context)
         context.kill(self.taken)
-        part = self.parameters.get("part", "journal")
+        part, count = self.parameters.get("part", "journal"), self.parameters.get("count", 1)
+        padding = self.parameters.get("padding")
         for member in self.taken:
             path = segments(member)[0] if part == "journal" else store_file(member)
-            for offset in used_places(path, context.chance, self.parameters.get("count", 1)):
+            places = (padding_places(path, context.chance, count, padding) if padding
+                      else used_places(path, context.chance, count))
+            for offset in places:
                 flip(path, offset)
                 self.turned.append((path, offset))
         for member in self.taken:

@@ -39,6 +39,18 @@ class Guests(Fault):
         raise NotImplementedError
 
 
+def is_over(connection):
+    """Whether the other end has ended a connection that does not wait."""
+    try:
+        while connection.recv(4096):
+            pass                        # an alert before the end
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 class HangingClients(Guests):
     """A third of them connect and say nothing, a third stop in the middle of the handshake's first
     bytes, a third ask and leave half a message."""
@@ -48,6 +60,10 @@ class HangingClients(Guests):
     def draw(cls, draw, topology):
         return cls(draw.choice(("leader", "data")), count=draw.choice((10, 60)))
 
+    def begin(self, context):
+        self.halves, self.unfinished = 0, []
+        super().begin(context)
+
     def visit(self, context, member, number):
         try:
             plain = socket.create_connection((member.host, member.grpc_port()), CONNECT_SECONDS)
@@ -55,12 +71,20 @@ class HangingClients(Guests):
             return
         self.open.append(plain)
         try:
+            if number % 3 == 2:
+                self.half_a_message(context, plain)
+                self.halves += 1
+                return
             if number % 3 == 1:
                 plain.sendall(b"\x16\x03\x01\x02\x00\x01")
-            elif number % 3 == 2:
-                self.half_a_message(context, plain)
+            plain.setblocking(False)
+            self.unfinished.append(plain)
         except (OSError, ssl.SSLError):
             pass                        # it was shown the door: that is what doors are for
+
+    def shown_out(self):
+        """How many of those that never finish a handshake the node has ended."""
+        return sum(is_over(connection) for connection in self.unfinished)
 
     def half_a_message(self, context, plain):
         security = context.sites.security
@@ -73,6 +97,42 @@ class HangingClients(Guests):
         secure.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(
             HEADERS, END_HEADERS, 1, head(b"/tally.v1.Ledger/CreateTransfers"))
             + frame(DATA, 0, 1, b"\0\0\1\0\0half of it"))
+
+    def end(self, context):
+        for connection in getattr(self, "open", []):
+            connection.close()
+        self.open = []
+
+
+class Strangers(Guests):
+    """They say hello as TLS does and nothing more, at a data node's door for clients, or at the
+    witness's for peers: each costs the node what a handshake takes."""
+    name, seconds = "strangers", (1.0, 4.0)
+
+    def begin(self, context):
+        self.open, self.struck = [], context.members(self.whom)
+        for member in self.struck:
+            for number in range(self.parameters.get("count", 50)):
+                self.visit(context, member, number)
+
+    def visit(self, context, member, number):
+        port = member.grpc_port() if member.is_data else member.peer_port
+        out = ssl.MemoryBIO()
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+            ssl.MemoryBIO(), out, server_hostname="localhost")
+        try:
+            secure.do_handshake()
+        except ssl.SSLWantReadError:
+            pass                        # its hello is in `out`
+        try:
+            plain = socket.create_connection((member.host, port), CONNECT_SECONDS)
+        except OSError:
+            return                      # a node without memory lets nobody in
+        self.open.append(plain)
+        try:
+            plain.sendall(out.read())
+        except OSError:
+            pass                        # or ends it at once
 
     def end(self, context):
         for connection in getattr(self, "open", []):

@@ -1,9 +1,10 @@
 """Memory that runs out: the process may not have more than it has now.
 
-RLIMIT_DATA is lowered for the running process (prlimit), to what it uses and `slack_kib` more: then
-malloc and mmap of further memory fail in it, as in a container whose limit is reached and which is
-not killed for it. A group of processes with a limit (cgroup) would need rights over the machine's
-own groups, which a test has no business with.
+RLIMIT_DATA is lowered for the running process (prlimit), to what it uses and `slack_kib` more, or
+less: then malloc and mmap of further memory fail in it, as in a container whose limit is reached
+and which is not killed for it. What the process has and does not use goes on serving it, so only a
+demand that exceeds that is refused. A group of processes with a limit (cgroup) would need rights
+over the machine's own groups, which a test has no business with.
 """
 import resource
 
@@ -28,11 +29,12 @@ class MemoryShort(Fault):
 
     @classmethod
     def draw(cls, draw, topology):
-        return cls(draw.choice(("leader", "any")), slack_kib=draw.choice((0, 64, 4096)))
+        return cls(draw.choice(("leader", "any")), slack_kib=draw.choice((-16384, 0, 64, 4096)))
 
     def begin(self, context):
         for member in self.take(context):
-            limit = (data_kib(member.process.pid) + self.parameters.get("slack_kib", 64)) * 1024
+            has = data_kib(member.process.pid)
+            limit = max(0, has + self.parameters.get("slack_kib", 64)) * 1024
             resource.prlimit(member.process.pid, resource.RLIMIT_DATA, (limit, UNLIMITED[1]))
 
     def end(self, context):

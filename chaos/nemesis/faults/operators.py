@@ -17,6 +17,7 @@ READY_SECONDS = 90
 class Command(Fault):
     """A command of tally that goes on while the timeline does."""
     kind, seconds = "operator", (1.0, 5.0)
+    hits = 0                # what is refused does nothing
 
     def words(self, context):
         raise NotImplementedError
@@ -36,6 +37,7 @@ class Command(Fault):
         except subprocess.TimeoutExpired:
             self.command.kill()
             output, _ = self.command.communicate()
+        self.hits = int(self.command.returncode == 0)
         context.note("%s: exit %s: %s" % (self.name, self.command.returncode, " ".join(
             output.decode(errors="replace").split())[:300]), kind="operator")
 
@@ -84,6 +86,7 @@ class Degrade(Command):
 class Drain(Fault):
     """A site is drained, its machines are perhaps switched off, and resumed."""
     name, kind, seconds, weight, alone = "drain", "operator", (1.0, 5.0), 1, True
+    hits = 0
 
     @classmethod
     def draw(cls, draw, topology):
@@ -95,7 +98,7 @@ class Drain(Fault):
         words = ["site", "drain", self.whom[5:], "--reason", "nemesis"]
         power = self.parameters.get("power")
         status, output = context.tally(*(words + (["--power-off"] if power else [])))
-        self.drained = status != 2
+        self.drained, self.hits = status != 2, int(status == 0)
         if status == 0 and power:
             for member in members:
                 if member.alive:
@@ -122,6 +125,7 @@ class Drain(Fault):
 class Replace(Fault):
     """A data node loses its disk for good and another one takes its place, under load."""
     name, kind, seconds, weight, alone = "replace-member", "operator", (0.0, 0.0), 1, True
+    hits = 0
 
     @classmethod
     def draw(cls, draw, topology):
@@ -149,6 +153,7 @@ class Replace(Fault):
                                        self.new.member_file, seconds=READY_SECONDS)
         if status != 0:
             raise Failure("member replace: exit %s\n%s" % (status, output))
+        self.hits = 1
         context.sites.members.remove(self.lost)
         self.lost.close()
         context.down.discard(self.lost.node_id)     # it is no member any more

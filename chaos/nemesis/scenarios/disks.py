@@ -9,6 +9,7 @@ from nemesis.faults.process import Kill
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90
+HIT_SECONDS, ABSENCES_MAX, ABSENT_ANSWERS = 5, 3, 150
 # Of the leader itself, and of a node that passes on what the leader said.
 REFUSALS = ("read-only", "no writes are taken (disk space")
 
@@ -97,7 +98,7 @@ class FailingDisks(Scenario):
 
     def timeline(self, context):
         for kind, whom, must_end in ((FailingSync, "leader", True), (FailingWrites, "follower", True),
-                                     (FailingSync, "witness", True), (FailingReads, "data", False),
+                                     (FailingSync, "witness", True), (FailingReads, "leader", False),
                                      (TornWrites, "leader", False)):
             fault = kind(whom)
             with context.during(fault):
@@ -106,9 +107,26 @@ class FailingDisks(Scenario):
                     status = asks.ended(context, victim, 10)
                     context.expect("a node whose disk failed ends", status not in (None, 0),
                                    "%s at node %d: %s" % (fault.name, victim.node_id, status))
+                if kind is FailingReads:
+                    self.have_read(context, victim)
                 context.wait_answers(40, SERVE_SECONDS)
                 struck(context, fault.name, [victim])
             context.wait_answers(20, SERVE_SECONDS)
+
+    @staticmethod
+    def have_read(context, victim):
+        """A node reads its files for another one that was away: without the other it leads. It may
+        end at its first read, and then nobody answers until the other is back."""
+        other = next(m for m in context.sites.data() if m is not victim)
+
+        def hit():
+            return preload.struck(victim)
+        for _ in range(ABSENCES_MAX):
+            goal = context.answers() + ABSENT_ANSWERS
+            with context.during(Kill("node-%d" % other.node_id)):
+                context.until(lambda: hit() or context.answers() >= goal, "answers", SERVE_SECONDS)
+            if context.until(hit, "a read to be hit", HIT_SECONDS):
+                return
 
 
 class DieInWrites(Scenario):

@@ -10,24 +10,40 @@ from nemesis.faults.process import Kill
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90
+DOOR_SECONDS = 30           # handshakes may take five (server/grpc.h)
 GROWTH_BYTES_MAX = 64 << 20
 
 
 class HangingGuests(Scenario):
-    """Sixty clients at each data node connect and say nothing, stop in the middle of a handshake, or ask
-    and leave half a message; others are killed in the middle. Nobody else waits for them, every call
-    of everybody ends by its deadline, and the node shows them the door in time."""
+    """Sixty clients at each data node connect and say nothing, stop in the middle of a handshake,
+    or ask and leave half a message. Nobody else waits for them, every call of everybody ends by its
+    deadline, and each node shows those the door in time that never end their handshake. Others
+    come, and the leader is killed with them."""
     name, answers = "hanging-clients", "user pain: clients that hang for ever"
 
     def timeline(self, context):
-        with context.during(HangingClients("all", count=60)):
+        data = context.sites.data()
+        with context.during(HangingClients("all", count=60)) as guests:
+            hanging = len(guests.unfinished), guests.halves
+            context.expect("clients hang", hanging[0] >= 60 and hanging[1] >= 30,
+                           "%d in a handshake, %d in a message" % hanging)
             context.pauses.undisturbed("clients that hang disturb nobody")
-            context.wait(3)
+            context.wait(1)
+            context.expect("they hang, and are not turned away", guests.shown_out() == 0,
+                           "%d of %d have ended" % (guests.shown_out(), hanging[0]))
             context.wait_answers(40, SERVE_SECONDS)
+            # Every node lives all the while: what ends a connection here is a door, and no death.
+            context.expect("they are shown the door", context.until(
+                lambda: guests.shown_out() == hanging[0], "the door", DOOR_SECONDS),
+                           "%d of %d handshakes that never end" % (guests.shown_out(), hanging[0]))
+        for member in data:
+            asks.says(context, "the node says why", member,
+                      ("handshake_timeout", "no TLS handshake"))
+        with context.during(HangingClients("all", count=60)):
             with context.during(Kill("leader")):
                 context.wait_answers(20, SERVE_SECONDS)
             context.wait_answers(20, SERVE_SECONDS)
-            for member in context.sites.data():
+            for member in data:
                 asks.serves(context, "others are served", member, SERVE_SECONDS)
         context.wait_answers(20, SERVE_SECONDS)
 

@@ -114,7 +114,8 @@ class AllRolledBack(Scenario):
     missing; a client that passes the index it has seen as min_index gets no older answer; and the
     checkers, which know what clients were told, find the loss. What is *not* promised, and shown
     here as a fact: the nodes do not refuse to serve by themselves."""
-    name, answers = "all-rolled-back", "all disks rolled back to an old image: detect and refuse"
+    name = "all-rolled-back"
+    answers = "all disks rolled back to an old image: found, not refused"
     must_break = ("acknowledged",)
     # What else follows from it: the log goes on from an old index, in terms that were there before.
     may_break = ("identity", "unknown", "linearizable", "outcomes", "money", "limits", "stamps", "digests",
@@ -169,58 +170,85 @@ class AllRolledBack(Scenario):
                            document["verdict"], document.get("missing_at_least")))
 
 
-class RottenJournal(Scenario):
-    """Bits of a follower's journal turn while it is down. It must not serve what they changed: either
-    it refuses to start, naming file and index, or `tally journal verify` names the damage in a part
-    that the node has no need of any more. Turned back, it is a follower like any."""
-    name, answers = "rotten-journal", "misdirected writes, rot in padding (TigerBeetle #2711, #2681)"
+def refused_starts(member):
+    return member.log_text().count("event=start_failed")
+
+
+class Rotten(Scenario):
     part = "journal"
 
-    def timeline(self, context):
-        victim = context.members("follower")[0]
-        context.wait_answers(40)
-        fault = BitRot("node-%d" % victim.node_id, part=self.part, count=self.count())
+    def rot(self, context, victim, **where):
+        """Bits turn, the node starts on what is left, somebody looks: did it end by itself?"""
+        fault = BitRot("node-%d" % victim.node_id, part=self.part, **where)
+        before = refused_starts(victim)
         with context.during(fault):
+            context.expect("bits did turn", len(fault.turned) * 4 >= where["count"], "%s: at %s" % (
+                fault.describe(), [offset for _, offset in fault.turned]))
             status = asks.ended(context, victim, 8)
             if status is not None:
                 context.expect("damage ends the start with its own status", status == DAMAGED,
                                "node %d ended with %s" % (victim.node_id, status))
-                asks.says(context, "damage is named", victim, self.words())
+                context.expect("damage is named", refused_starts(victim) > before,
+                               "node %d says start_failed" % victim.node_id)
             else:
                 context.note("node %d runs: what rotted is behind it" % victim.node_id)
                 context.kill([victim])
             self.look(context, victim)
             context.wait_answers(30)
-            if self.part == "store":
-                context.give_up(victim, "its store is rotten")
-        if self.part == "store":
-            replace(context, victim, "a node with a rotten store is replaced")
+            self.afterwards(context, victim)
+        return status is not None
+
+    def look(self, context, victim):
+        raise NotImplementedError
+
+    def afterwards(self, context, victim):
+        """Before the fault ends."""
+
+
+class RottenJournal(Rotten):
+    """Bits of a follower's journal turn while it is down: one that says something, one of the zeros
+    between a record's payload and its chain head, one that the header keeps for later. It must not
+    serve what they changed: either it refuses to start, naming file and index, or `tally journal
+    verify` names the damage in a part that the node has no need of any more. Padding is vouched for
+    like everything else: a bit of it ends the start. Turned back, it is a follower like any."""
+    name, answers = "rotten-journal", "misdirected writes, rot in padding (TigerBeetle #2711, #2681)"
+
+    def timeline(self, context):
+        victim = context.members("follower")[0]
+        context.wait_answers(40)
+        self.rot(context, victim, count=1)
+        for padding in ("record", "header"):
+            context.until(lambda: asks.status_of(victim).get("ready"), "the node to be ready")
+            ended = self.rot(context, victim, count=1, padding=padding)
+            context.expect("padding is vouched for", ended, "a bit of the %s's padding %s" % (
+                padding, "ends the start" if ended else "does not end the start"))
         context.wait_answers(30)
-
-    def count(self):
-        return 1
-
-    def words(self):
-        return ("start_failed",)
 
     def look(self, context, victim):
         code, output = asks.verify_journal(context, victim.data)
         context.expect("damage in a journal is found", code == FOUND, output[-400:])
 
 
-class RottenStore(RottenJournal):
+class RottenStore(Rotten):
     """Bits of a follower's store turn while it is down, a few dozen of them. The checkpoint is read at
     the start, with its checksums: the node refuses, or `tally store verify` names the table. No
     client is told a changed balance. An operator replaces the node."""
-    name = "rotten-store"
+    name, answers = "rotten-store", "misdirected writes, rot in padding (TigerBeetle #2711, #2681)"
     part = "store"
 
-    def count(self):
-        return 40
+    def timeline(self, context):
+        victim = context.members("follower")[0]
+        context.wait_answers(40)
+        self.rot(context, victim, count=40)
+        replace(context, victim, "a node with a rotten store is replaced")
+        context.wait_answers(30)
 
     def look(self, context, victim):
         code, output = asks.run_tally(context, "store", "verify", victim.data)
         context.expect("damage in a store is found", code not in (0, 2), output[-400:])
+
+    def afterwards(self, context, victim):
+        context.give_up(victim, "its store is rotten")
 
 
 class MisdirectedWrite(Scenario):

@@ -1,13 +1,17 @@
 """Links between sites and witness that fail in the ways that broke others. Clients reach every node all
 the while, so that whoever is cut off is asked for what he must not promise."""
+import statistics
 import time
 
 from nemesis import asks
-from nemesis.faults.network import Flapping, Isolate, OneWay, SitesCut
+from nemesis.faults.network import (Flapping, Isolate, Lossy, Narrow, OneWay, Resets, SitesCut,
+                                    SlowLink)
 from nemesis.faults.process import Kill, SiteLoss
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90          # bound on "goes on"; how fast it is has a program of its own
+STALL_MS, SLOW_MS = 200, 100    # what is lost comes so much later (tests/e2e/proxy.py)
+NARROW_BYTES, FELT_SECONDS, USUAL = 16 << 10, 20, 5
 
 
 def not_reached(*sites):
@@ -59,10 +63,30 @@ class OneWayCuts(Scenario):
     def timeline(self, context):
         for whom in ("leader", "leader", "follower", "witness"):
             for way in ("out", "in"):
-                with context.during(OneWay(whom, way=way)):
+                with context.during(OneWay(whom, way=way)) as cut:
                     context.wait(1.2)           # longer than an election takes to begin
+                    if cut:
+                        self.felt(context, cut)
                     context.wait_answers(15, SERVE_SECONDS)
         context.wait_answers(30)
+
+    @staticmethod
+    def felt(context, cut):
+        """Who led and is cut off leads no longer; anybody else is missed by one, or misses one."""
+        struck, = cut.struck
+
+        def missed():
+            return any(not row.get("linked", True) for member in context.sites.members
+                       for row in asks.status_of(member).get("members", ())
+                       if struck.node_id in (member.node_id, row.get("node")))
+
+        def replaced():
+            return context.sites.leader_now() not in (None, struck)
+        leads = cut.whom == "leader"
+        context.expect("a one-way cut is felt", context.until(
+            replaced if leads else missed, "node %d to be missed" % struck.node_id, SERVE_SECONDS),
+                       "%s: %s" % (cut.describe(),
+                                   "another one leads" if leads else "it is missed"))
 
 
 class FlappingLink(Scenario):
@@ -150,13 +174,75 @@ class DegradeThenPrimaryDies(Scenario):
         with context.during(SiteLoss("other-site")):
             context.expect("it degrades", asks.mode_is(context, "degraded", SERVE_SECONDS), "by policy")
             context.wait_answers(60, SERVE_SECONDS)
+            had = asks.status_of(context.sites.wait_leader()).get("index", {}).get("commit", 0)
             primary = SiteLoss("leader-site")
             context.begin(primary)
             context.wait(0.5)
         # The first site is back now, and the one that worked meanwhile is not.
         leader = context.sites.wait_leader()
         asks.serves(context, "the old site serves, with everything", leader, SERVE_SECONDS)
+        told = []
+
+        def read():
+            told[:] = [asks.read(leader)]
+            return asks.ok(told[0])
+        shown = context.until(read, "a read", SERVE_SECONDS) and int(
+            told[0].trailers["tally-index"])
+        context.expect("with what was agreed on without it", shown and 0 < had <= shown,
+                       "agreed on was %s: %r" % (had, told))
         context.wait_answers(40, SERVE_SECONDS)
         context.end(primary)
         context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
         context.wait_answers(30)
+
+
+class BadLinks(Scenario):
+    """The link between the sites loses a third of what it is given, then takes its time for all of
+    it, then carries next to nothing, under load; then connections between all nodes are reset,
+    again and again. What both sites have to have takes as long as such a link takes, or the site is
+    given up; clients are answered all the while, and SYNC comes back each time."""
+    name, answers = "bad-links", "slow, lossy and narrow links, resets (no entry of its own)"
+    network = "relay"                   # the kernel's delays nothing
+    bends, long = True, True
+
+    def timeline(self, context):
+        for fault, slower_ms in ((Lossy("sites", percent=33), STALL_MS),
+                                 (SlowLink("sites", ms=SLOW_MS), 2 * SLOW_MS),
+                                 (Narrow("sites", bytes_per_s=NARROW_BYTES), STALL_MS)):
+            context.expect("SYNC comes back", asks.mode_is(context, "sync", 60),
+                           "before " + fault.name)
+            # What a write takes here and now without the fault is no trace of it.
+            slow_ms = slower_ms + statistics.median(self.write(context)[1] for _ in range(USUAL))
+            with context.during(fault):
+                felt = context.until(lambda: self.felt(context, slow_ms), fault.name, FELT_SECONDS)
+                context.expect("a bad link is felt", felt, "%s: %s" % (fault.describe(), felt))
+                context.wait_answers(20, SERVE_SECONDS)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "before resets")
+        broke = {m: broken_links(m) for m in context.sites.members}
+        with context.during(Resets("all")):
+            context.wait(1)
+        context.expect("connections were reset", all(
+            broken_links(m) > broke[m] for m in broke), "of each node: %s" % [
+                broken_links(m) - broke[m] for m in broke])
+        context.wait_answers(20, SERVE_SECONDS)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "after all of it")
+
+    @staticmethod
+    def write(context):
+        """(which sites have it, or why it was refused; how many ms it took)"""
+        leader = context.sites.wait_leader()
+        began = time.monotonic()
+        told = asks.write(leader)
+        took_ms = (time.monotonic() - began) * 1000
+        return told.trailers.get("tally-durability") if asks.ok(told) else told.code.name, took_ms
+
+    def felt(self, context, slow_ms):
+        """In words: a write that both sites have took so long, or one site has to do."""
+        had_by, took_ms = self.write(context)
+        if had_by != "both-sites" or took_ms >= slow_ms:
+            return "%s after %d ms, slow is %d" % (had_by, took_ms, slow_ms)
+        return None
+
+
+def broken_links(member):
+    return member.log_text().count("event=peer_down")

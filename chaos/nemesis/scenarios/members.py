@@ -3,7 +3,9 @@ from client import transfer
 from nemesis import asks
 from nemesis.faults import preload
 from nemesis.faults.disk_errors import SlowDisk
+from nemesis.faults.operators import Switchover
 from nemesis.faults.process import Kill
+from nemesis.faults.storm import FailoverStorm
 from nemesis.scenario import Scenario
 
 SERVE_SECONDS = 90
@@ -14,6 +16,7 @@ STEPS_OF_ADD = ("adding", "catching up", "promoting")
 STEP_MS, STEP_SECONDS = 400.0, 60
 FILL_BATCHES, FILL_TRANSFERS = 6, 8190      # some segments of the journal
 PRUNED_SECONDS = 30
+STORM_SECONDS, STORMS_MAX = 12, 3
 NARROW_BYTES = 128 << 10        # a second, to who is given a store
 
 
@@ -250,3 +253,48 @@ class LaggingNode(Scenario):
         context.expect("it lacked what its leader has in files only", caught_up(late) > before,
                        "%d catch-ups in its log" % (caught_up(late) - before))
         context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
+
+
+class SwitchoverInStorm(Scenario):
+    """The leader dies, and a crowd comes in the moment in which nobody leads. While it is there,
+    and as soon as the dead node is back, an operator hands leadership back to its site; then to the
+    other one again, while the leader is killed. The crowd is answered before and after, a command
+    that is too early is refused and changes nothing, and one that says that it is done is."""
+    name = "switchover-in-storm"
+    answers = "a switchover in a storm of clients after a failover (no entry of its own)"
+
+    def timeline(self, context):
+        met = any(self.hand_back(context) for _ in range(STORMS_MAX))
+        context.expect("leadership is handed over in a storm", met, "by tally site switchover")
+        leader = context.sites.wait_leader()
+        other = next(m for m in context.sites.data() if m.site != leader.site)
+        with context.during(Switchover("site-" + other.site)), \
+                context.during(Kill("node-%d" % leader.node_id)):
+            context.wait_answers(20, SERVE_SECONDS)
+        context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
+        context.wait_answers(20, SERVE_SECONDS)
+
+    @staticmethod
+    def hand_back(context):
+        """Whether it was done while the crowd was there, and the crowd was answered afterwards."""
+        sites = context.sites
+        old = sites.wait_leader()
+        with context.during(FailoverStorm("node-%d" % old.node_id, clients=24,
+                                          seconds=STORM_SECONDS)):
+            sites.wait_leader(context.others([old]))
+        crowd = context.run.load.storms[-1]
+
+        def answered():
+            return sum(process.answers for process in crowd.processes)
+
+        def handed_over():
+            return not crowd.thread.is_alive() or context.tally(
+                "site", "switchover", old.site, "--reason", "nemesis")[0] == 0
+        before = context.until(answered, "the crowd to be answered", STORM_SECONDS)
+        context.until(handed_over, "a switchover", STORM_SECONDS)
+        leader, after = context.leader(), answered()
+        met = bool(before and crowd.thread.is_alive() and leader and leader.site == old.site
+                   and context.until(lambda: answered() > after, "answers after it", STORM_SECONDS))
+        context.note("leadership is %s site %s, the crowd had %d answers by then and %d later" % (
+            "back at" if met else "not at", old.site, after, answered()))
+        return met
