@@ -64,6 +64,7 @@ enum {
 /* All fields are words of the machine, each read and written by itself. */
 struct control {
     uint64_t calls;    /* 1 << enum call; 0: no fault */
+    uint64_t fault;    /* its number: another one for each fault */
     int64_t error;     /* errno, an ERROR_ from above, or 0: only late */
     uint64_t delay_us; /* before anything else */
     uint64_t every;    /* each so many-th of these calls; 0 and 1: all of them */
@@ -72,7 +73,7 @@ struct control {
     uint64_t counted;  /* these calls so far, written here */
     uint64_t struck;   /* and how many of them the fault hit */
 };
-_Static_assert(sizeof(struct control) == 64, "as chaos/nemesis/faults/preload.py writes it");
+_Static_assert(sizeof(struct control) == 72, "as chaos/nemesis/faults/preload.py writes it");
 
 enum { SECTOR = 512 };
 enum { FILE_JOURNAL = 1, FILE_STORE = 2, FILE_OTHER = 4 };
@@ -191,26 +192,37 @@ static bool is_driven(enum call call)
            (__atomic_load_n(&control->calls, __ATOMIC_ACQUIRE) & UINT64_C(1) << call) != 0;
 }
 
-/* As armed_strikes(), by what the control file says now. */
+static void sleep_us(uint64_t us)
+{
+    const struct timespec time = {.tv_sec = (time_t)(us / 1000000),
+                                  .tv_nsec = (long)(us % 1000000) * 1000};
+    (void)nanosleep(&time, NULL);
+}
+
+/* As armed_strikes(), by what the control file says now. A call that waits when the next fault
+ * begins belongs to that one then, is counted by it, and does what it says. */
 static int driven_strikes(enum call call, const char *path)
 {
-    const uint64_t files = __atomic_load_n(&control->files, __ATOMIC_RELAXED);
-    if (files != 0 && (files & kind_of_file(path)) == 0)
-        return 0;
-    const uint64_t every = __atomic_load_n(&control->every, __ATOMIC_RELAXED);
-    const uint64_t number = __atomic_add_fetch(&control->counted, 1, __ATOMIC_SEQ_CST);
-    if (every > 1 && number % every != 0)
-        return 0;
-    __atomic_add_fetch(&control->struck, 1, __ATOMIC_SEQ_CST);
-    const uint64_t delay_us = __atomic_load_n(&control->delay_us, __ATOMIC_RELAXED);
-    const struct timespec delay = {.tv_sec = (time_t)(delay_us / 1000000),
-                                   .tv_nsec = (long)(delay_us % 1000000) * 1000},
-                          pause = {.tv_nsec = 10 * 1000 * 1000};
-    if (delay_us > 0)
-        (void)nanosleep(&delay, NULL);
-    while (is_driven(call) && __atomic_load_n(&control->error, __ATOMIC_RELAXED) == ERROR_HANG)
-        (void)nanosleep(&pause, NULL);
-    const int error = (int)__atomic_load_n(&control->error, __ATOMIC_RELAXED);
+    uint64_t fault;
+    int error;
+    do {
+        fault = __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE);
+        const uint64_t files = __atomic_load_n(&control->files, __ATOMIC_RELAXED);
+        if (files != 0 && (files & kind_of_file(path)) == 0)
+            return 0;
+        const uint64_t every = __atomic_load_n(&control->every, __ATOMIC_RELAXED);
+        const uint64_t number = __atomic_add_fetch(&control->counted, 1, __ATOMIC_SEQ_CST);
+        if (every > 1 && number % every != 0)
+            return 0;
+        __atomic_add_fetch(&control->struck, 1, __ATOMIC_SEQ_CST);
+        const uint64_t delay_us = __atomic_load_n(&control->delay_us, __ATOMIC_RELAXED);
+        if (delay_us > 0)
+            sleep_us(delay_us);
+        error = (int)__atomic_load_n(&control->error, __ATOMIC_RELAXED);
+        while (is_driven(call) && error == ERROR_HANG &&
+               fault == __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE))
+            sleep_us(10 * 1000);
+    } while (is_driven(call) && fault != __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE));
     return is_driven(call) && error != ERROR_HANG ? error : 0;
 }
 

@@ -90,6 +90,12 @@ def equal(is_, expected, what):
         raise AssertionError("%s: is %r, expected %r" % (what, is_, expected))
 
 
+def await_struck(member):
+    end = time.monotonic() + ANSWER_SECONDS
+    while preload.struck(member) == 0 and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def check(build, member, victim):
     journal = member.journal
     equal(victim.do("write", journal, 0, 8), "did 8", "nothing is wrong yet")
@@ -138,12 +144,20 @@ def check(build, member, victim):
         raise AssertionError("a delay of 150 ms took %.3f s" % (time.monotonic() - began))
     preload.strike_disk(member, ("sync",), "HANG")
     victim.tell("sync", journal)
-    end = time.monotonic() + ANSWER_SECONDS
-    while preload.struck(member) == 0 and time.monotonic() < end:
-        time.sleep(0.01)
+    await_struck(member)
     time.sleep(0.1)
     equal(preload.mend_disk(member), 1, "it hangs")
     equal(victim.hear(), "did None", "and goes on")
+    for error, told in (("HANG", "did None"), ("EIO", "failed 5")):
+        preload.strike_disk(member, ("sync",), "HANG")
+        victim.tell("sync", journal)
+        await_struck(member)
+        preload.strike_disk(member, ("sync",), error)
+        await_struck(member)
+        if error == "HANG":
+            preload.mend_disk(member)
+        equal(victim.hear(), told, "a call that hangs belongs to the next fault: %s" % error)
+        equal(preload.mend_disk(member), 1, "and is counted by it: %s" % error)
 
     member.clean()
     preload.strike_disk(member, ("write",), "KILL")
