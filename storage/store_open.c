@@ -229,6 +229,8 @@ enum status store_environment_open(const struct store_options *options, bool rea
     }
     if (status == STATUS_OK)
         status = check_size_before(t, data.text);
+    if (status == STATUS_OK && !read_only)
+        status = store_check_trees(options->path, &t->error);
     if (status == STATUS_OK)
         status = environment_map(t, options->path, read_only ? 0 : options->map_size_bytes,
                                  read_only ? MDB_RDONLY : 0);

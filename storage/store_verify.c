@@ -1,11 +1,12 @@
 /*
  * The scrub: every checksum of every value, and every rule between tables that can be checked
- * without the ledger.
+ * without the ledger. And before a store is opened for writing: its trees alone, without values.
  *
- * It runs in a child process. LMDB 0.9 has no page checksums, so a damaged page of a B-tree can
- * send LMDB into memory that is not there; what kills the child is then a finding ("while reading
- * table X, key Y") and not the end of the process that asked. A child also may open an environment
- * that this process has open, which LMDB forbids within one process.
+ * Both run in a child process. LMDB 0.9 has no page checksums, so a damaged page of a B-tree can
+ * send LMDB into memory that is not there, or a damaged meta page make it divide by zero; what
+ * kills the child is then a finding ("while reading table X, key Y") and not the end of the process
+ * that asked. A child also may open an environment that this process has open, which LMDB forbids
+ * within one process.
  */
 #include "storage/store_internal.h"
 
@@ -34,6 +35,7 @@ struct walk {
     struct store_txn t;
     struct store_state state;
     int pipe;
+    bool trees_only;
     uint64_t done, total, reported;
 };
 
@@ -167,7 +169,7 @@ static enum status walk_table(struct walk *walk, enum store_table table)
         }
         if (rows > 0 && key <= before)
             return store_fail(t, STATUS_CORRUPT, table, key, "keys are out of order");
-        if (!value_check(walk, table, key, &v))
+        if (!walk->trees_only && !value_check(walk, table, key, &v))
             return store_fail(t, STATUS_CORRUPT, table, key,
                               "value is damaged; restore from a peer or a backup");
         before = key;
@@ -183,18 +185,74 @@ static enum status walk_table(struct walk *walk, enum store_table table)
     return STATUS_OK;
 }
 
+#define FREE_LIST  0 /* LMDB's handle of it, as in its own tool mdb_stat */
+#define META_PAGES 2
+
+/* LMDB takes pages to write on from lists of page numbers, each behind its length, and counts on
+ * their order. */
+static bool free_pages_check(const MDB_val *v, uint64_t last_page)
+{
+    const uint8_t *bytes = v->mv_data;
+    uint64_t count, before = last_page + 1, page;
+    if (v->mv_size < sizeof count)
+        return false;
+    memcpy(&count, bytes, sizeof count);
+    if (count > v->mv_size / sizeof page - 1)
+        return false;
+    for (uint64_t i = 0; i < count; i++, before = page) {
+        memcpy(&page, bytes + (i + 1) * sizeof page, sizeof page);
+        if (page >= before || page < META_PAGES)
+            return false;
+    }
+    return true;
+}
+
+static enum status walk_free_list(struct walk *walk, const char *path)
+{
+    struct store_txn *t = &walk->t;
+    MDB_cursor *cursor;
+    MDB_envinfo info;
+    MDB_val k, v;
+    int code = mdb_env_info(t->env, &info);
+    if (code == 0)
+        code = mdb_cursor_open(t->txn, FREE_LIST, &cursor);
+    if (code == 0) {
+        while ((code = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+            if (!free_pages_check(&v, info.me_last_pgno))
+                break;
+        mdb_cursor_close(cursor);
+    }
+    if (code == MDB_NOTFOUND)
+        return STATUS_OK;
+    snprintf(t->error.text, sizeof t->error.text,
+             "store: %.140s: the list of free pages is damaged (%s); restore from a peer or a "
+             "backup",
+             path, code == 0 ? "pages out of order or range" : mdb_strerror(code));
+    return STATUS_CORRUPT;
+}
+
+/* Every rule that values have among each other, but for the tables' own. */
+static enum status check_state(struct walk *walk)
+{
+    struct store_txn *t = &walk->t;
+    struct request_window_record window;
+    enum status status = store_state_read(t, &walk->state);
+    if (status == STATUS_OK)
+        status = store_state_check(t, &walk->state);
+    if (status == STATUS_OK && walk->state.head.epoch_count > 0)
+        status = store_get_small(t, STORE_META, STORE_META_REQUEST_WINDOW, &window, sizeof window);
+    return status;
+}
+
 static enum status walk_store(struct walk *walk, const char *path)
 {
     struct store_txn *t = &walk->t;
     struct store_options options = {.path = path};
     enum status status = store_environment_open(&options, true, t);
+    if (status == STATUS_OK && !walk->trees_only)
+        status = check_state(walk);
     if (status == STATUS_OK)
-        status = store_state_read(t, &walk->state);
-    if (status == STATUS_OK)
-        status = store_state_check(t, &walk->state);
-    struct request_window_record window;
-    if (status == STATUS_OK && walk->state.head.epoch_count > 0)
-        status = store_get_small(t, STORE_META, STORE_META_REQUEST_WINDOW, &window, sizeof window);
+        status = walk_free_list(walk, path);
     if (status != STATUS_OK)
         return status;
     for (int table = 0; table < STORE_TABLE_COUNT; table++) {
@@ -207,15 +265,17 @@ static enum status walk_store(struct walk *walk, const char *path)
     return status;
 }
 
-static _Noreturn void child(const char *path, int pipe)
+static _Noreturn void child(const char *path, bool trees_only, int pipe)
 {
     struct walk *walk = calloc(1, sizeof *walk);
     if (walk == NULL)
         _exit(3);
     (void)signal(SIGSEGV, SIG_DFL); /* whatever handler the parent has, it would talk of a bug */
     (void)signal(SIGBUS, SIG_DFL);
+    (void)signal(SIGFPE, SIG_DFL);
     (void)signal(SIGABRT, SIG_DFL);
     walk->pipe = pipe;
+    walk->trees_only = trees_only;
     enum status status = walk_store(walk, path);
     report(walk, STORE_TABLE_COUNT, 0, true, status);
     if (walk->t.txn != NULL)
@@ -237,9 +297,39 @@ static bool read_report(int pipe, struct report *out)
     return true;
 }
 
-enum status store_verify(const char *path, struct store_error *out_error,
-                         void (*progress)(void *context, uint64_t done, uint64_t total),
-                         void *context)
+/* A child that did not come to its end: damage, or somebody else's doing, which says nothing of the
+ * store. */
+static enum status explain_end(int wait_status, const struct report *last,
+                               struct store_error *out_error)
+{
+    const char *table = store_table_name((enum store_table)last->table);
+    int signal_number = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+    switch (signal_number) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGABRT:
+        snprintf(out_error->text, sizeof out_error->text,
+                 "store: table %s, at or after key %" PRIu64
+                 ": reading it killed the reader (signal %d): pages of the tree are damaged; "
+                 "restore from a peer or a backup",
+                 table, last->key, signal_number);
+        return STATUS_CORRUPT;
+    default:
+        snprintf(out_error->text, sizeof out_error->text,
+                 "store: table %s, at or after key %" PRIu64
+                 ": the process that reads it was ended (%s %d), the store may be sound; start "
+                 "again, with more memory if that ran short",
+                 table, last->key, signal_number != 0 ? "signal" : "exit",
+                 signal_number != 0 ? signal_number : WEXITSTATUS(wait_status));
+        return STATUS_NO_MEMORY;
+    }
+}
+
+static enum status walk_in_child(const char *path, bool trees_only, struct store_error *out_error,
+                                 void (*progress)(void *context, uint64_t done, uint64_t total),
+                                 void *context)
 {
     int fds[2];
     if (pipe(fds) != 0) {
@@ -249,9 +339,10 @@ enum status store_verify(const char *path, struct store_error *out_error,
     }
     pid_t pid = fork();
     if (pid == 0) {
-        (void)close(fds[0]);                    /* the parent's end */
-        (void)setpriority(PRIO_PROCESS, 0, 10); /* beside a node that serves; as good without */
-        child(path, fds[1]);
+        (void)close(fds[0]); /* the parent's end */
+        if (!trees_only)     /* beside a node that serves; as good without */
+            (void)setpriority(PRIO_PROCESS, 0, 10);
+        child(path, trees_only, fds[1]);
     }
     (void)close(fds[1]); /* the child's end */
     struct report r, last = {.table = STORE_TABLE_COUNT};
@@ -278,12 +369,17 @@ enum status store_verify(const char *path, struct store_error *out_error,
             out_error->text[0] = '\0';
         return (enum status)last.status;
     }
-    snprintf(out_error->text, sizeof out_error->text,
-             "store: table %s, at or after key %" PRIu64
-             ": reading it killed the reader (%s %d): pages of the tree are damaged; restore from "
-             "a peer or a backup",
-             store_table_name((enum store_table)last.table), last.key,
-             WIFSIGNALED(wait_status) ? "signal" : "exit",
-             WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status));
-    return STATUS_CORRUPT;
+    return explain_end(wait_status, &last, out_error);
+}
+
+enum status store_verify(const char *path, struct store_error *out_error,
+                         void (*progress)(void *context, uint64_t done, uint64_t total),
+                         void *context)
+{
+    return walk_in_child(path, false, out_error, progress, context);
+}
+
+enum status store_check_trees(const char *path, struct store_error *out_error)
+{
+    return walk_in_child(path, true, out_error, NULL, NULL);
 }

@@ -94,8 +94,11 @@ static void flip(const struct store_fixture *fixture, enum store_table table, ui
     raw_close(&raw);
 }
 
+#define INDEXES_PER_EPOCH 10 /* of an epoch_maker */
+
 /* Everything that a node does with a store at its start and later, in a child: exit 0 when all
- * answers were right, 1 when something was refused with a word, SIGABRT when a look-up stopped the
+ * answers were right, 1 when something was refused with a word, 2 when the store is that of an
+ * earlier epoch, which a node compares with its journal; SIGABRT when a look-up stopped the
  * process; 9 is a wrong answer. */
 static int use_in_child(struct store_fixture *fixture, const struct epoch_maker *maker)
 {
@@ -114,6 +117,10 @@ static int use_in_child(struct store_fixture *fixture, const struct epoch_maker 
             _exit(8);
         if (store_fixture_open(fixture, &checkpoint) != STATUS_OK)
             _exit(fixture->error.text[0] != '\0' ? 1 : 9);
+        struct checkpoint_meta meta;
+        if (checkpoint_meta(checkpoint, &meta) != STATUS_OK ||
+            meta.index < INDEXES_PER_EPOCH * epoch_maker_epochs(maker))
+            _exit(2);
         struct machine_options options = {
             .memory = test_memory_of(&memory),
             .account_count_max = 1u << 13,
@@ -279,52 +286,174 @@ Test(store_damage, a_newer_format_is_refused_as_such)
 
 /* ---- bytes changed under LMDB ---- */
 
+struct file_image {
+    int fd;
+    size_t size;
+    uint8_t *pristine;
+};
+
+static struct file_image file_image_take(const struct store_fixture *fixture)
+{
+    struct file_image image;
+    char path[128];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/data.mdb", fixture->path);
+    image.fd = open(path, O_RDWR);
+    cr_assert_geq(image.fd, 0);
+    cr_assert_eq(fstat(image.fd, &info), 0);
+    image.size = (size_t)info.st_size;
+    image.pristine = malloc(image.size);
+    cr_assert_not_null(image.pristine);
+    cr_assert_eq(pread(image.fd, image.pristine, image.size, 0), info.st_size);
+    return image;
+}
+
+static void file_image_restore(const struct file_image *image)
+{
+    cr_assert_eq(pwrite(image->fd, image->pristine, image->size, 0), (ssize_t)image->size);
+    cr_assert_eq(ftruncate(image->fd, (off_t)image->size), 0);
+}
+
+static void file_image_release(struct file_image *image)
+{
+    (void)close(image->fd); /* nothing is buffered */
+    free(image->pristine);
+}
+
+/* Verify comes back with a verdict, and use ends as one would want it to: all answers are right, it
+ * is refused with a word, or a look-up stops the process with one. Returns whether verify found it.
+ */
+static bool damage_is_survived(struct store_fixture *fixture, const struct epoch_maker *maker,
+                               size_t offset)
+{
+    struct store_error error = {{0}};
+    enum status status = store_verify(fixture->path, &error, NULL, NULL);
+    int end = use_in_child(fixture, maker);
+    cr_assert_neq(end, 9, "offset %zu: a wrong answer", offset);
+    cr_assert_neq(end, 128 + SIGALRM, "offset %zu: hangs", offset);
+    cr_assert(end <= 2 || end == 128 + SIGABRT, "offset %zu: use ended with %d", offset, end);
+    if (status == STATUS_OK)
+        cr_assert(end == 0 || end == 2, "offset %zu: verify saw nothing, use ended with %d", offset,
+                  end);
+    else
+        cr_assert(error.text[0] != '\0');
+    return status != STATUS_OK;
+}
+
 /* One random bit of the file at a time, B-tree pages included, which have no checksums. Whatever
  * happens, verify comes back with a verdict, and use gives no wrong answer: a verdict "clean" means
  * that all answers are right. */
 Test(store_damage, a_flipped_bit_of_the_file_never_gives_a_wrong_answer, .timeout = 250)
 {
     struct store_fixture fixture;
-    char path[128];
-    struct stat info;
     store_fixture_init(&fixture);
     struct epoch_maker *maker = fill(&fixture);
-    snprintf(path, sizeof path, "%s/data.mdb", fixture.path);
-    int fd = open(path, O_RDWR);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(fstat(fd, &info), 0);
-    uint8_t *pristine = malloc((size_t)info.st_size);
-    cr_assert_not_null(pristine);
-    cr_assert_eq(pread(fd, pristine, (size_t)info.st_size, 0), info.st_size);
-    unsigned found = 0, harmless = 0;
+    struct file_image image = file_image_take(&fixture);
+    unsigned found = 0;
     srandom(3);
     for (unsigned i = 0; i < 150; i++) {
-        struct store_error error = {{0}};
-        uint8_t byte;
-        off_t offset = random() % info.st_size;
+        size_t offset = (size_t)random() % image.size;
         if (i % 2 == 0) /* half of them in the headers and first nodes of pages */
-            offset = offset / 4096 * 4096 + random() % 160;
-        cr_assert_eq(pread(fd, &byte, 1, offset), 1);
-        byte ^= (uint8_t)(1u << random() % 8);
-        cr_assert_eq(pwrite(fd, &byte, 1, offset), 1);
-        enum status status = store_verify(fixture.path, &error, NULL, NULL);
-        int end = use_in_child(&fixture, maker);
-        cr_assert_neq(end, 9, "offset %ld: a wrong answer", (long)offset);
-        cr_assert_neq(end, 128 + SIGALRM, "offset %ld: hangs", (long)offset);
-        if (status == STATUS_OK) {
-            harmless++;
-            cr_assert_eq(end, 0, "offset %ld: verify saw nothing, use ended with %d", (long)offset,
-                         end);
-        } else {
-            found++;
-            cr_assert(error.text[0] != '\0');
-        }
-        cr_assert_eq(pwrite(fd, pristine, (size_t)info.st_size, 0), info.st_size);
-        cr_assert_eq(ftruncate(fd, info.st_size), 0);
+            offset = offset / 4096 * 4096 + (size_t)random() % 160;
+        uint8_t byte = image.pristine[offset] ^ (uint8_t)(1u << random() % 8);
+        cr_assert_eq(pwrite(image.fd, &byte, 1, (off_t)offset), 1);
+        found += damage_is_survived(&fixture, maker, offset);
+        file_image_restore(&image);
     }
-    cr_assert_gt(found, 30, "found %u, harmless %u", found, harmless);
-    (void)close(fd); /* nothing is buffered */
-    free(pristine);
+    cr_assert_gt(found, 30, "found %u", found);
+    file_image_release(&image);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
+/* LMDB believes what its two meta pages say: sizes, roots, counts. Each of their bytes in turn is
+ * zero, all ones, and another one. */
+Test(store_damage, a_damaged_meta_page_is_refused_in_words, .timeout = 250)
+{
+    enum { PAGE = 4096, USED = 160, PAGE_SIZE_AT = 40 };
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct epoch_maker *maker = fill(&fixture);
+    struct file_image image = file_image_take(&fixture);
+    unsigned found = 0;
+    for (size_t offset = 0; offset < 2 * PAGE; offset++) {
+        if (offset % PAGE >= USED)
+            continue;
+        const uint8_t was = image.pristine[offset], other[] = {0, 0xff, was ^ 0x10};
+        uint8_t byte = other[offset % 3];
+        if (byte == was)
+            byte ^= 1;
+        cr_assert_eq(pwrite(image.fd, &byte, 1, (off_t)offset), 1);
+        found += damage_is_survived(&fixture, maker, offset);
+        file_image_restore(&image);
+    }
+    cr_assert_gt(found, 10, "found %u", found);
+
+    /* A page size of zero, in both: LMDB divides by it. */
+    const uint32_t none = 0;
+    struct checkpoint *checkpoint = NULL;
+    for (size_t page = 0; page < 2; page++)
+        cr_assert_eq(pwrite(image.fd, &none, sizeof none, (off_t)(page * PAGE + PAGE_SIZE_AT)),
+                     (ssize_t)sizeof none);
+    cr_assert_eq(store_fixture_open(&fixture, &checkpoint), STATUS_CORRUPT);
+    cr_assert(strstr(fixture.error.text, "restore from a peer") != NULL, "%s", fixture.error.text);
+    file_image_release(&image);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
+/* Where the first list of two or more free pages is in the file: LMDB's meta page names the root of
+ * their tree, here a leaf, whose nodes are a header of 8 bytes, a key, then length and pages. */
+static size_t find_free_pages(const struct file_image *image)
+{
+    enum { PAGE = 4096, ROOT_AT = 80, TRANSACTION_AT = 144, NODES_AT = 16, NODE_HEADER = 8 };
+    uint64_t transactions[2], root, count;
+    uint16_t node;
+    for (size_t page = 0; page < 2; page++)
+        memcpy(&transactions[page], image->pristine + page * PAGE + TRANSACTION_AT, 8);
+    const size_t newest = transactions[1] > transactions[0] ? PAGE : 0;
+    memcpy(&root, image->pristine + newest + ROOT_AT, sizeof root);
+    const uint8_t *leaf = image->pristine + root * PAGE;
+    for (size_t at = NODES_AT; at < 64; at += sizeof node) {
+        memcpy(&node, leaf + at, sizeof node);
+        const size_t pages = node + NODE_HEADER + sizeof(uint64_t); /* behind the key */
+        memcpy(&count, leaf + pages, sizeof count);
+        if (count >= 2)
+            return root * PAGE + pages;
+    }
+    cr_assert(false, "no free pages");
+    return 0;
+}
+
+/* Free pages whose order, which LMDB counts on, is another, or that are none, or too many. */
+Test(store_damage, a_damaged_list_of_free_pages_is_refused, .timeout = 100)
+{
+    struct store_fixture fixture;
+    store_fixture_init(&fixture);
+    struct epoch_maker *maker = fill(&fixture);
+    struct file_image image = file_image_take(&fixture);
+    const size_t at = find_free_pages(&image);
+    uint64_t list[3];
+    memcpy(list, image.pristine + at, sizeof list);
+    cr_assert_gt(list[1], list[2]);
+    const uint64_t damaged[][3] = {
+        {list[0], list[2], list[1]},
+        {list[0], list[1], list[1]},
+        {list[0], image.size / 4096, list[2]},
+        {list[0] << 20, list[1], list[2]},
+        {2, list[1], 1}, /* a meta page */
+    };
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        struct checkpoint *checkpoint = NULL;
+        struct store_error error;
+        cr_assert_eq(pwrite(image.fd, damaged[i], sizeof list, (off_t)at), (ssize_t)sizeof list);
+        cr_assert_eq(store_fixture_open(&fixture, &checkpoint), STATUS_CORRUPT);
+        cr_assert(strstr(fixture.error.text, "free pages") != NULL, "%s", fixture.error.text);
+        cr_assert_eq(store_verify(fixture.path, &error, NULL, NULL), STATUS_CORRUPT);
+        file_image_restore(&image);
+    }
+    cr_assert_eq(use_in_child(&fixture, maker), 0);
+    file_image_release(&image);
     epoch_maker_destroy(maker);
     store_fixture_deinit(&fixture);
 }
