@@ -20,7 +20,8 @@ GUARD_OFF = (
         (Tests(GUARD, "raft_guard/s3_*", schedule=True),
          Simulator(("process",))), guard_off=("S3",)),
     Bug("guard-s5", "a leader asks its majority for its own last entry only: no commit under load",
-        (Tests(GUARD, "raft_guard/s5_*", schedule=True),), guard_off=("S5",)),
+        (Tests(GUARD, "raft_guard/s5_*", schedule=True),
+         Simulator(("progress",))), guard_off=("S5",)),
     Bug("guard-s8", "a leader whose disk refused an entry goes on and gives the index to another",
         (Tests(GUARD, "raft_guard/s8_*", schedule=True),
          Simulator(("process",))), guard_off=("S8",)),
@@ -107,7 +108,7 @@ CORE = (
         (Simulator(("identity",)), ORACLE), fault="window_without_principal"),
     Bug("window-by-commit-time", "requests are forgotten so long after their commit: issued ahead of "
         "the clock, a repeat is executed again",
-        (ORACLE,), fault="window_by_commit_time"),
+        (Simulator(("identity",)), ORACLE), fault="window_by_commit_time"),
     Bug("frozen-cleared-early", "between freeze and checkpoint what was frozen cannot be found",
         (Simulator(("identity", "replicas")), ORACLE), fault="frozen_cleared_early"),
     Bug("local-clock-in-core", "stamps have something of the clock of the machine that applies",

@@ -46,7 +46,7 @@ SIMULATOR = (
      r"nobody has the acknowledged|the acknowledged entry|acknowledged before, is not in the "
      r"journal|is at none of the data nodes"),
     ("progress", "everything goes on within a bounded time",
-     r"all is well again, and host|"
+     r"all is well again, and host|is agreed, and has not committed it|"
      r"stuck:|nothing was acknowledged within|does not stand after|spins:|bytes of log in memory|"
      r"cannot be replaced|(a|second) command about a site"),
 )

@@ -150,16 +150,17 @@ static void compare(struct aftermath *aftermath, const struct evidence *evidence
                       "the certificate claims too much: PROVEN_ZERO by %s, and %" PRIu64
                       ", acknowledged, is not in the journal of host %u that it names",
                       verdict_basis_name(answer->basis), acknowledged, best);
+    const uint64_t begin_ns = WORLD_WALL_NS + aftermath->world->slept_ns;
     if (answer->verdict != VERDICT_BOUNDED_BY_TIME ||
-        answer->known_ns < WORLD_WALL_NS + aftermath->calm_ns)
+        answer->known_ns < begin_ns + aftermath->calm_ns)
         return;
-    const uint64_t index = oracle_index_before(aftermath->oracle, answer->known_ns - WORLD_WALL_NS);
+    const uint64_t index = oracle_index_before(aftermath->oracle, answer->known_ns - begin_ns);
     if (!is_presented(aftermath, evidence, place, index))
         world_violate(aftermath->world,
                       "the certificate claims too much: BOUNDED_BY_TIME by %s at %.6f s, and "
                       "%" PRIu64 ", acknowledged before, is not in the journal of host %u",
                       verdict_basis_name(answer->basis),
-                      (double)(answer->known_ns - WORLD_WALL_NS) / 1e9, index, best);
+                      (double)(answer->known_ns - begin_ns) / 1e9, index, best);
 }
 
 void aftermath_run(struct aftermath *aftermath)
@@ -175,7 +176,7 @@ void aftermath_run(struct aftermath *aftermath)
     if (!world_run_until(aftermath->world,
                          aftermath->world->now_ns + draw_below(&draw, 4 * NS_PER_S)))
         return;
-    const uint64_t lost_at_ns = WORLD_WALL_NS + aftermath->world->now_ns;
+    const uint64_t lost_at_ns = world_wall_ns(aftermath->world);
     stop_all(aftermath, &draw);
     struct evidence *evidence = sim_allocate(sizeof *evidence);
     const uint64_t sure = draw_below(&draw, aftermath->host_count);

@@ -25,6 +25,7 @@
 #define CALL_LATENCY_NS (300 * NS_PER_US)
 #define DISTRUSTS_MAX   5
 #define SETTLE_PAUSE_NS (5 * NS_PER_MS)
+#define EVENING_SKEW_NS (55 * NS_PER_S) /* a minute ahead is taken */
 #define HEELS_MAX       6
 #define HEELS_NS        (10 * NS_PER_MS)
 
@@ -52,7 +53,11 @@ static void follow_on_heels(struct clients *clients);
 
 static uint64_t client_wall_ns(const struct client *client)
 {
-    return WORLD_WALL_NS + client->clients->world->now_ns + (uint64_t)client->skew_ns;
+    struct clients *clients = client->clients;
+    const uint64_t wall = world_wall_ns(clients->world);
+    if (clients->time == CLIENTS_EVENING)
+        return wall - EVENING_SKEW_NS + draw_below(&clients->habits, 2 * EVENING_SKEW_NS);
+    return wall + (uint64_t)client->skew_ns;
 }
 
 /* ---- attempts ---- */
@@ -338,7 +343,10 @@ static void choose(struct client *client)
     struct oracle *oracle = clients->oracle;
     const uint64_t wall = client_wall_ns(client);
     const uint64_t die = draw_below(&clients->draw, 100);
-    if (die < 55) {
+    if (clients->time == CLIENTS_MORNING && die < 80) {
+        client->doing = die < 60 ? CLIENT_REPEATS : CLIENT_LOOKS_UP;
+        client->fact = oracle_any(oracle);
+    } else if (die < 55) {
         client->doing = CLIENT_WRITES;
         client->fact = oracle_transfers(oracle, wall);
     } else if (die < 65) {

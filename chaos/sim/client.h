@@ -58,7 +58,12 @@ struct clients {
     uint32_t abandoned_count, abandoned_capacity;
     struct attempt *attempts; /* all that were not called back */
     bool quiet;               /* begin nothing new */
-    uint64_t longest_ns;      /* of an operation */
+    enum {
+        CLIENTS_DAY,
+        CLIENTS_EVENING, /* clocks are up to a minute wrong */
+        CLIENTS_MORNING, /* most ask for what they asked for before */
+    } time;
+    uint64_t longest_ns; /* of an operation */
     uint64_t timeout_total, refused_total, abandoned_total, settled_total, burst_total;
     uint64_t heel_total;
     uint64_t refused_by[64];

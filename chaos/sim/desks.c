@@ -252,7 +252,7 @@ static void call_begin(void *context, uint64_t number, uint64_t round)
     const uint64_t length_ns = times_ms[draw_below(&desks->draw, 4)] * NS_PER_MS;
     const uint64_t kept_ns =
         length_ns / 4 < ATTEMPT_TIME_MIN_NS ? length_ns / 4 : ATTEMPT_TIME_MIN_NS;
-    desk->fact = oracle_transfers(desks->oracle, WORLD_WALL_NS + now(desks));
+    desk->fact = oracle_transfers(desks->oracle, world_wall_ns(desks->world));
     desk->fact->only_once = true;
     desk->deadline_ns = now(desks) + length_ns;
     desk->last_start_ns = desk->deadline_ns - kept_ns;

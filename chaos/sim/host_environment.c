@@ -39,7 +39,7 @@ uint64_t host_monotonic_ns(const struct host *host)
 uint64_t host_wall_ns(const struct host *host)
 {
     const uint64_t now = lived_ns(host);
-    return (uint64_t)((int64_t)WORLD_WALL_NS + (int64_t)now +
+    return (uint64_t)((int64_t)(WORLD_WALL_NS + host->world->slept_ns) + (int64_t)now +
                       astray(host, now, host->wall_drift_ppm) + host->wall_offset_ns);
 }
 

@@ -76,7 +76,7 @@ static void burst(struct nemesis *nemesis, struct host *host)
 
 /* ---- which ---- */
 
-enum needs { ANYTHING, PEERS, NEW, NEW_PEERS, HABIT, HABIT_PEERS };
+enum needs { ANYTHING, PEERS, NEW, NEW_PEERS, HABIT, HABIT_PEERS, HABIT_OFTEN };
 
 static const struct {
     const char *name;
@@ -144,6 +144,7 @@ static const struct {
     [NEMESIS_LIBRARY] = {"library", 0, HABIT, NULL, "clients do what the client library says"},
     [NEMESIS_ROLLBACK_ALL] = {"rollback_all", 0, HABIT_PEERS, NULL,
                               "all disks are put back at the end"},
+    [NEMESIS_NEXT_DAY] = {"next_day", 0, HABIT_OFTEN, NULL, "a night passes at the end"},
 };
 
 const char *nemesis_name(enum nemesis_kind kind)
@@ -261,9 +262,10 @@ void nemesis_init(struct nemesis *nemesis, uint64_t without)
         const bool peers = needs == PEERS || needs == NEW_PEERS || needs == HABIT_PEERS;
         if (peers && nemesis->host_count == 1)
             continue;
-        const bool takes =
-            needs <= PEERS ? all || draw_chance(&nemesis->schedule, 1, 3)
-                           : any_new && (draw_chance(&more, 1, 4) || (all_new && needs < HABIT));
+        const bool takes = needs <= PEERS         ? all || draw_chance(&nemesis->schedule, 1, 3)
+                           : needs == HABIT_OFTEN ? draw_chance(&more, 1, 4)
+                                                  : any_new && (draw_chance(&more, 1, 4) ||
+                                                                (all_new && needs < HABIT));
         if (takes)
             nemesis->enabled |= 1ull << kind;
     }

@@ -61,6 +61,7 @@ enum nemesis_kind {
     NEMESIS_SKEW,         /* clients whose clocks are wrong */
     NEMESIS_LIBRARY,      /* clients that do what the client library says */
     NEMESIS_ROLLBACK_ALL, /* at the very end all disks are put back to old images */
+    NEMESIS_NEXT_DAY,     /* at the end a night passes, and old requests are repeated */
     NEMESIS_KIND_COUNT,
 };
 

@@ -299,8 +299,8 @@ void oracle_answered(struct oracle *oracle, struct fact *fact, const struct answ
         return; /* ledger time is behind a client's clock: nothing was done, ask again */
     case OUTCOME_BEYOND_WINDOW:
         oracle->too_old_total++;
-        if (fact->answered || fact->bytes->issued_at_ns + REQUEST_WINDOW_NS >
-                                  WORLD_WALL_NS + oracle->world->now_ns + CLOCKS_AHEAD_NS)
+        if (fact->bytes->issued_at_ns + REQUEST_WINDOW_NS >= answer->stamp ||
+            answer->stamp > world_wall_ns(oracle->world) + CLOCKS_AHEAD_NS)
             world_violate(oracle->world,
                           "request %" PRIu64 ": host %u says that it is too old, and it is not%s",
                           fact->number, host, fact->answered ? ": it was answered before" : "");
@@ -363,6 +363,13 @@ void oracle_lookup(struct oracle *oracle, const struct fact *fact, const struct 
                           fact->number, fact->index, host, machine_applied_index(machine));
         return;
     }
+    if (answer.outcome == OUTCOME_BEYOND_WINDOW) {
+        if (fact->bytes->issued_at_ns + REQUEST_WINDOW_NS >= machine_stamp(machine))
+            world_violate(oracle->world,
+                          "request %" PRIu64 ": host %u holds it for too old, and it is not",
+                          fact->number, host);
+        return;
+    }
     if (fact->answered && !is_same(fact, &answer))
         world_violate(oracle->world,
                       "request %" PRIu64 " was answered %s at index %" PRIu64
@@ -372,4 +379,25 @@ void oracle_lookup(struct oracle *oracle, const struct fact *fact, const struct 
     if (answer.outcome == OUTCOME_EXECUTED && !fact->sent)
         world_violate(oracle->world, "request %" PRIu64 " is known at host %u and was never sent",
                       fact->number, host);
+}
+
+void oracle_remember(struct oracle *oracle, const struct machine *machine)
+{
+    static uint8_t results[REQUEST_EVENTS_MAX];
+    for (uint64_t i = 0; i < oracle->fact_count; i++) {
+        struct fact *fact = oracle->facts[i];
+        struct answer answer;
+        if (fact->answered)
+            continue;
+        machine_request(machine, fact->bytes->principal, fact->bytes->nonce,
+                        fact->bytes->issued_at_ns, &answer, results);
+        if (answer.outcome != OUTCOME_EXECUTED && answer.outcome != OUTCOME_REQUEST_FENCED)
+            continue;
+        fact->answered = true;
+        fact->outcome = answer.outcome;
+        fact->index = answer.index;
+        fact->stamp = answer.stamp;
+        if (answer.outcome == OUTCOME_EXECUTED && answer.event_count <= ORACLE_EVENTS_MAX)
+            memcpy(fact->results, answer.results, answer.event_count);
+    }
 }

@@ -89,6 +89,8 @@ void oracle_read(struct oracle *oracle, const struct machine *machine, uint64_t 
  * fact. */
 void oracle_lookup(struct oracle *oracle, const struct fact *fact, const struct machine *machine,
                    bool answered_before, uint32_t host);
+/* What the log holds and nobody was told counts as told from now on. At rest. */
+void oracle_remember(struct oracle *oracle, const struct machine *machine);
 /* Highest index acknowledged before `at_ns`. */
 uint64_t oracle_index_before(const struct oracle *oracle, uint64_t at_ns);
 

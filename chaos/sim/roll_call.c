@@ -58,7 +58,7 @@ static void call(struct called *called)
 {
     const struct roll_call *roll_call = called->roll_call;
     struct host *host = called->host;
-    called->fact = oracle_transfers(roll_call->oracle, WORLD_WALL_NS + roll_call->world->now_ns);
+    called->fact = oracle_transfers(roll_call->oracle, world_wall_ns(roll_call->world));
     called->request = (struct node_request){.request = called->fact->bytes, .cb = wrote};
     called->floor_index = roll_call->oracle->acknowledged_index;
     called->read = (struct node_read){.cb = was_read};

@@ -53,6 +53,7 @@ static void host_turned(void *context, struct host *host)
     rule_checks_look(&sim->rule_checks, host);
     certificate_checks_look(&sim->certificate_checks, host);
     witness_checks_look(&sim->witness_checks, host);
+    commit_checks_look(&sim->commit_checks, host, true);
     host->disk.fail_per_mille = fail_per_mille;
 }
 
@@ -64,6 +65,7 @@ static void host_heard(void *context, struct host *host)
         return;
     host->disk.fail_per_mille = 0;
     rule_checks_look(&sim->rule_checks, host);
+    commit_checks_look(&sim->commit_checks, host, false);
     host->disk.fail_per_mille = fail_per_mille;
 }
 
@@ -93,6 +95,7 @@ static void host_died(void *context, struct host *host)
     struct sim *sim = context;
     invariants_forget(&sim->invariants, host);
     rule_checks_forget(&sim->rule_checks, host);
+    commit_checks_forget(&sim->commit_checks, host);
 }
 
 static void add_host(struct sim *sim, const char *site, enum member_kind kind)
@@ -381,6 +384,17 @@ static void judge(struct sim *sim)
     }
 }
 
+/* Its requests are judged before, as long as everybody remembers them, and after. */
+static bool pass_to_next_day(struct sim *sim)
+{
+    if (sim->world.violated || !next_day_evening(&sim->next_day) || !answer_and_settle(sim) ||
+        !next_day_night(&sim->next_day) || !next_day_morning(&sim->next_day) ||
+        !answer_and_settle(sim))
+        return false;
+    judge(sim);
+    return !sim->world.violated;
+}
+
 static void note_end(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->host_count; i++) {
@@ -447,6 +461,9 @@ static void run(struct sim *sim)
             return;
     }
     judge(sim);
+    if (!sim->options.no_faults && nemesis_has(&sim->nemesis, NEMESIS_NEXT_DAY) &&
+        !pass_to_next_day(sim))
+        return;
     note_end(sim);
     if (sim->host_count > 1 && !sim->world.violated)
         aftermath_run(&sim->aftermath);
@@ -474,6 +491,8 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .longest_ns = sim->clients.longest_ns,
         .settle_ns = sim->settle_ns,
         .certificates = sim->certificate_checks.total,
+        .agreed = sim->commit_checks.total,
+        .agreed_longest_ns = sim->commit_checks.longest_ns,
         .steps = sim->rule_checks.step_total,
         .one_sided = sim->rule_checks.one_sided_total,
         .degrades = sim->rule_checks.degrade_total,
@@ -527,6 +546,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
     make_cluster(sim);
     make_nemesis(sim);
     make_clients(sim);
+    sim->commit_checks = (struct commit_checks){.world = &sim->world};
     sim->witness_checks = (struct witness_checks){.world = &sim->world,
                                                   .holdings = &sim->rule_checks.holdings,
                                                   .nemesis = &sim->nemesis,
@@ -544,6 +564,13 @@ void sim_run(const struct sim_options *options, struct sim_result *out)
         .clients = &sim->clients,
         .oracle = &sim->oracle,
         .checks = &sim->rule_checks,
+    };
+    sim->next_day = (struct next_day){
+        .world = &sim->world,
+        .hosts = sim->hosts,
+        .host_count = sim->host_count,
+        .clients = &sim->clients,
+        .oracle = &sim->oracle,
     };
     sim->aftermath = (struct aftermath){
         .world = &sim->world,

@@ -7,6 +7,7 @@
 #include "chaos/sim/aftermath.h"
 #include "chaos/sim/certificate_checks.h"
 #include "chaos/sim/client.h"
+#include "chaos/sim/commit_checks.h"
 #include "chaos/sim/desks.h"
 #include "chaos/sim/exam.h"
 #include "chaos/sim/host.h"
@@ -14,6 +15,7 @@
 #include "chaos/sim/members.h"
 #include "chaos/sim/nemesis.h"
 #include "chaos/sim/network.h"
+#include "chaos/sim/next_day.h"
 #include "chaos/sim/old_images.h"
 #include "chaos/sim/oracle.h"
 #include "chaos/sim/rule_checks.h"
@@ -63,7 +65,8 @@ struct sim_result {
     uint64_t pause_ns; /* of the exam at the end */
     bool leader_lost;  /* in it */
     uint64_t certificates;
-    uint64_t verdicts[3], losses;                           /* of the aftermath, by enum verdict */
+    uint64_t agreed, agreed_longest_ns; /* commits that a leader saw agreed, and waited for */
+    uint64_t verdicts[3], losses;       /* of the aftermath, by enum verdict */
     uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
     uint64_t fault_count; /* numbers that were given to faults */
@@ -88,6 +91,7 @@ struct sim {
     struct members members;
     struct operators operators;
     struct exam exam;
+    struct next_day next_day;
     struct aftermath aftermath;
     struct old_images old_images;
     struct nemesis nemesis;
@@ -95,6 +99,7 @@ struct sim {
     struct rule_checks rule_checks;
     struct certificate_checks certificate_checks;
     struct witness_checks witness_checks;
+    struct commit_checks commit_checks;
     uint64_t settle_ns, began_ns;
 };
 

@@ -34,6 +34,7 @@ struct world_event {
 struct world {
     uint64_t seed;
     uint64_t now_ns;
+    uint64_t slept_ns; /* how much further clocks are: nights that passed at once (next_day.h) */
     uint64_t event_total;
     uint64_t hash;       /* of everything that was noted */
     bool verbose;        /* notes are printed */
@@ -52,6 +53,12 @@ struct world {
 
 void world_init(struct world *world, uint64_t seed, bool verbose, uint32_t ring_count);
 void world_deinit(struct world *world);
+
+/* What clocks that are right say now: ns since 1970. */
+static inline uint64_t world_wall_ns(const struct world *world)
+{
+    return WORLD_WALL_NS + world->slept_ns + world->now_ns;
+}
 
 /* Runs at `at_ns`, or now if that has passed. */
 void world_post(struct world *world, uint64_t at_ns, world_run run, void *context, uint64_t a,
