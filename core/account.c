@@ -8,6 +8,7 @@
 #include "core/digest.h"
 #include "core/invariant.h"
 #include "core/machine_state.h"
+#include "core/planted_fault.h"
 
 #define ACCOUNT_LIMITS                                                                             \
     (ACCOUNT_DEBITS_MUST_NOT_EXCEED_CREDITS | ACCOUNT_CREDITS_MUST_NOT_EXCEED_DEBITS)
@@ -90,6 +91,8 @@ uint8_t account_create(struct machine *machine, const struct account_event *even
     };
     struct balance_record balance = {.last_sequence = SEQUENCE_NONE};
     uint32_t ordinal = account_table_add(accounts, &record, &balance, ledger);
+    if (planted(PLANTED_LIMITS_LOST_AT_CREATION))
+        accounts->hot[ordinal].flags = 0;
     account_table_mark(accounts, ordinal);
     machine_touch_image(machine, ordinal, &balance);
     struct account_hot *hot = &accounts->hot[ordinal];

@@ -73,7 +73,9 @@
     X(CERTIFICATE_AFTER_ROUND) /* T is read when the round has ended, not before it */             \
     X(RELEASED_SITE_COUNTS)    /* the watermark counts for a site that it does not wait for */     \
     X(OLD_PAIR_REMOVED_FIRST)  /* files in use go before those that take their place are named */  \
-    X(DENIAL_SETTLES)          /* that a role is gone settles what earlier attempts left open */
+    X(DENIAL_SETTLES)          /* that a role is gone settles what earlier attempts left open */   \
+    X(LIMITS_LOST_AT_CREATION) /* a new account is one without limits until it is restored */      \
+    X(SITE_GIVEN_UP_LATE)      /* a lost site is waited for 20 times as long as the policy says */
 
 #define PLANTED_ENUMERATOR(name) PLANTED_##name,
 enum planted_fault { PLANTED_FAULTS(PLANTED_ENUMERATOR) PLANTED_COUNT };

@@ -338,4 +338,19 @@ READER = (
         (Tests("client/test_client_judge"),), fault="denial_settles"),
 )
 
-BUGS = GUARD_OFF + RULE + SEAMS + DISKS + WORLD + CORE + READER
+# For claims and checkers that no bug above makes speak.
+CLAIMS = (
+    Bug("limits-lost-at-creation",
+        "flags are filled in where accounts are restored, and not where they are created: until the "
+        "next restart limits are broken, on all nodes alike",
+        (Simulator(("node", "ledger", "replicas")),
+         Nemesis("quiet", ("limits", "outcomes"))), fault="limits_lost_at_creation"),
+    Bug("site-given-up-late",
+        "the policy's times are counted in ticks of 20 ms: when a site is lost, clients wait 20 times "
+        "as long as it says",
+        (Simulator(("progress",)),
+         Nemesis("--random --only site-loss,power-loss", ("pauses",), runs=3)),
+        fault="site_given_up_late"),
+)
+
+BUGS = GUARD_OFF + RULE + SEAMS + DISKS + WORLD + CORE + READER + CLAIMS

@@ -127,10 +127,11 @@ static bool is_lost(const struct durability *durability, const struct durability
                     const struct durability_site *site, char *why)
 {
     const uint64_t begin = later(durability->awake_ns, in->elected_ns);
-    const uint64_t after_ns = in->policy.degrade_after_ms * NS_PER_MS;
+    const uint64_t patience = planted(PLANTED_SITE_GIVEN_UP_LATE) ? 20 : 1;
+    const uint64_t after_ns = patience * in->policy.degrade_after_ms * NS_PER_MS;
+    const uint64_t grace_ns = patience * in->policy.grace_ms * NS_PER_MS;
     const uint64_t silent_ns = since(in->now_ns, later(site->heard_ns, begin));
-    if (site->heard_ns < in->campaign_ns &&
-        since(in->now_ns, begin) >= in->policy.grace_ms * NS_PER_MS) {
+    if (site->heard_ns < in->campaign_ns && since(in->now_ns, begin) >= grace_ns) {
         snprintf(why, DURABILITY_WHY_SIZE,
                  "nothing was heard of site %s from the campaign of this leader until %" PRIu64
                  " ms after its election",
