@@ -207,6 +207,8 @@ static json_t *checkpoint(const struct checkpoint_stats *stats)
     json_object_set_new(object, "bytes_used", number(stats->bytes_used));
     json_object_set_new(object, "bytes_file", number(stats->bytes_file));
     json_object_set_new(object, "id_runs", number(stats->id_run_count));
+    json_object_set_new(object, "lookups", number(stats->lookup_count));
+    json_object_set_new(object, "lookups_vain", number(stats->lookup_vain_count));
     return object;
 }
 
@@ -333,6 +335,12 @@ static void write_node(FILE *page, const struct probe *probe)
                   s.checkpoint.bytes_file);
     metrics_gauge(page, "tally_store_id_runs", "Runs of the index by transfer id.",
                   s.checkpoint.id_run_count);
+    metrics_counter(page, "tally_store_lookups_total",
+                    "Look-ups by id that no filter answered, since start.",
+                    s.checkpoint.lookup_count);
+    metrics_counter(page, "tally_store_lookups_vain_total",
+                    "Those of them that found nothing: the filters let them through.",
+                    s.checkpoint.lookup_vain_count);
     struct node_cluster cluster;
     node_cluster(probe->node, &cluster);
     probe_cluster_metrics(page, &cluster, &s, uv_hrtime());

@@ -94,6 +94,36 @@ static const struct store *inside(const struct checkpoint *checkpoint)
     return (const struct store *)(const void *)checkpoint;
 }
 
+/* An operator can tell filters that are too full by what they let through in vain. */
+Test(store, look_ups_that_the_filters_let_through_are_counted, .timeout = 100)
+{
+    struct store_fixture fixture;
+    struct checkpoint_stats stats;
+    store_fixture_init(&fixture);
+    struct checkpoint *checkpoint = store_fixture_opened(&fixture);
+    struct epoch_maker *maker =
+        epoch_maker_create(&(struct epoch_maker_options){.seed = 8, .base_accounts = 100});
+    write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000, .requests = 2000});
+    const uint64_t made = epoch_maker_transfers(maker) + epoch_maker_requests(maker);
+    assert_past(checkpoint, maker, 1, 0); /* asks for all that were made, and as many others */
+    checkpoint_stats(checkpoint, &stats);
+    cr_assert_lt(stats.lookup_vain_count, made / 50);
+    cr_assert_eq(stats.lookup_count, made + stats.lookup_vain_count);
+    checkpoint_finish(checkpoint);
+
+    struct store_options options = {
+        .path = fixture.path, .map_size_bytes = 1ull << 30, .bloom_bytes = 1024};
+    memcpy(options.cluster_id, fixture.cluster_id, sizeof options.cluster_id);
+    cr_assert_eq(store_open(&options, &checkpoint, &fixture.error), STATUS_OK);
+    assert_past(checkpoint, maker, 1, 0);
+    checkpoint_stats(checkpoint, &stats);
+    cr_assert_gt(stats.lookup_vain_count, made / 2);
+    cr_assert_eq(stats.lookup_count, made + stats.lookup_vain_count);
+    checkpoint_finish(checkpoint);
+    epoch_maker_destroy(maker);
+    store_fixture_deinit(&fixture);
+}
+
 /* 150 epochs of 9000 ids need several tiers and merges that last several epochs. The store is
  * closed and reopened while merges are in progress; runs stay few, and work per epoch stays
  * bounded. */
