@@ -17,8 +17,8 @@ LOOK_SECONDS, REST_SECONDS, AMID_SECONDS = 0.2, 0.0005, 10
 
 
 class PowerLoss(Fault):
-    """The machine dies: of what was not synced a random part is gone. With `amid`, "store", it dies as
-    soon as pages of that are written and not synced, or after some time all the same; whether there
+    """The machine dies: of what was not synced a random part is gone. With `amid`, "store", it dies
+    while pages of that are written and not synced, or after some time all the same; whether there
     were such pages when it died is `met`. (A journal is synced right behind each write.)"""
     met = False
     name, kind, seconds, weight, preload = "power-loss", "disk", (0.0, 2.0), 3, ("power",)
@@ -35,24 +35,39 @@ class PowerLoss(Fault):
         self.take(context)
         power, amid = loop_faults.Power(context.build), self.parameters.get("amid")
 
-        def unsynced():
-            return any(power.unsynced(m, amid + "-") for m in self.taken)
         if amid:
-            context.until(lambda: self.seen(unsynced), "writes to the %s" % amid, AMID_SECONDS)
+            self.met = bool(context.until(
+                lambda: self.caught(lambda m: power.unsynced(m, amid + "-")),
+                "writes to the %s" % amid, AMID_SECONDS))
         context.kill(self.taken)
-        self.met = bool(amid) and unsynced()
         for number, member in enumerate(self.taken):
             power.strike(member, self.parameters.get("seed", 1) + number)
+
+    def caught(self, unsynced):
+        """True: everybody stands still (SIGSTOP), and of somebody there are such pages. A moment that
+        was over before they stood still is none, and they go on."""
+        first = self.seen(lambda: next((m for m in self.taken if m.alive and unsynced(m)), None))
+        if first is None:
+            return False
+        stopped = [first] + [m for m in self.taken if m is not first and m.alive]
+        for member in stopped:
+            member.pause()
+        if any(unsynced(m) for m in stopped):
+            return True
+        for member in stopped:
+            member.resume()
+        return False
 
     @staticmethod
     def seen(question):
         """Asked with hardly a rest: what is looked for lasts for milliseconds."""
         end = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < end:
-            if question():
-                return True
+            answer = question()
+            if answer:
+                return answer
             time.sleep(REST_SECONDS)
-        return False
+        return None
 
     def end(self, context):
         for member in self.taken:
