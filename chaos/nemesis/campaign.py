@@ -4,7 +4,8 @@ Each run is a process of its own with its own seed, drawn from the search's; so 
 ends nothing but itself, and repeats by one command (lanes.py). Named scenarios come first (those that
 may share a cluster in one run), then random runs take what is left; the simulator gets a third of the
 time. For continuous integration: all named scenarios and one random run, two at a time. A run
-that found something does not end the search. What stays: the whole directory of each run that was not
+that found something does not end the search; one whose attack did not come about (a moment that it did
+not meet) is made again with another seed. What stays: the whole directory of each run that was not
 good, of the others their verdicts and reports, and the clients' logs of the newest few. The report
 is written every few minutes, and by a search that is interrupted as well.
 """
@@ -41,6 +42,7 @@ MINUTES = 6                 # of a search whose length nobody names
 TOPOLOGIES = ("1+1+1", "2+2+1")
 CI_RANDOM_MINUTES, CI_SIMULATOR_SECONDS, CI_LANES = 0.4, 15, 2
 LANES_MAX = 16
+MISSES_MAX = 2              # of one scenario: then it never comes about, and that is no good search
 VIOLATION = re.compile(r"VIOLATION seed (\d+): ")
 
 
@@ -87,6 +89,8 @@ class Search:
         self.draw = random.Random("%d/search" % options.seed)
         self.runs, self.skipped, self.numbered = [], [], 0
         self.shortened = 0          # failing seeds of the simulator
+        self.misses = collections.Counter()     # attacks that did not come about, by the run's name
+        self.lanes = None
         self.failures = []          # in words: why the search as a whole is no good one
         self.next_report = time.monotonic() + REPORT_SECONDS
         self.simulated = {topology: {"seeds": 0, "hours": 0.0, "failures": 0, "ended": 0,
@@ -124,22 +128,34 @@ class Search:
                 return True
             self.skip(job.name, "no time left for it")
             return False
-        Lanes(self.options.build, self.ran, begins).go(jobs, self.options.lanes)
+        self.lanes = Lanes(self.options.build, self.ran, begins)
+        self.lanes.go(jobs, self.options.lanes)
 
     def ran(self, job, status, seconds):
         meta = read(job.where, "meta.json") or {}
         claims = (read(job.where, "verdicts.json") or {"claims": []})["claims"]
-        self.runs.append({"name": job.name, "seed": job.seed, "status": status,
+        again = status == verdict.FAILED and self.missed(job, meta)
+        self.runs.append({"name": job.name, "seed": job.seed, "status": status, "missed": again,
                           "directory": job.where, "seconds": seconds,
                           "command": meta.get("command"), "faults": meta.get("faults", {}),
                           "begun": meta.get("begun", {}),
                           "checked": {claim["name"]: claim["checked"] for claim in claims}})
         print("%-44s seed %-10d %-7s %4.0f s  %s" % (
-            job.name[:44], job.seed, ("fine", "BROKEN", "FAILED")[status], seconds,
+            job.name[:44], job.seed, "MISSED" if again else ("fine", "BROKEN", "FAILED")[status], seconds,
             last_words(job.where + ".log")), flush=True)
         self.thin()
         self.put()
         self.report_along()
+
+    def missed(self, job, meta):
+        """Whether nothing but the attack failed, and it is made again: by a seed of its own, so that
+        the runs to come are what they would have been."""
+        if not meta.get("missed") or meta.get("failed") or self.misses[job.name] == MISSES_MAX:
+            return False
+        self.misses[job.name] += 1
+        self.lanes.add(job._replace(seed=random.Random("%d/again" % job.seed).getrandbits(32),
+                                    where=job.where + "-again"))
+        return True
 
     def scenarios(self):
         """Jobs of the named ones that this machine can do; those that share a cluster are one."""
@@ -283,7 +299,7 @@ class Search:
     def simulator_failed(self, seed, where):
         self.runs.append({"name": "simulator", "status": verdict.FAILED, "seed": seed,
                           "directory": where, "seconds": 0.0, "faults": {}, "begun": {},
-                          "checked": {}})
+                          "checked": {}, "missed": False})
 
     # ---- the end ----
 
@@ -324,7 +340,8 @@ class Search:
     def report(self, say=print):
         """The page of the whole search: every run that was not good, and the newest good ones."""
         good = [run for run in self.runs if run["status"] == 0][-PAGES_MAX:]
-        pages = [run["directory"] for run in self.runs if (run["status"] != 0 or run in good)
+        pages = [run["directory"] for run in self.runs
+                 if (run["status"] != 0 and not run["missed"] or run in good)
                  and os.path.exists(os.path.join(run["directory"], "meta.json"))]
         more = ["--out", os.path.join(self.output, "report"), "--summary",
                 os.path.join(self.output, "summary.json")]
@@ -334,7 +351,7 @@ class Search:
         return verdict.report(pages, say, more)
 
     def status(self):
-        worst = [run["status"] for run in self.runs]
+        worst = [run["status"] for run in self.runs if not run["missed"]]
         if verdict.BROKEN in worst or any(s["failures"] for s in self.simulated.values()):
             return verdict.BROKEN
         return verdict.FAILED if any(worst) or self.failures else verdict.HOLDS
@@ -353,7 +370,7 @@ class Search:
                 print("simulator %s: %d seeds, %.1f virtual hours, %s" % (
                     topology, told["seeds"], told["hours"], "%d chunks FAILED" % told["failures"]
                     if told["failures"] else "no promise broken"))
-        bad = [run for run in self.runs if run["status"] != 0]
+        bad = [run for run in self.runs if run["status"] != 0 and not run["missed"]]
         print("nemesis: %d runs in %.1f minutes, %d not fine; %d faults, %d of them struck: %s" % (
             len(self.runs), sum(run["seconds"] for run in self.runs) / 60, len(bad),
             sum(self.summary["begun"].values()), sum(self.summary["faults"].values()),
@@ -361,6 +378,8 @@ class Search:
                       sorted(self.summary["faults"].items(), key=lambda item: -item[1]))))
         print("checked: %s" % ", ".join("%s %d" % item for item in
                                         sorted(self.summary["checked"].items())))
+        for name, count in sorted(self.misses.items()):
+            print("the attack did not come about, and was made again: %s, %d times" % (name, count))
         for row in self.skipped:
             print("not run: %s: %s" % (row["scenario"], row["why"]))
         for text in self.failures:

@@ -36,6 +36,7 @@ class Context:
         self.down = set()                       # ids that are meant to be gone
         self.forgiven = {}                      # node id -> until when it may end by itself
         self.broken = []                        # (claim, text): expectations that did not hold
+        self.missed = []                        # attacks that did not come about, in words
         self.begun = {}                         # name of a fault -> how often it began
         self.counts = {}                        # and how often it struck: Fault.hits
         self.may_pass = False                   # Scenario.faults_may_pass
@@ -60,6 +61,16 @@ class Context:
         if not holds:
             self.broken.append((claim, text))
         return bool(holds)
+
+    def attack(self, moment, met, text):
+        """Whether the attack itself came about: the moment was met, calls were hit. One that did not
+        says nothing about the cluster, and has tried nothing: the run is no good one, and breaks no
+        claim. A search tries it again with another seed."""
+        self.note("%s: %s: %s" % ("the attack came about" if met else "THE ATTACK DID NOT COME ABOUT",
+                                  moment, text))
+        if not met:
+            self.missed.append("%s: %s" % (moment, text))
+        return bool(met)
 
     def at_end(self, function):
         """Called when all processes are gone, whatever became of the run, last one first."""
@@ -86,7 +97,7 @@ class Context:
             self.history.event("note", text="%s: %s" % (fault.describe(), passed))
             self.drop(fault)
             if not (self.may_pass if may_pass is None else may_pass):
-                self.expect("the fault strikes", False, "%s: %s" % (fault.describe(), passed))
+                self.attack("the fault strikes", False, "%s: %s" % (fault.describe(), passed))
             return None
         except BaseException:
             self.history.event("note", text="%s could not begin" % fault.describe())

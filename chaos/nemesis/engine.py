@@ -192,6 +192,7 @@ class Run:
                                      for m in self.context.sites.members])
         rest.write(self)
         rest.stop(self)
+        self.history.put_meta(missed=self.context.missed)
         for claim, text in self.context.broken:
             self.findings.add("scenario", "%s: %s" % (claim, text))
         if not self.context.broken:

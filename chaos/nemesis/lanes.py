@@ -49,6 +49,10 @@ class Lanes:
         if self.failures:
             raise self.failures[0]
 
+    def add(self, job):
+        """One more, by done(): the lane that calls that has it next."""
+        self.waiting.appendleft(job)
+
     def end(self):
         """No further job, and those under way are told to end."""
         self.waiting.clear()

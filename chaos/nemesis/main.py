@@ -33,7 +33,7 @@ DESCRIPTION = """Strikes real clusters with faults and has what clients saw chec
                                                          scripts/chaos.sh builds first, then calls it
 """
 EPILOG = """Exit status: 0 fine; 1 a claim is broken; 2 the run, the checking or a word of the command
-was wrong. With --planted-expected 0 and 1 change places: the build, or TALLY_PLANTED in the
+was wrong, or the attack did not come about. With --planted-expected 0 and 1 change places: the build, or TALLY_PLANTED in the
 environment, has a fault planted that must be found."""
 
 

@@ -106,6 +106,9 @@ def check(directory, say=print):
     status, why = status_of(verdicts, meta.get("must_break", ()), meta.get("may_break", ()))
     if status == HOLDS and failed:
         status, why = FAILED, failed
+    if status == HOLDS and meta.get("missed"):
+        status, why = FAILED, "the attack did not come about, so nothing was tried (another seed may): " \
+            "%s" % "; ".join(meta["missed"])
     if meta.get("failed"):
         # Clients that were cut off left requests without an end: what is broken by that says nothing.
         status, why = FAILED, "the run itself failed: %s" % meta["failed"].splitlines()[0]

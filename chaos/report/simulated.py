@@ -143,10 +143,12 @@ def summary(path):
     work and may have left no history to show, and what is wrong with the search as a whole."""
     try:
         told = json.loads(read(path))
-        statuses = [run["status"] for run in told["runs"]]
+        # One that did not meet its moment was made again.
+        runs = [run for run in told["runs"] if not run.get("missed")]
+        statuses = [run["status"] for run in runs]
         return {"runs": len(statuses), "held": statuses.count(0), "broken": statuses.count(1),
                 "failed": ["%s, seed %s" % (run.get("name", "a run"), run.get("seed", "not told"))
-                           for run in told["runs"] if run["status"] not in (0, 1)] + [
+                           for run in runs if run["status"] not in (0, 1)] + [
                                str(text) for text in told.get("failures") or ()],
                 "seconds": sum(run.get("seconds") or 0 for run in told["runs"]),
                 "faults": {str(name): int(count) for name, count in told["faults"].items()},

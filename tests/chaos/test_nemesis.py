@@ -158,8 +158,9 @@ class Faults(World):
         self.context.sites.leader_now = lambda: None
         with self.context.during(Held("leader")):
             pass
-        self.assertEqual(self.context.broken, [("the fault strikes", " (leader): nobody to strike"),
-                                               ("the fault strikes", " (leader): nobody leads")])
+        self.assertEqual(self.context.broken, [])
+        self.assertEqual(self.context.missed, ["the fault strikes:  (leader): nobody to strike",
+                                               "the fault strikes:  (leader): nobody leads"])
         self.assertTrue(random_mode.RandomScenario.faults_may_pass)
 
     # A disk that no call came upon, a command that was refused: begun, and nothing was struck.
@@ -628,6 +629,8 @@ class Verdicts(World):
         self.history.put_meta(failed=None)
         os.unlink(os.path.join(self.directory, "findings.json"))
         self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [0, 1])
+        self.history.put_meta(missed=["the fault struck: 0 calls"])
+        self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [2, 2])
         self.assertEqual(self.judged(lambda findings: findings.add("liveness", "stuck")), [1, 0])
 
 
@@ -761,7 +764,9 @@ sys.exit(1)
         """The exit status; what stands for a run is `run(job)`."""
         def go(lanes, jobs, count):
             del count
-            for job in jobs:
+            lanes.waiting.extend(jobs)
+            while lanes.waiting:
+                job = lanes.waiting.popleft()
                 if lanes.begins(job):
                     status = run(job) if run else 0
                     lanes.done(job, status, 1.0)
@@ -800,6 +805,37 @@ sys.exit(1)
         self.assertEqual(self.search("--ci", "--no-simulator", run=lambda job: self.leave(
             job, {verdict.NOT_RUN: 0})), 2)
         self.assertEqual(self.summary["failures"], ["no run was judged"])
+
+    # An attack that did not come about is made again at once, with another seed and for a while; the
+    # runs behind it stay what they are. A run that failed for another reason as well is not.
+    def test_an_attack_that_did_not_come_about_is_made_again(self):
+        def run(job, misses, failed=None):
+            status = self.leave(job, {"money": 5})
+            if job.name != "quiet" or len([j for j in ran if j.name == "quiet"]) >= misses:
+                ran.append(job)
+                return status
+            ran.append(job)
+            with open(os.path.join(job.where, "meta.json")) as file:
+                meta = json.load(file)
+            with open(os.path.join(job.where, "meta.json"), "w") as file:
+                json.dump(dict(meta, missed=["the fault struck: 0 calls"], failed=failed), file)
+            return 2
+
+        others = None
+        for misses, failed, seeds, status in ((0, None, 1, 0), (1, None, 2, 0), (2, None, 3, 0),
+                                              (3, None, 3, 2), (1, "no network", 1, 2)):
+            ran = []
+            self.assertEqual(self.search(
+                "--minutes", "60", "--no-simulator", "--no-random", "--scenarios", "quiet,overload",
+                run=lambda job: run(job, misses, failed)), status, self.text)
+            self.assertEqual([job.name for job in ran], ["quiet"] * seeds + ["overload"], self.text)
+            self.assertEqual(len({job.seed for job in ran} | {job.where for job in ran}),
+                             2 * (seeds + 1))
+            self.assertEqual(others or ran[-1], ran[-1], "another's run is not what it was")
+            others = ran[-1]
+            self.assertEqual(self.text.count("MISSED"), seeds - 1)
+            self.assertEqual("NOT FINE: quiet" in self.text, status == 2)
+            shutil.rmtree(os.path.join(self.folder, "out"))
 
     # What is known is told, on the way and by a search that is told to end.
     def test_an_interrupted_search_leaves_its_report(self):

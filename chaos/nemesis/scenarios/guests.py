@@ -25,7 +25,7 @@ class HangingGuests(Scenario):
         data = context.sites.data()
         with context.during(HangingClients("all", count=60)) as guests:
             hanging = len(guests.unfinished), guests.halves
-            context.expect("clients hang", hanging[0] >= 60 and hanging[1] >= 30,
+            context.attack("clients hang", hanging[0] >= 60 and hanging[1] >= 30,
                            "%d in a handshake, %d in a message" % hanging)
             context.pauses.undisturbed("clients that hang disturb nobody")
             context.wait(1)
@@ -61,7 +61,7 @@ class PinnedPages(Scenario):
         readers = StoppedReaders("all", count=4)
         epochs = self.checkpoints(context)
         with context.during(readers):
-            context.expect("they stand in the middle", readers.stopped > 0, "%d of %d" % (
+            context.attack("they stand in the middle", readers.stopped > 0, "%d of %d" % (
                 readers.stopped, len(readers.open)))
             context.storm(6, 16)
             context.pauses.undisturbed("readers that stand still disturb nobody")
@@ -140,5 +140,5 @@ class SameIdTwice(Scenario):
                             doubled.add(event["nonce"])
                     elif event["event"] == "answer" and event["nonce"] in doubled:
                         answered += 1
-        context.expect("ids came twice in a batch", len(doubled) >= 3 and answered >= 3,
+        context.attack("ids came twice in a batch", len(doubled) >= 3 and answered >= 3,
                        "%d batches, %d answers to them" % (len(doubled), answered))

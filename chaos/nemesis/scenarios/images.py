@@ -182,7 +182,7 @@ class Rotten(Scenario):
         fault = BitRot("node-%d" % victim.node_id, part=self.part, **where)
         before = refused_starts(victim)
         with context.during(fault):
-            context.expect("bits did turn", len(fault.turned) * 4 >= where["count"], "%s: at %s" % (
+            context.attack("bits did turn", len(fault.turned) * 4 >= where["count"], "%s: at %s" % (
                 fault.describe(), [offset for _, offset in fault.turned]))
             status = asks.ended(context, victim, 8)
             if status is not None:
@@ -267,7 +267,7 @@ class MisdirectedWrite(Scenario):
         fault = MisdirectedWrites("node-%d" % victim.node_id)
         with context.during(fault):
             context.wait_answers(30)
-            context.expect("the disk did write elsewhere", preload.struck(victim) > 0, "writes hit")
+            context.attack("the disk did write elsewhere", preload.struck(victim) > 0, "writes hit")
             context.kill([victim])
             context.start(victim)
             status = asks.ended(context, victim, 20)

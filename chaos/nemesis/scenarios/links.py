@@ -215,13 +215,13 @@ class BadLinks(Scenario):
             slow_ms = slower_ms + statistics.median(self.write(context)[1] for _ in range(USUAL))
             with context.during(fault):
                 felt = context.until(lambda: self.felt(context, slow_ms), fault.name, FELT_SECONDS)
-                context.expect("a bad link is felt", felt, "%s: %s" % (fault.describe(), felt))
+                context.attack("a bad link is felt", felt, "%s: %s" % (fault.describe(), felt))
                 context.wait_answers(20, SERVE_SECONDS)
         context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "before resets")
         broke = {m: broken_links(m) for m in context.sites.members}
         with context.during(Resets("all")):
             context.wait(1)
-        context.expect("connections were reset", all(
+        context.attack("connections were reset", all(
             broken_links(m) > broke[m] for m in broke), "of each node: %s" % [
                 broken_links(m) - broke[m] for m in broke])
         context.wait_answers(20, SERVE_SECONDS)

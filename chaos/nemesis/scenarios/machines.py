@@ -105,7 +105,7 @@ class MemoryRunsOut(Scenario):
     def timeline(self, context):
         felt = [self.strike(context, whom) for whom in ("follower", "leader", "witness")]
         # What a process has and does not use, from a catch-up say, may be enough for one of them.
-        context.expect("memory did run out", sum(felt) >= len(felt) - 1,
+        context.attack("memory did run out", sum(felt) >= len(felt) - 1,
                        "%d of %d times a log or an end says so" % (sum(felt), len(felt)))
 
     @staticmethod

@@ -49,8 +49,8 @@ class KillInChange(Scenario):
             sites.members.remove(added)
             if set(met) == set(wanted):
                 break
-        context.expect("the leader was killed in the step", set(met) == set(wanted),
-                       "killed while %s; wanted: %s" % (met, wanted), timed=True)
+        context.attack("the leader was killed in the step", set(met) == set(wanted),
+                       "killed while %s; wanted: %s" % (met, wanted))
         status, output = context.tally("--json", "member", "list")
         context.expect("three members vote, as before", status == 0 and output.count('"voter"') == 3,
                        output[-600:])
@@ -128,9 +128,9 @@ class TwoSnapshots(Scenario):
         tries = []
         while len(tries) < ATTEMPTS and not (tries and all(tries[-1])):
             tries.append(self.once(context))
-        context.expect("two copies of a store, and kills in the middle of both", all(tries[-1]),
+        context.attack("two copies of a store, and kills in the middle of both", all(tries[-1]),
                        "killed in the first, its leader killed in it, killed in the second, changed "
-                       "over to that: %s" % tries, timed=True)
+                       "over to that: %s" % tries)
 
     def once(self, context):
         """[whether a moment was met]"""
@@ -249,8 +249,8 @@ class LaggingNode(Scenario):
                                                                      late.node_id, CATCH_UP_SECONDS),
                            "node %d" % late.node_id)
             context.wait_answers(20, SERVE_SECONDS)
-            context.expect("its disk was slow", preload.struck(late) > 0, "node %d" % late.node_id)
-        context.expect("it lacked what its leader has in files only", caught_up(late) > before,
+            context.attack("its disk was slow", preload.struck(late) > 0, "node %d" % late.node_id)
+        context.attack("it lacked what its leader has in files only", caught_up(late) > before,
                        "%d catch-ups in its log" % (caught_up(late) - before))
         context.expect("SYNC comes back", asks.mode_is(context, "sync", 60), "with both sites")
 
@@ -265,7 +265,7 @@ class SwitchoverInStorm(Scenario):
 
     def timeline(self, context):
         met = any(self.hand_back(context) for _ in range(STORMS_MAX))
-        context.expect("leadership is handed over in a storm", met, "by tally site switchover")
+        context.attack("leadership is handed over in a storm", met, "by tally site switchover")
         leader = context.sites.wait_leader()
         other = next(m for m in context.sites.data() if m.site != leader.site)
         with context.during(Switchover("site-" + other.site)), \

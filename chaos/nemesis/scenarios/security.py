@@ -89,11 +89,11 @@ class RolesChange(Scenario):
         for whom in ("follower", "leader"):
             with context.during(Kill(whom)):
                 meanwhile = self.change(context, draw, CHANGES // 3)
-            context.expect("roles were changed while a node was away", meanwhile > 0,
+            context.attack("roles were changed while a node was away", meanwhile > 0,
                            "%d changes without the %s" % (meanwhile, whom))
             done += meanwhile
             context.wait_answers(15, SERVE_SECONDS)
-        context.expect("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES))
+        context.attack("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES))
         context.expect("the last role is set", context.until(
             lambda: self.set_role(context, "NONE", 20), "the last role to be set", 60), "NONE")
 
@@ -151,7 +151,7 @@ class OtherVersion(Scenario):
                             fields, target.node_id, refusal))
                     counts[what] = counts.get(what, 0) + 1
             context.wait(0.2)
-        context.expect("they did knock", min(counts.values(), default=0) >= 3, repr(counts))
+        context.attack("they did knock", min(counts.values(), default=0) >= 3, repr(counts))
         context.wait_answers(40, SERVE_SECONDS)
 
     @staticmethod
