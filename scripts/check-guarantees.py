@@ -27,7 +27,7 @@ EVIDENCE = ("shown by", "kept by")
 SEE, UNTESTED = "see", "not tested"
 ALL_OF = "docs/guarantees.md"       # each of its tables has evidence
 POINTS = "## Not promised"
-KINDS = r"(?:e2e|model|sim|run|py|fuzz|chaos|meson):"
+KINDS = r"(?:e2e|model|sim|matrix|run|py|fuzz|chaos|meson):"
 NAMES = r"`(%s[\w./-]+|\w+\.\w+)`" % KINDS
 LABEL = r"\b[A-Z]\d+\b"
 LINK = r"\[[^]]*\]\((#[\w-]+)\)"
@@ -66,6 +66,8 @@ def known():
             found.add("model:" + name)
     for name in re.findall(r'^\s*\{(?:\.name = )?"([a-z-]+)",', read("chaos/sim/planted.c"), re.M):
         found.add("sim:" + name)
+    for name in re.findall(r'Bug\("([a-z0-9-]+)"', read("chaos/matrix/bugs.py")):
+        found.add("matrix:" + name)
     for path in glob.glob(os.path.join(ROOT, "scripts/*.sh")):
         found.add("run:scripts/" + os.path.basename(path))
     for path in glob.glob(os.path.join(ROOT, "tests/*/test_*.py")):
