@@ -2,11 +2,17 @@
  * The store: checkpoints of core's state in LMDB. This file hands an epoch from the loop to the
  * flusher and its outcome back; start reading here.
  *
- *   store_open.c        environment, creation, meta records        store_schema.c  values,
- * checksums store_checkpoint.c  one epoch, one write transaction           id_runs*.c      hash
- * indexes store_read.c        ledger_past on the loop's read transaction bloom.c, store_filter.c
- * filters store_restore.c     an empty machine takes over                store_verify.c  offline
- * scrub store_copy.c        the newest epoch as bytes, for a peer
+ *   store_open.c        environment, creation, meta records
+ *   store_pages.c       LMDB's own pages, before it believes them
+ *   store_schema.c      values, checksums
+ *   store_checkpoint.c  one epoch, one write transaction
+ *   id_runs*.c          hash indexes
+ *   store_read.c        ledger_past on the loop's read transaction
+ *   store_filter.c      filters in front of the indexes (bloom.c)
+ *   store_resident.c    the mapping, given back
+ *   store_restore.c     an empty machine takes over
+ *   store_verify.c      the scrub, and the walk before a start
+ *   store_copy.c        the newest epoch as bytes, for a peer
  *
  * Invariants:
  * 1. Everything of an epoch, meta included, is one synced LMDB transaction: the store is always

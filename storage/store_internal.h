@@ -93,9 +93,14 @@ enum status store_state_read(struct store_txn *t, struct store_state *out);
 /* The tables have as many rows as the head says. */
 enum status store_state_check(struct store_txn *t, const struct store_state *state);
 
-/* store_verify.c. Walks through all keys and the list of free pages, in a process of its own: what
- * LMDB does not survive is STATUS_CORRUPT here. STATUS_NO_MEMORY: it was ended from outside. */
-enum status store_check_trees(const char *path, struct store_error *out_error);
+/* store_pages.c. The file's meta pages, and the lists of free pages, are what LMDB may believe;
+ * STATUS_CORRUPT, STATUS_VERSION with t->error. */
+enum status store_meta_pages_check(struct store_txn *t, const char *path);
+enum status store_free_pages_check(struct store_txn *t, const char *path);
+
+/* store_verify.c. Walks through all keys and the free pages, in a process of its own: what LMDB
+ * does not survive is STATUS_CORRUPT here. STATUS_NO_MEMORY: it was ended from outside. */
+enum status store_check_trees(const struct store_options *options, struct store_error *out_error);
 
 /* store_checkpoint.c: flusher. Writes the epoch and on STATUS_OK `committed` is the new state. */
 enum status store_write_epoch(struct store *store, const struct epoch *epoch,

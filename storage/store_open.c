@@ -186,24 +186,6 @@ static enum status check_size_before(struct store_txn *t, const char *data_path)
     return STATUS_OK;
 }
 
-static enum status check_size_after(struct store_txn *t, const char *data_path)
-{
-    struct stat file;
-    MDB_envinfo info;
-    MDB_stat s;
-    int code = mdb_env_info(t->env, &info);
-    if (code == 0)
-        code = mdb_env_stat(t->env, &s);
-    if (code == 0 && stat(data_path, &file) != 0)
-        code = errno;
-    if (code != 0)
-        return note_code(t, code, data_path, "cannot be measured");
-    if ((uint64_t)file.st_size / s.ms_psize < info.me_last_pgno + 1)
-        return note(t, STATUS_CORRUPT, data_path,
-                    "is shorter than its last page; restore from a peer or a backup");
-    return STATUS_OK;
-}
-
 enum status store_environment_open(const struct store_options *options, bool read_only,
                                    struct store_txn *t)
 {
@@ -229,11 +211,13 @@ enum status store_environment_open(const struct store_options *options, bool rea
     }
     if (status == STATUS_OK)
         status = check_size_before(t, data.text);
-    if (status == STATUS_OK && !read_only)
-        status = store_check_trees(options->path, &t->error);
     if (status == STATUS_OK)
-        status = environment_map(t, options->path, read_only ? 0 : options->map_size_bytes,
-                                 read_only ? MDB_RDONLY : 0);
+        status = store_meta_pages_check(t, data.text);
+    if (status == STATUS_OK && !read_only)
+        status = store_check_trees(options, &t->error);
+    if (status == STATUS_OK)
+        status =
+            environment_map(t, options->path, options->map_size_bytes, read_only ? MDB_RDONLY : 0);
     if (status != STATUS_OK)
         return status;
 
@@ -245,9 +229,6 @@ enum status store_environment_open(const struct store_options *options, bool rea
     }
     if (code != 0)
         return note_code(t, code, options->path, "cannot sync what the last process left");
-    status = check_size_after(t, data.text);
-    if (status != STATUS_OK)
-        return status;
     code = mdb_txn_begin(t->env, NULL, MDB_RDONLY, &t->txn);
     if (code != 0)
         return note_code(t, code, options->path, "cannot begin to read");

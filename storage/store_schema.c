@@ -207,6 +207,7 @@ enum status store_status_of(int code)
     case MDB_CORRUPTED:
     case MDB_INVALID:
     case MDB_PAGE_NOTFOUND:
+    case MDB_CURSOR_FULL: /* a tree without an end */
     case MDB_BAD_VALSIZE:
     case MDB_INCOMPATIBLE:
         return STATUS_CORRUPT;

@@ -11,24 +11,35 @@
 #include "storage/store_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Where the child is beside a table: the key says it. */
+enum { OPENING, FREE_PAGES, STATE };
+
 /* What the child writes into the pipe; smaller than PIPE_BUF, so never torn. */
 struct report {
     uint64_t done, total;
-    uint32_t table;
+    uint32_t table; /* STORE_TABLE_COUNT: none */
     uint32_t is_last;
     uint64_t key;
     uint32_t status;
     uint32_t reserved;
     struct store_error error;
+};
+
+struct question {
+    const char *path;
+    uint64_t map_size_bytes; /* 0: what the store says */
+    bool trees_only;
 };
 
 struct walk {
@@ -185,52 +196,6 @@ static enum status walk_table(struct walk *walk, enum store_table table)
     return STATUS_OK;
 }
 
-#define FREE_LIST  0 /* LMDB's handle of it, as in its own tool mdb_stat */
-#define META_PAGES 2
-
-/* LMDB takes pages to write on from lists of page numbers, each behind its length, and counts on
- * their order. */
-static bool free_pages_check(const MDB_val *v, uint64_t last_page)
-{
-    const uint8_t *bytes = v->mv_data;
-    uint64_t count, before = last_page + 1, page;
-    if (v->mv_size < sizeof count)
-        return false;
-    memcpy(&count, bytes, sizeof count);
-    if (count > v->mv_size / sizeof page - 1)
-        return false;
-    for (uint64_t i = 0; i < count; i++, before = page) {
-        memcpy(&page, bytes + (i + 1) * sizeof page, sizeof page);
-        if (page >= before || page < META_PAGES)
-            return false;
-    }
-    return true;
-}
-
-static enum status walk_free_list(struct walk *walk, const char *path)
-{
-    struct store_txn *t = &walk->t;
-    MDB_cursor *cursor;
-    MDB_envinfo info;
-    MDB_val k, v;
-    int code = mdb_env_info(t->env, &info);
-    if (code == 0)
-        code = mdb_cursor_open(t->txn, FREE_LIST, &cursor);
-    if (code == 0) {
-        while ((code = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
-            if (!free_pages_check(&v, info.me_last_pgno))
-                break;
-        mdb_cursor_close(cursor);
-    }
-    if (code == MDB_NOTFOUND)
-        return STATUS_OK;
-    snprintf(t->error.text, sizeof t->error.text,
-             "store: %.140s: the list of free pages is damaged (%s); restore from a peer or a "
-             "backup",
-             path, code == 0 ? "pages out of order or range" : mdb_strerror(code));
-    return STATUS_CORRUPT;
-}
-
 /* Every rule that values have among each other, but for the tables' own. */
 static enum status check_state(struct walk *walk)
 {
@@ -244,15 +209,17 @@ static enum status check_state(struct walk *walk)
     return status;
 }
 
-static enum status walk_store(struct walk *walk, const char *path)
+static enum status walk_store(struct walk *walk, const char *path, uint64_t map_size_bytes)
 {
     struct store_txn *t = &walk->t;
-    struct store_options options = {.path = path};
+    struct store_options options = {.path = path, .map_size_bytes = map_size_bytes};
     enum status status = store_environment_open(&options, true, t);
+    report(walk, STORE_TABLE_COUNT, FREE_PAGES, false, STATUS_OK);
+    if (status == STATUS_OK)
+        status = store_free_pages_check(t, path);
+    report(walk, STORE_TABLE_COUNT, STATE, false, STATUS_OK);
     if (status == STATUS_OK && !walk->trees_only)
         status = check_state(walk);
-    if (status == STATUS_OK)
-        status = walk_free_list(walk, path);
     if (status != STATUS_OK)
         return status;
     for (int table = 0; table < STORE_TABLE_COUNT; table++) {
@@ -265,18 +232,36 @@ static enum status walk_store(struct walk *walk, const char *path)
     return status;
 }
 
-static _Noreturn void child(const char *path, bool trees_only, int pipe)
+/* Signals are blocked when it begins. Its parent's handlers are not its own: what ends it is to end
+ * it, and whoever tells the parent to stop means the parent, with which it ends. */
+static void be_a_child(pid_t parent)
 {
+    static const int deaths[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT},
+                     stops[] = {SIGTERM, SIGINT, SIGHUP};
+    sigset_t none;
+    for (size_t i = 0; i < sizeof deaths / sizeof deaths[0]; i++)
+        (void)signal(deaths[i], SIG_DFL);
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++)
+        (void)signal(stops[i], SIG_IGN);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* it holds the parent's locks and sockets as well */
+    if (getppid() != parent)
+        _exit(3);
+    (void)sigemptyset(&none);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void child(const struct question *question, pid_t parent, int pipe)
+{
+    be_a_child(parent);
+    if (!question->trees_only) /* beside a node that serves; as good without */
+        (void)setpriority(PRIO_PROCESS, 0, 10);
     struct walk *walk = calloc(1, sizeof *walk);
     if (walk == NULL)
         _exit(3);
-    (void)signal(SIGSEGV, SIG_DFL); /* whatever handler the parent has, it would talk of a bug */
-    (void)signal(SIGBUS, SIG_DFL);
-    (void)signal(SIGFPE, SIG_DFL);
-    (void)signal(SIGABRT, SIG_DFL);
     walk->pipe = pipe;
-    walk->trees_only = trees_only;
-    enum status status = walk_store(walk, path);
+    walk->trees_only = question->trees_only;
+    report(walk, STORE_TABLE_COUNT, OPENING, false, STATUS_OK);
+    enum status status = walk_store(walk, question->path, question->map_size_bytes);
     report(walk, STORE_TABLE_COUNT, 0, true, status);
     if (walk->t.txn != NULL)
         mdb_txn_abort(walk->t.txn); /* gives the reader's slot back */
@@ -297,13 +282,30 @@ static bool read_report(int pipe, struct report *out)
     return true;
 }
 
+struct place {
+    char text[64];
+};
+
+static struct place place_of(const struct report *last)
+{
+    struct place out;
+    if (last->table < STORE_TABLE_COUNT)
+        snprintf(out.text, sizeof out.text, "table %s, at or after key %" PRIu64,
+                 store_table_name((enum store_table)last->table), last->key);
+    else
+        snprintf(out.text, sizeof out.text, "%s",
+                 last->key == OPENING      ? "opening it"
+                 : last->key == FREE_PAGES ? "its free pages"
+                                           : "its meta records");
+    return out;
+}
+
 /* A child that did not come to its end: damage, or somebody else's doing, which says nothing of the
  * store. */
-static enum status explain_end(int wait_status, const struct report *last,
+static enum status explain_end(const char *path, int wait_status, const struct report *last,
                                struct store_error *out_error)
 {
-    const char *table = store_table_name((enum store_table)last->table);
-    int signal_number = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+    const int signal_number = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
     switch (signal_number) {
     case SIGSEGV:
     case SIGBUS:
@@ -311,39 +313,43 @@ static enum status explain_end(int wait_status, const struct report *last,
     case SIGILL:
     case SIGABRT:
         snprintf(out_error->text, sizeof out_error->text,
-                 "store: table %s, at or after key %" PRIu64
-                 ": reading it killed the reader (signal %d): pages of the tree are damaged; "
-                 "restore from a peer or a backup",
-                 table, last->key, signal_number);
+                 "store: %.80s: %s: reading it killed the reader (signal %d): LMDB's pages are "
+                 "damaged; restore from a peer or a backup",
+                 path, place_of(last).text, signal_number);
         return STATUS_CORRUPT;
     default:
         snprintf(out_error->text, sizeof out_error->text,
-                 "store: table %s, at or after key %" PRIu64
-                 ": the process that reads it was ended (%s %d), the store may be sound; start "
-                 "again, with more memory if that ran short",
-                 table, last->key, signal_number != 0 ? "signal" : "exit",
+                 "store: %.60s: %s: who reads it was ended from outside (%s %d), it may be sound; "
+                 "start again, perhaps with more memory",
+                 path, place_of(last).text, signal_number != 0 ? "signal" : "exit",
                  signal_number != 0 ? signal_number : WEXITSTATUS(wait_status));
         return STATUS_NO_MEMORY;
     }
 }
 
-static enum status walk_in_child(const char *path, bool trees_only, struct store_error *out_error,
-                                 void (*progress)(void *context, uint64_t done, uint64_t total),
-                                 void *context)
+static enum status refuse_to_begin(int code, const char *what, struct store_error *out_error)
+{
+    snprintf(out_error->text, sizeof out_error->text, "store: %s: %s", what, strerror(code));
+    return code == ENOMEM || code == EAGAIN ? STATUS_NO_MEMORY : STATUS_IO;
+}
+
+static enum status ask_in_child(const struct question *question, struct store_error *out_error,
+                                void (*progress)(void *context, uint64_t done, uint64_t total),
+                                void *context)
 {
     int fds[2];
-    if (pipe(fds) != 0) {
-        snprintf(out_error->text, sizeof out_error->text, "store: cannot make a pipe: %s",
-                 strerror(errno));
-        return STATUS_IO;
-    }
-    pid_t pid = fork();
+    sigset_t all, before;
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return refuse_to_begin(errno, "cannot make a pipe", out_error);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const pid_t parent = getpid(), pid = fork();
+    const int fork_code = errno;
     if (pid == 0) {
         (void)close(fds[0]); /* the parent's end */
-        if (!trees_only)     /* beside a node that serves; as good without */
-            (void)setpriority(PRIO_PROCESS, 0, 10);
-        child(path, trees_only, fds[1]);
+        child(question, parent, fds[1]);
     }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)close(fds[1]); /* the child's end */
     struct report r, last = {.table = STORE_TABLE_COUNT};
     bool finished = false;
@@ -354,32 +360,35 @@ static enum status walk_in_child(const char *path, bool trees_only, struct store
             progress(context, r.done, r.total);
     }
     (void)close(fds[0]);
+    if (pid < 0)
+        return refuse_to_begin(fork_code, "cannot start a process", out_error);
     int wait_status = 0;
-    if (pid > 0)
-        while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
-            ;
-    if (pid < 0) {
-        snprintf(out_error->text, sizeof out_error->text, "store: cannot start a process: %s",
-                 strerror(errno));
-        return STATUS_NO_MEMORY;
-    }
+    pid_t ended;
+    do {
+        ended = waitpid(pid, &wait_status, 0);
+    } while (ended < 0 && errno == EINTR);
     if (finished) {
         *out_error = last.error;
         if (last.status == STATUS_OK)
             out_error->text[0] = '\0';
         return (enum status)last.status;
     }
-    return explain_end(wait_status, &last, out_error);
+    if (ended < 0) /* whoever started us has SIGCHLD ignored: nobody knows how it ended */
+        return refuse_to_begin(errno, "cannot wait for the process that reads it", out_error);
+    return explain_end(question->path, wait_status, &last, out_error);
 }
 
 enum status store_verify(const char *path, struct store_error *out_error,
                          void (*progress)(void *context, uint64_t done, uint64_t total),
                          void *context)
 {
-    return walk_in_child(path, false, out_error, progress, context);
+    return ask_in_child(&(struct question){.path = path}, out_error, progress, context);
 }
 
-enum status store_check_trees(const char *path, struct store_error *out_error)
+enum status store_check_trees(const struct store_options *options, struct store_error *out_error)
 {
-    return walk_in_child(path, true, out_error, NULL, NULL);
+    return ask_in_child(&(struct question){.path = options->path,
+                                           .map_size_bytes = options->map_size_bytes,
+                                           .trees_only = true},
+                        out_error, NULL, NULL);
 }
