@@ -102,27 +102,30 @@ void commit_checks_look(struct commit_checks *checks, const struct host *host, b
     if (!can_be_asked(host))
         return;
     consensus_status(host->node->consensus, &status);
-    if (!status.leads || status.changing || wait->term != status.term ||
-        status.commit_index >= wait->index)
+    if (!status.leads || status.changing) {
         *wait = (struct commit_wait){0};
-    if (!status.leads || status.changing)
         return;
+    }
+    const uint64_t waited = now - wait->since_ns;
+    if (wait->index != 0 && wait->term == status.term && status.commit_index >= wait->index &&
+        waited > checks->longest_ns)
+        checks->longest_ns = waited;
+    if (wait->term != status.term || status.commit_index >= wait->index)
+        *wait = (struct commit_wait){0};
     if (wait->index == 0) {
         const uint64_t index = agreed(host, &status);
+        checks->judged_total +=
+            status.commit_index > checks->commit_seen[host->number] && index == status.commit_index;
+        checks->commit_seen[host->number] = status.commit_index;
         if (index <= status.commit_index ||
             journal_term(host->node->journal, index, &term) != STATUS_OK || term != status.term)
             return;
         *wait = (struct commit_wait){.term = status.term, .index = index, .since_ns = now};
-        checks->total++;
+        checks->waited_total++;
         return;
     }
     wait->turns += after_turn;
-    const uint64_t waited = now - wait->since_ns;
-    if (wait->turns <= COMMIT_TURNS)
-        return;
-    if (waited > checks->longest_ns)
-        checks->longest_ns = waited;
-    if (waited > COMMIT_WAIT_NS)
+    if (wait->turns > COMMIT_TURNS && waited > COMMIT_WAIT_NS)
         world_violate(checks->world,
                       "host %u leads and knows that entry %" PRIu64
                       " is agreed, and has not committed it for %" PRIu64
@@ -134,4 +137,5 @@ void commit_checks_look(struct commit_checks *checks, const struct host *host, b
 void commit_checks_forget(struct commit_checks *checks, const struct host *host)
 {
     checks->waits[host->number] = (struct commit_wait){0};
+    checks->commit_seen[host->number] = 0;
 }

@@ -13,8 +13,10 @@ struct commit_checks {
         uint64_t since_ns;
         uint64_t turns; /* of the process since then */
     } waits[HOSTS_MAX];
-    uint64_t total;      /* indexes that were seen to be agreed before they were committed */
-    uint64_t longest_ns; /* that one of them waited */
+    uint64_t commit_seen[HOSTS_MAX]; /* of a leader, at the last look */
+    uint64_t judged_total;           /* its commits that were what it knew to be agreed */
+    uint64_t waited_total;           /* indexes that were agreed before they were committed */
+    uint64_t longest_ns;             /* that one of them waited, in the end */
 };
 
 /* After each turn of a living node and each message to it. */

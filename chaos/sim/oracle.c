@@ -393,6 +393,11 @@ void oracle_remember(struct oracle *oracle, const struct machine *machine)
                         fact->bytes->issued_at_ns, &answer, results);
         if (answer.outcome != OUTCOME_EXECUTED && answer.outcome != OUTCOME_REQUEST_FENCED)
             continue;
+        if (answer.outcome == OUTCOME_EXECUTED && (fact->denied || !fact->sent))
+            world_violate(oracle->world,
+                          "request %" PRIu64
+                          " was executed and never sent, or denied to its caller",
+                          fact->number);
         fact->answered = true;
         fact->outcome = answer.outcome;
         fact->index = answer.index;

@@ -55,9 +55,11 @@ void report_add(struct report *report, const struct sim_result *r)
     sum->degrades += r->degrades;
     sum->returns += r->returns;
     sum->policies += r->policies;
-    sum->agreed += r->agreed;
-    if (r->agreed_longest_ns > sum->agreed_longest_ns)
-        sum->agreed_longest_ns = r->agreed_longest_ns;
+    sum->nights += r->nights;
+    sum->commits_judged += r->commits_judged;
+    sum->commits_waited += r->commits_waited;
+    if (r->commit_longest_ns > sum->commit_longest_ns)
+        sum->commit_longest_ns = r->commit_longest_ns;
     if (r->longest_ns > sum->longest_ns)
         sum->longest_ns = r->longest_ns;
     if (r->settle_ns > sum->settle_ns)
@@ -86,9 +88,10 @@ void report_print(const struct report *report, const char *topology, uint32_t jo
            " degrade, %" PRIu64 " return, %" PRIu64 " policy entries; %" PRIu64 " certificates\n",
            sum->steps, sum->one_sided, sum->degrades, sum->returns, sum->policies,
            sum->certificates);
-    printf("  %" PRIu64 " times a leader knew that an entry was agreed before it had committed it, "
-           "for at most %.1f ms\n",
-           sum->agreed, (double)sum->agreed_longest_ns / 1e6);
+    printf("  %" PRIu64 " commits held against what the leader knew, %" PRIu64
+           " came later, the latest %.3f ms; %" PRIu64 " nights\n",
+           sum->commits_judged, sum->commits_waited, (double)sum->commit_longest_ns / 1e6,
+           sum->nights);
     printf("  last exam of each: longest until a write is acknowledged after the loss of a place "
            "%.2f s, of the leader's %.2f s\n",
            (double)report->pause_ns[0] / 1e9, (double)report->pause_ns[1] / 1e9);

@@ -387,9 +387,11 @@ static void judge(struct sim *sim)
 /* Its requests are judged before, as long as everybody remembers them, and after. */
 static bool pass_to_next_day(struct sim *sim)
 {
-    if (sim->world.violated || !next_day_evening(&sim->next_day) || !answer_and_settle(sim) ||
-        !next_day_night(&sim->next_day) || !next_day_morning(&sim->next_day) ||
-        !answer_and_settle(sim))
+    if (sim->world.violated || !next_day_evening(&sim->next_day) || !answer_and_settle(sim))
+        return false;
+    judge(sim);
+    if (sim->world.violated || !next_day_night(&sim->next_day) ||
+        !next_day_morning(&sim->next_day) || !answer_and_settle(sim))
         return false;
     judge(sim);
     return !sim->world.violated;
@@ -491,8 +493,10 @@ static void fill_result(const struct sim *sim, struct sim_result *out)
         .longest_ns = sim->clients.longest_ns,
         .settle_ns = sim->settle_ns,
         .certificates = sim->certificate_checks.total,
-        .agreed = sim->commit_checks.total,
-        .agreed_longest_ns = sim->commit_checks.longest_ns,
+        .commits_judged = sim->commit_checks.judged_total,
+        .commits_waited = sim->commit_checks.waited_total,
+        .commit_longest_ns = sim->commit_checks.longest_ns,
+        .nights = sim->next_day.done,
         .steps = sim->rule_checks.step_total,
         .one_sided = sim->rule_checks.one_sided_total,
         .degrades = sim->rule_checks.degrade_total,

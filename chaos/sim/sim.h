@@ -65,8 +65,11 @@ struct sim_result {
     uint64_t pause_ns; /* of the exam at the end */
     bool leader_lost;  /* in it */
     uint64_t certificates;
-    uint64_t agreed, agreed_longest_ns; /* commits that a leader saw agreed, and waited for */
-    uint64_t verdicts[3], losses;       /* of the aftermath, by enum verdict */
+    /* Of leaders: commits that were held against what they knew, those that came later than that,
+     * and how much. */
+    uint64_t commits_judged, commits_waited, commit_longest_ns;
+    uint64_t nights;
+    uint64_t verdicts[3], losses;                           /* of the aftermath, by enum verdict */
     uint64_t steps, one_sided, degrades, returns, policies; /* of the durability rule */
     uint64_t faults[NEMESIS_KIND_COUNT];
     uint64_t fault_count; /* numbers that were given to faults */

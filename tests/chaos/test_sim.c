@@ -97,6 +97,10 @@ Test(sim, every_kind_of_fault_happens)
         sum.put_back += result.put_back;
         sum.late_messages += result.late_messages;
         sum.failed_calls += result.failed_calls;
+        sum.nights += result.nights;
+        sum.too_old += result.too_old;
+        sum.commits_judged += result.commits_judged;
+        sum.commits += result.commits;
     }
     for (int kind = 0; kind < NEMESIS_ABANDON; kind++)
         cr_assert_gt(total[kind], 0, "%s", nemesis_name((enum nemesis_kind)kind));
@@ -108,6 +112,22 @@ Test(sim, every_kind_of_fault_happens)
     cr_assert_gt(sum.put_back, 0);
     cr_assert_gt(sum.late_messages, 0);
     cr_assert_gt(sum.failed_calls, 0);
+    cr_assert_gt(sum.nights, 0);
+    cr_assert_gt(sum.too_old, 0);
+    cr_assert_gt(sum.commits_judged, sum.commits / 2);
+}
+
+/* Without S5 a commit waits for one word more than it needs. */
+Test(sim, a_commit_that_waits_for_a_further_word_is_found)
+{
+    struct sim_options options = {.seconds = 20, .guard_off = plant_guard_part("S5")};
+    struct sim_result result = {0};
+    cr_assert(sim_topology("1+1+1", &options));
+    for (options.seed = 1; options.seed <= 100 && !result.violated; options.seed++)
+        sim_run(&options, &result);
+    cr_assert(result.violated);
+    cr_assert(strstr(result.violation, "is agreed, and has not committed it") != NULL, "%s",
+              result.violation);
 }
 
 /* ---- making a failing seed short ---- */
