@@ -207,8 +207,11 @@ static json_t *checkpoint(const struct checkpoint_stats *stats)
     json_object_set_new(object, "bytes_used", number(stats->bytes_used));
     json_object_set_new(object, "bytes_file", number(stats->bytes_file));
     json_object_set_new(object, "id_runs", number(stats->id_run_count));
-    json_object_set_new(object, "lookups", number(stats->lookup_count));
-    json_object_set_new(object, "lookups_vain", number(stats->lookup_vain_count));
+    json_object_set_new(object, "transfer_lookups", number(stats->transfer_lookups.count));
+    json_object_set_new(object, "transfer_lookups_vain",
+                        number(stats->transfer_lookups.vain_count));
+    json_object_set_new(object, "request_lookups", number(stats->request_lookups.count));
+    json_object_set_new(object, "request_lookups_vain", number(stats->request_lookups.vain_count));
     return object;
 }
 
@@ -287,6 +290,20 @@ char *probe_status_json(const struct probe *probe)
 
 /* ---- metrics ---- */
 
+static void lookups(FILE *page, const struct checkpoint_stats *stats)
+{
+    static const char count[] = "tally_store_lookups_total",
+                      vain[] = "tally_store_lookups_vain_total";
+    metrics_family(page, count, METRIC_COUNTER,
+                   "Look-ups of ids that no filter answered, since start.");
+    metrics_sample(page, count, "of=\"transfers\"", stats->transfer_lookups.count);
+    metrics_sample(page, count, "of=\"requests\"", stats->request_lookups.count);
+    metrics_family(page, vain, METRIC_COUNTER,
+                   "Those of them that found nothing: a filter let them through.");
+    metrics_sample(page, vain, "of=\"transfers\"", stats->transfer_lookups.vain_count);
+    metrics_sample(page, vain, "of=\"requests\"", stats->request_lookups.vain_count);
+}
+
 static void write_node(FILE *page, const struct probe *probe)
 {
     struct node_status s;
@@ -335,12 +352,7 @@ static void write_node(FILE *page, const struct probe *probe)
                   s.checkpoint.bytes_file);
     metrics_gauge(page, "tally_store_id_runs", "Runs of the index by transfer id.",
                   s.checkpoint.id_run_count);
-    metrics_counter(page, "tally_store_lookups_total",
-                    "Look-ups by id that no filter answered, since start.",
-                    s.checkpoint.lookup_count);
-    metrics_counter(page, "tally_store_lookups_vain_total",
-                    "Those of them that found nothing: the filters let them through.",
-                    s.checkpoint.lookup_vain_count);
+    lookups(page, &s.checkpoint);
     struct node_cluster cluster;
     node_cluster(probe->node, &cluster);
     probe_cluster_metrics(page, &cluster, &s, uv_hrtime());

@@ -30,9 +30,11 @@ struct checkpoint_stats {
     uint64_t transfer_count, account_count, request_count;
     uint64_t bytes_used, bytes_file;
     uint32_t id_run_count;
-    /* Look-ups by id that the filters did not answer, since open, and those of them that found
-     * nothing: filters that are too full let too many through. */
-    uint64_t lookup_count, lookup_vain_count;
+    /* Look-ups that the filters did not answer, since open, and those of them that found nothing:
+     * filters that are too full let too many through. */
+    struct checkpoint_lookups {
+        uint64_t count, vain_count;
+    } transfer_lookups, request_lookups;
 };
 
 /* An epoch's size, and what it meets in the store. */

@@ -85,7 +85,7 @@ static bool past_transfer_by_id(void *context, const struct id128 *id, struct tr
     uint64_t hash = store_transfer_hash(store, id);
     if (!bloom_may_contain(&store->transfer_filter, hash))
         return false;
-    store->stats.lookup_count++;
+    store->stats.transfer_lookups.count++;
     store_resident_read(store);
     struct transfer_search search = {.store = store, .id = id, .out = out};
     const struct id_run_list *list = &store->view->transfer_runs;
@@ -93,7 +93,7 @@ static bool past_transfer_by_id(void *context, const struct id128 *id, struct tr
         if (id_run_find(&store->read, STORE_TRANSFER_IDS, &list->runs[i], hash, transfer_candidate,
                         &search) != STATUS_OK)
             store_stop_process("a transfer id cannot be looked up", store->read.error.text);
-    store->stats.lookup_vain_count += !search.found;
+    store->stats.transfer_lookups.vain_count += !search.found;
     return search.found;
 }
 
@@ -174,7 +174,7 @@ static bool past_request_by_nonce(void *context, uint32_t principal_name, const 
     uint64_t hash = store_request_hash(store, principal_name, nonce);
     if (!request_filter_may_contain(&store->request_filter, hash))
         return false;
-    store->stats.lookup_count++;
+    store->stats.request_lookups.count++;
     store_resident_read(store);
     struct request_search search = {
         .store = store, .principal_name = principal_name, .nonce = nonce};
@@ -186,7 +186,7 @@ static bool past_request_by_nonce(void *context, uint32_t principal_name, const 
                         &search) != STATUS_OK)
             store_stop_process("a nonce cannot be looked up", store->read.error.text);
     }
-    store->stats.lookup_vain_count += !search.found;
+    store->stats.request_lookups.vain_count += !search.found;
     if (!search.found)
         return false;
     read_request(store, search.locator, out, answer);

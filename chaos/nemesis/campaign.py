@@ -90,6 +90,7 @@ class Search:
         self.runs, self.skipped, self.numbered = [], [], 0
         self.shortened = 0          # failing seeds of the simulator
         self.misses = collections.Counter()     # attacks that did not come about, by the run's name
+        self.again = {}             # directory of a run that is made again -> the row of the first
         self.lanes = None
         self.failures = []          # in words: why the search as a whole is no good one
         self.next_report = time.monotonic() + REPORT_SECONDS
@@ -127,19 +128,26 @@ class Search:
             if until is None or time.monotonic() + SCENARIO_SECONDS <= until:
                 return True
             self.skip(job.name, "no time left for it")
+            if job.where in self.again:         # then the first one stands
+                self.again.pop(job.where)["missed"] = False
             return False
         self.lanes = Lanes(self.options.build, self.ran, begins)
         self.lanes.go(jobs, self.options.lanes)
 
     def ran(self, job, status, seconds):
         meta = read(job.where, "meta.json") or {}
-        claims = (read(job.where, "verdicts.json") or {"claims": []})["claims"]
-        again = status == verdict.FAILED and self.missed(job, meta)
-        self.runs.append({"name": job.name, "seed": job.seed, "status": status, "missed": again,
+        verdicts = read(job.where, "verdicts.json") or {}
+        claims = verdicts.get("claims", [])
+        again = self.make_again(job) if (status == verdict.FAILED and verdicts.get("only_missed")
+                                         and not meta.get("failed")) else None
+        self.runs.append({"name": job.name, "seed": job.seed, "status": status, "missed": again is not None,
                           "directory": job.where, "seconds": seconds,
                           "command": meta.get("command"), "faults": meta.get("faults", {}),
                           "begun": meta.get("begun", {}),
                           "checked": {claim["name"]: claim["checked"] for claim in claims}})
+        if again:
+            self.again[again.where] = self.runs[-1]
+            self.lanes.add(again)
         print("%-44s seed %-10d %-7s %4.0f s  %s" % (
             job.name[:44], job.seed, "MISSED" if again else ("fine", "BROKEN", "FAILED")[status], seconds,
             last_words(job.where + ".log")), flush=True)
@@ -147,15 +155,18 @@ class Search:
         self.put()
         self.report_along()
 
-    def missed(self, job, meta):
-        """Whether nothing but the attack failed, and it is made again: by a seed of its own, so that
-        the runs to come are what they would have been."""
-        if not meta.get("missed") or meta.get("failed") or self.misses[job.name] == MISSES_MAX:
-            return False
+    def make_again(self, job):
+        """The job again, with a seed of its own, so that the runs to come are what they would have
+        been; None: it has missed often enough."""
+        if self.misses[job.name] == MISSES_MAX:
+            return None
         self.misses[job.name] += 1
-        self.lanes.add(job._replace(seed=random.Random("%d/again" % job.seed).getrandbits(32),
-                                    where=job.where + "-again"))
-        return True
+        return job._replace(seed=random.Random("%d/again" % job.seed).getrandbits(32),
+                            where=job.where + "-again")
+
+    def counted(self):
+        """The runs that stand: all but those that missed and were made again."""
+        return [run for run in self.runs if not run["missed"]]
 
     def scenarios(self):
         """Jobs of the named ones that this machine can do; those that share a cluster are one."""
@@ -306,7 +317,7 @@ class Search:
     def sum(self, what):
         """Of all runs, by name."""
         total = collections.Counter()
-        for run in self.runs:
+        for run in self.counted():
             total.update(run[what])
         return dict(total)
 
@@ -340,8 +351,7 @@ class Search:
     def report(self, say=print):
         """The page of the whole search: every run that was not good, and the newest good ones."""
         good = [run for run in self.runs if run["status"] == 0][-PAGES_MAX:]
-        pages = [run["directory"] for run in self.runs
-                 if (run["status"] != 0 and not run["missed"] or run in good)
+        pages = [run["directory"] for run in self.counted() if (run["status"] != 0 or run in good)
                  and os.path.exists(os.path.join(run["directory"], "meta.json"))]
         more = ["--out", os.path.join(self.output, "report"), "--summary",
                 os.path.join(self.output, "summary.json")]
@@ -351,7 +361,7 @@ class Search:
         return verdict.report(pages, say, more)
 
     def status(self):
-        worst = [run["status"] for run in self.runs if not run["missed"]]
+        worst = [run["status"] for run in self.counted()]
         if verdict.BROKEN in worst or any(s["failures"] for s in self.simulated.values()):
             return verdict.BROKEN
         return verdict.FAILED if any(worst) or self.failures else verdict.HOLDS
@@ -370,16 +380,16 @@ class Search:
                 print("simulator %s: %d seeds, %.1f virtual hours, %s" % (
                     topology, told["seeds"], told["hours"], "%d chunks FAILED" % told["failures"]
                     if told["failures"] else "no promise broken"))
-        bad = [run for run in self.runs if run["status"] != 0 and not run["missed"]]
+        bad = [run for run in self.counted() if run["status"] != 0]
         print("nemesis: %d runs in %.1f minutes, %d not fine; %d faults, %d of them struck: %s" % (
-            len(self.runs), sum(run["seconds"] for run in self.runs) / 60, len(bad),
+            len(self.counted()), sum(run["seconds"] for run in self.runs) / 60, len(bad),
             sum(self.summary["begun"].values()), sum(self.summary["faults"].values()),
             ", ".join("%d %s" % (count, name) for name, count in
                       sorted(self.summary["faults"].items(), key=lambda item: -item[1]))))
         print("checked: %s" % ", ".join("%s %d" % item for item in
                                         sorted(self.summary["checked"].items())))
         for name, count in sorted(self.misses.items()):
-            print("the attack did not come about, and was made again: %s, %d times" % (name, count))
+            print("the attack did not come about: %s, %d times" % (name, count))
         for row in self.skipped:
             print("not run: %s: %s" % (row["scenario"], row["why"]))
         for text in self.failures:

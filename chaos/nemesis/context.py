@@ -79,9 +79,9 @@ class Context:
     # ---- faults ----
 
     def begin(self, fault, may_pass=None):
-        """Begins it and says so; the same fault, or None when it could not strike. That is a broken
-        expectation, unless it may (`may_pass`; None: as the scenario has it): a story that counts on
-        the fault has not happened then."""
+        """Begins it and says so; the same fault, or None when it could not strike. That is an attack
+        that did not come about, unless it may (`may_pass`; None: as the scenario has it): a story that
+        counts on the fault has not happened then."""
         for kind in getattr(fault, "preload", ()):
             if kind not in self.run.preload:
                 raise RunFailure("%s needs nodes started with preload \"%s\"" % (fault.name, kind))

@@ -219,6 +219,8 @@ def judged(options, scenario, history):
     status = verdict.check(history.directory)
     if not options.no_report:
         written = verdict.report([history.directory])
+        if written:
+            history.put_meta(failed="its report could not be written")
         status = status or written
     if options.planted_expected and status != verdict.FAILED:
         print("expected a finding: %s" % ("found" if status else "NOT found"))

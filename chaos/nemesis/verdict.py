@@ -79,13 +79,16 @@ def tell(verdicts, say=print):
         say("... and %d more, in verdicts.json" % (len(verdicts["violations"]) - 20))
 
 
-def status_of(verdicts, must_break, may_break=()):
+def status_of(verdicts, must_break, may_break=(), missed=()):
     """(exit status, why) by the claims, by those that a scenario wants broken, and by those that break
-    with them, or not, as the moment has it."""
+    with them, or not, as the moment has it; and by attacks that did not come about."""
     broken = {claim["name"] for claim in verdicts["claims"] if claim["verdict"] == "broken"}
     lacking, more = sorted(set(must_break) - broken), sorted(broken - set(must_break) - set(may_break))
     if more:
         return BROKEN, "broken: %s" % ", ".join(more)
+    if missed:
+        return FAILED, "the attack did not come about, so nothing was tried (another seed may): %s" % (
+            "; ".join(missed))
     if lacking:
         return BROKEN, "the scenario wants these found broken, and they were not: %s" % (
             ", ".join(lacking))
@@ -103,12 +106,13 @@ def check(directory, say=print):
         return FAILED
     verdicts, failed = judge(directory, say)
     tell(verdicts, say)
-    status, why = status_of(verdicts, meta.get("must_break", ()), meta.get("may_break", ()))
-    if status == HOLDS and failed:
+    status, why = status_of(verdicts, meta.get("must_break", ()), meta.get("may_break", ()),
+                            meta.get("missed", ()))
+    # Said here, where it is known: nothing else is wrong with this run.
+    verdicts["only_missed"] = status == FAILED and not failed and not meta.get("failed")
+    put(directory, "verdicts.json", verdicts)
+    if status != BROKEN and failed:
         status, why = FAILED, failed
-    if status == HOLDS and meta.get("missed"):
-        status, why = FAILED, "the attack did not come about, so nothing was tried (another seed may): " \
-            "%s" % "; ".join(meta["missed"])
     if meta.get("failed"):
         # Clients that were cut off left requests without an end: what is broken by that says nothing.
         status, why = FAILED, "the run itself failed: %s" % meta["failed"].splitlines()[0]

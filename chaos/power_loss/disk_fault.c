@@ -63,7 +63,7 @@ enum {
 
 /* All fields are words of the machine, each read and written by itself. */
 struct control {
-    uint64_t calls;    /* 1 << enum call; 0: no fault */
+    uint64_t calls;    /* 1 << enum call; 0: no fault; CHANGING: what sleeps goes on sleeping */
     uint64_t fault;    /* its number: another one for each fault */
     int64_t error;     /* errno, an ERROR_ from above, or 0: only late */
     uint64_t delay_us; /* before anything else */
@@ -76,6 +76,7 @@ struct control {
 _Static_assert(sizeof(struct control) == 72, "as chaos/nemesis/faults/preload.py writes it");
 
 enum { SECTOR = 512 };
+#define CHANGING (1ull << 63)
 enum { FILE_JOURNAL = 1, FILE_STORE = 2, FILE_OTHER = 4 };
 
 static struct control *control; /* NULL: not driven */
@@ -192,6 +193,11 @@ static bool is_driven(enum call call)
            (__atomic_load_n(&control->calls, __ATOMIC_ACQUIRE) & UINT64_C(1) << call) != 0;
 }
 
+static bool is_changing(void)
+{
+    return (__atomic_load_n(&control->calls, __ATOMIC_ACQUIRE) & CHANGING) != 0;
+}
+
 static void sleep_us(uint64_t us)
 {
     const struct timespec time = {.tv_sec = (time_t)(us / 1000000),
@@ -219,8 +225,8 @@ static int driven_strikes(enum call call, const char *path)
         if (delay_us > 0)
             sleep_us(delay_us);
         error = (int)__atomic_load_n(&control->error, __ATOMIC_RELAXED);
-        while (is_driven(call) && error == ERROR_HANG &&
-               fault == __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE))
+        while (is_changing() || (is_driven(call) && error == ERROR_HANG &&
+                                 fault == __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE)))
             sleep_us(10 * 1000);
     } while (is_driven(call) && fault != __atomic_load_n(&control->fault, __ATOMIC_ACQUIRE));
     return is_driven(call) && error != ERROR_HANG ? error : 0;

@@ -29,7 +29,7 @@ from nemesis.faults import disk_images  # noqa: E402
 from nemesis.faults.disk_errors import FailingSync  # noqa: E402
 from nemesis.faults.operators import Switchover  # noqa: E402
 from nemesis.findings import Findings  # noqa: E402
-from nemesis.history import History  # noqa: E402
+from nemesis.history import History, read  # noqa: E402
 from nemesis.pulse import Pulse  # noqa: E402
 from nemesis.scenario import Scenario, all_scenarios  # noqa: E402
 
@@ -631,7 +631,19 @@ class Verdicts(World):
         self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [0, 1])
         self.history.put_meta(missed=["the fault struck: 0 calls"])
         self.assertEqual(self.judged(lambda findings: findings.look("liveness")), [2, 2])
+        self.assertTrue(read(self.directory, "verdicts.json")["only_missed"])
         self.assertEqual(self.judged(lambda findings: findings.add("liveness", "stuck")), [1, 0])
+        self.assertFalse(read(self.directory, "verdicts.json")["only_missed"])
+
+    # What a scenario wants broken is not there when its fault did not strike: nothing was tried.
+    def test_a_missed_attack_breaks_nothing_and_excuses_nothing(self):
+        claims = {"claims": [{"name": "money", "verdict": "holds"}]}
+        missed = ["the fault strikes: nobody leads"]
+        self.assertEqual(verdict.status_of(claims, ["money"])[0], 1)
+        self.assertEqual(verdict.status_of(claims, ["money"], (), missed)[0], 2)
+        claims["claims"].append({"name": "stamps", "verdict": "broken"})
+        self.assertEqual(verdict.status_of(claims, ["money"], (), missed)[0], 1)
+        self.assertEqual(verdict.status_of(claims, ["stamps"], (), missed)[0], 2)
 
 
 class Alone(Scenario):
@@ -807,34 +819,38 @@ sys.exit(1)
         self.assertEqual(self.summary["failures"], ["no run was judged"])
 
     # An attack that did not come about is made again at once, with another seed and for a while; the
-    # runs behind it stay what they are. A run that failed for another reason as well is not.
+    # runs behind it stay what they are. A run that failed for another reason as well is not, and one
+    # for whose second try no time was left stands as it was.
     def test_an_attack_that_did_not_come_about_is_made_again(self):
-        def run(job, misses, failed=None):
+        def run(job):
             status = self.leave(job, {"money": 5})
-            if job.name != "quiet" or len([j for j in ran if j.name == "quiet"]) >= misses:
-                ran.append(job)
-                return status
             ran.append(job)
-            with open(os.path.join(job.where, "meta.json")) as file:
-                meta = json.load(file)
-            with open(os.path.join(job.where, "meta.json"), "w") as file:
-                json.dump(dict(meta, missed=["the fault struck: 0 calls"], failed=failed), file)
+            if job.name != "quiet" or len([j for j in ran if j.name == "quiet"]) > misses:
+                return status
+            with open(os.path.join(job.where, "verdicts.json")) as file:
+                verdicts = json.load(file)
+            with open(os.path.join(job.where, "verdicts.json"), "w") as file:
+                json.dump(dict(verdicts, only_missed=not other), file)
             return 2
 
         others = None
-        for misses, failed, seeds, status in ((0, None, 1, 0), (1, None, 2, 0), (2, None, 3, 0),
-                                              (3, None, 3, 2), (1, "no network", 1, 2)):
+        for misses, other, begun, seeds, status in (
+                (0, False, 9, 1, 0), (1, False, 9, 2, 0), (2, False, 9, 3, 0), (3, False, 9, 3, 2),
+                (1, True, 9, 1, 2), (1, False, 1, 1, 2)):
             ran = []
-            self.assertEqual(self.search(
-                "--minutes", "60", "--no-simulator", "--no-random", "--scenarios", "quiet,overload",
-                run=lambda job: run(job, misses, failed)), status, self.text)
-            self.assertEqual([job.name for job in ran], ["quiet"] * seeds + ["overload"], self.text)
-            self.assertEqual(len({job.seed for job in ran} | {job.where for job in ran}),
-                             2 * (seeds + 1))
-            self.assertEqual(others or ran[-1], ran[-1], "another's run is not what it was")
-            others = ran[-1]
-            self.assertEqual(self.text.count("MISSED"), seeds - 1)
-            self.assertEqual("NOT FINE: quiet" in self.text, status == 2)
+            with mock.patch.object(campaign.time, "monotonic",
+                                   lambda: 10000.0 if len(ran) >= begun else 1.0):
+                self.assertEqual(self.search("--minutes", "60", "--no-simulator", "--no-random",
+                                             "--scenarios", "quiet,overload", run=run),
+                                 status, self.text)
+            self.assertEqual([job.name for job in ran], ["quiet"] * seeds + ["overload"] * (begun > 1),
+                             self.text)
+            self.assertEqual(len({job.seed for job in ran} | {job.where for job in ran}), 2 * len(ran))
+            if begun > 1:
+                self.assertEqual(others or ran[-1], ran[-1], "another's run is not what it was")
+                others = ran[-1]
+            self.assertEqual("NOT FINE: quiet" in self.text, status == 2, self.text)
+            self.assertEqual(self.summary["checked"]["money"], 5 * (1 if begun == 1 else 2))
             shutil.rmtree(os.path.join(self.folder, "out"))
 
     # What is known is told, on the way and by a search that is told to end.

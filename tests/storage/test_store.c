@@ -104,11 +104,13 @@ Test(store, look_ups_that_the_filters_let_through_are_counted, .timeout = 100)
     struct epoch_maker *maker =
         epoch_maker_create(&(struct epoch_maker_options){.seed = 8, .base_accounts = 100});
     write_epoch(checkpoint, maker, &(struct epoch_plan){.transfers = 9000, .requests = 2000});
-    const uint64_t made = epoch_maker_transfers(maker) + epoch_maker_requests(maker);
+    const uint64_t transfers = epoch_maker_transfers(maker), requests = epoch_maker_requests(maker);
     assert_past(checkpoint, maker, 1, 0); /* asks for all that were made, and as many others */
     checkpoint_stats(checkpoint, &stats);
-    cr_assert_lt(stats.lookup_vain_count, made / 50);
-    cr_assert_eq(stats.lookup_count, made + stats.lookup_vain_count);
+    cr_assert_lt(stats.transfer_lookups.vain_count, transfers / 50);
+    cr_assert_lt(stats.request_lookups.vain_count, requests / 50);
+    cr_assert_eq(stats.transfer_lookups.count, transfers + stats.transfer_lookups.vain_count);
+    cr_assert_eq(stats.request_lookups.count, requests + stats.request_lookups.vain_count);
     checkpoint_finish(checkpoint);
 
     struct store_options options = {
@@ -117,8 +119,8 @@ Test(store, look_ups_that_the_filters_let_through_are_counted, .timeout = 100)
     cr_assert_eq(store_open(&options, &checkpoint, &fixture.error), STATUS_OK);
     assert_past(checkpoint, maker, 1, 0);
     checkpoint_stats(checkpoint, &stats);
-    cr_assert_gt(stats.lookup_vain_count, made / 2);
-    cr_assert_eq(stats.lookup_count, made + stats.lookup_vain_count);
+    cr_assert_gt(stats.transfer_lookups.vain_count, transfers / 2);
+    cr_assert_gt(stats.request_lookups.vain_count, requests / 2);
     checkpoint_finish(checkpoint);
     epoch_maker_destroy(maker);
     store_fixture_deinit(&fixture);

@@ -307,6 +307,9 @@ static struct file_image file_image_take(const struct store_fixture *fixture)
     image.pristine = malloc(image.size);
     cr_assert_not_null(image.pristine);
     cr_assert_eq(pread(image.fd, image.pristine, image.size, 0), info.st_size);
+    uint32_t page_size;
+    memcpy(&page_size, image.pristine + 40, sizeof page_size);
+    cr_assert_eq(page_size, 4096, "the places below are those of pages of 4096 bytes");
     return image;
 }
 

@@ -24,6 +24,7 @@ CALLS = {"write": 1 << 1, "sync": 1 << 2, "allocate": 1 << 3, "name": 1 << 4, "m
 ERRORS = {"late": 0, "EIO": 5, "ENOSPC": 28, "SHORT": -1, "KILL": -2, "HANG": -3, "LOSE": -4,
           "SHIFT": -5, "ROT": -6}
 FILES = {"journal": 1, "store": 2, "other": 4}
+CHANGING = 1 << 63                      # calls that sleep go on sleeping
 CONTROL = struct.Struct("=QQqQQQq")     # what is written here: up to the shift
 COUNTS = struct.Struct("=QQ")           # what the library writes behind it
 
@@ -101,8 +102,8 @@ def strike_disk(member, calls, error="late", delay_ms=0.0, every=1, files=(), sh
     with open(control_file(member), "r+b") as file:
         descriptor = file.fileno()
         fault = CONTROL.unpack(os.pread(descriptor, CONTROL.size, 0))[1] + 1
-        os.pwrite(descriptor, bytes(8), 0)      # quiet while the rest changes
-        os.pwrite(descriptor, CONTROL.pack(0, fault, ERRORS[error], int(delay_ms * 1000), every,
+        os.pwrite(descriptor, struct.pack("=Q", CHANGING), 0)   # quiet while the rest changes
+        os.pwrite(descriptor, CONTROL.pack(CHANGING, fault, ERRORS[error], int(delay_ms * 1000), every,
                                            which, shift) + bytes(COUNTS.size), 0)
         os.pwrite(descriptor, struct.pack("=Q", mask), 0)
 

@@ -265,7 +265,7 @@ class SwitchoverInStorm(Scenario):
 
     def timeline(self, context):
         met = any(self.hand_back(context) for _ in range(STORMS_MAX))
-        context.attack("leadership is handed over in a storm", met, "by tally site switchover")
+        context.expect("leadership is handed over in a storm", met, "by tally site switchover", timed=True)
         leader = context.sites.wait_leader()
         other = next(m for m in context.sites.data() if m.site != leader.site)
         with context.during(Switchover("site-" + other.site)), \

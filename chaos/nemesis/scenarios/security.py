@@ -89,11 +89,12 @@ class RolesChange(Scenario):
         for whom in ("follower", "leader"):
             with context.during(Kill(whom)):
                 meanwhile = self.change(context, draw, CHANGES // 3)
-            context.attack("roles were changed while a node was away", meanwhile > 0,
-                           "%d changes without the %s" % (meanwhile, whom))
+            context.expect("roles were changed while a node was away", meanwhile > 0,
+                           "%d changes without the %s" % (meanwhile, whom), timed=True)
             done += meanwhile
             context.wait_answers(15, SERVE_SECONDS)
-        context.attack("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES))
+        context.expect("roles were changed", done >= CHANGES // 2, "%d of %d changes" % (done, CHANGES),
+                       timed=True)
         context.expect("the last role is set", context.until(
             lambda: self.set_role(context, "NONE", 20), "the last role to be set", 60), "NONE")
 
