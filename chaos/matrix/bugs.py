@@ -319,9 +319,7 @@ READER = (
     Bug("certificate-after-round",
         "T is read when a majority has answered instead of before it is asked: between the two a "
         "later leader may have acknowledged what N does not cover",
-        (Simulator(("certificate",)),
-         Tests("replication/test_certificate", "certificate/names_the_moment*")),
-        fault="certificate_after_round"),
+        (Simulator(("certificate",)),), fault="certificate_after_round"),
     Bug("released-site-counts",
         "the watermark counts for what a site has also when that site was released, for which it "
         "does not wait: what is lacking there is told as less, or as nothing",
